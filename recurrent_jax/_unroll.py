@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one loop: a cell over a sequence."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell
+
+
+def unroll(
+    cell: Cell,
+    params: Any,
+    xs: Any,
+    *,
+    carry: Any = None,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    resets: ArrayLike | None = None,
+    reset_carry: Any = None,
+    reverse: bool = False,
+    time_axis: int = 0,
+) -> tuple[Any, Any]:
+    r"""Run a cell over a sequence and return the final carry and all outputs.
+
+    $$ (s_t, y_t) = \mathrm{step}(\theta, s_{t-1}, x_t), \qquad t = 1 \ldots T $$
+
+    A step is *skipped* if it lies beyond `lengths` or its `mask` is False. It is as
+    if the step were not there: the carry passes through, its output is zero, and
+    nothing it holds (an input, NaN and inf included, or a reset) has any effect on
+    outputs, carry or gradients.
+
+    Args:
+        cell: any cell.
+        params: what `cell.init` returned.
+        xs: the inputs, `(time, *batch, features)`, or a pytree of arrays with equal
+            time axes. N x T x D data is `time_axis=1`.
+        carry: the state to start from; `cell.initial_carry` if None.
+        lengths: integers, `(*batch)`: the valid steps of right-padded sequences. More
+            than T is an error where it can be seen, and counts as T under `jit`.
+        mask: bool, `(time, *batch)`: False skips a step anywhere.
+        resets: bool, `(time, *batch)`: True starts afresh before that step.
+        reset_carry: the state that a reset starts from; `cell.initial_carry` if None.
+        reverse: run from the last step to the first. Outputs stay at their inputs'
+            places; padding is skipped, so a run starts at each sequence's own end.
+        time_axis: the axis of time in `xs`, `mask`, `resets` and the outputs.
+
+    Returns:
+        The carry after the last valid step, each part `(*batch, hidden)`, and the
+        outputs, `(time, *batch, hidden)`, with time where `xs` has it.
+
+    Raises:
+        ValueError: if shapes or lengths do not fit together.
+        TypeError: if types or dtypes do not; nothing is cast or broadcast silently.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((7, 5, 2))
+        >>> carry, ys = rj.unroll(cell, params, xs, lengths=jnp.array([7, 2, 0, 1, 4]))
+        >>> carry.h.shape, ys.shape
+        ((5, 3), (7, 5, 3))
+        >>> print(jnp.abs(ys[:, 1]).sum(-1) > 0)
+        [ True  True False False False False False]
+    """
+    _check.instance("unroll", cell)
+    _check.fields(cell)
+    params, xs = jax.tree.map(jnp.asarray, (params, xs))
+    reading = _check.read("unroll", "xs", cell, xs, time_axis)
+    _check.features(reading, params, xs)
+
+    def start(argument: str, given: Any) -> Any:
+        if given is None:
+            dtype = _check.float_dtype(params, xs)
+            return cell.initial_carry(reading.batch_shape, dtype)
+        given = jax.tree.map(_strong, given)
+        _check.carry(reading, params, argument, given)
+        return given
+
+    def to_front(tree: Any) -> Any:
+        return jax.tree.map(lambda a: jnp.moveaxis(a, reading.time_axis or 0, 0), tree)
+
+    def flags(argument: str, given: ArrayLike | None) -> Any:
+        if given is None:
+            return None
+        given = jnp.asarray(given)
+        _check.flags(reading, argument, given)
+        return to_front(given)
+
+    if lengths is not None:
+        lengths = jnp.asarray(lengths)
+        _check.lengths(reading, lengths)
+    valid = _valid_steps(reading.time or 0, lengths, flags("mask", mask))
+    resets = flags("resets", resets)
+    xs = to_front(xs)
+    if valid is not None:
+        # Before the cell sees them: a NaN that is masked only afterwards is already
+        # in the gradient, as 0 * NaN.
+        xs = _select(valid, xs, jax.tree.map(_zeros, xs))
+        resets = None if resets is None else resets & valid
+    carry, fresh = _vary_alike(
+        (start("carry", carry), start("reset_carry", reset_carry)),
+        (params, xs, valid, resets),
+    )
+    try:
+        carry, ys = _scan(cell, params, carry, xs, valid, resets, fresh, reverse)
+    except Exception as error:
+        error.add_note(f"unroll: {reading}")
+        raise
+    return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, reading.time_axis or 0), ys)
+
+
+def _scan(
+    cell: Cell,
+    params: Any,
+    carry: Any,
+    xs: Any,
+    valid: Any,
+    resets: Any,
+    fresh: Any,
+    reverse: bool,
+) -> tuple[Any, Any]:
+    def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
+        z, valid, reset = inputs
+        before = carry if reset is None else _select(reset, fresh, carry)
+        after, y = cell.recur(params, before, z)
+        if valid is not None:
+            after = _select(valid, after, before)
+            y = _select(valid, y, jax.tree.map(_zeros, y))
+        return after, y
+
+    zs = cell.project(params, xs)
+    return lax.scan(body, carry, (zs, valid, resets), reverse=reverse)
+
+
+def _valid_steps(time: int, lengths: Any, mask: Any) -> Any:
+    """Return which steps count, `(time, *batch)`, or None if all do."""
+    if lengths is None:
+        return mask
+    step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
+    within = step < lengths[None]
+    return within if mask is None else within & mask
+
+
+def _select(flags: jax.Array, yes: Any, no: Any) -> Any:
+    """Return `yes` where `flags`, else `no`; a select, so that NaN cannot leak."""
+
+    def one(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(flags.reshape(flags.shape + (1,) * (a.ndim - flags.ndim)), a, b)
+
+    return jax.tree.map(one, yes, no)
+
+
+def _zeros(x: jax.Array) -> jax.Array:
+    is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return x if is_key else jnp.zeros_like(x)
+
+
+def _strong(x: ArrayLike) -> jax.Array:
+    """Return `x` as an array that does not promote weakly, so that scan accepts it."""
+    x = jnp.asarray(x)
+    return lax.convert_element_type(x, x.dtype)
+
+
+def _vary_alike(tree: Any, others: Any) -> Any:
+    """Mark `tree` as varying over the mesh axes of `others`, inside `shard_map`."""
+    axes: frozenset[str] = frozenset()
+    for leaf in jax.tree.leaves((tree, others)):
+        axes |= getattr(jax.typeof(leaf), "vma", frozenset())
+
+    def vary(x: jax.Array) -> jax.Array:
+        missing = axes - getattr(jax.typeof(x), "vma", frozenset())
+        return lax.pcast(x, tuple(missing), to="varying") if missing else x
+
+    return jax.tree.map(vary, tree) if axes else tree

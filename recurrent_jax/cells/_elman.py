@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Elman network: the plainest recurrence."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
+
+
+class ElmanParams(NamedTuple):
+    """Parameters of `Elman`."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+
+
+class ElmanCarry(NamedTuple):
+    """State of `Elman`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class Elman(Cell):
+    r"""The simple recurrent network of Elman: the state feeds back into itself.
+
+    $$ h_t = \phi(x_t W + h_{t-1} U + b), \qquad y_t = h_t $$
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$, any function of an array; tanh in the paper's line of work.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U.
+        bias_init: initialiser of b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Elman(hidden_size=3, activation=jax.nn.relu)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Elman, 1990. Finding structure in time.
+        https://doi.org/10.1207/s15516709cog1402_1
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> ElmanParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("Elman.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return ElmanParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> ElmanCarry:
+        """Return a state of zeros."""
+        return ElmanCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: ElmanParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: ElmanParams, carry: ElmanCarry) -> jax.Array:
+        """Return $h U$."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: ElmanParams, carry: ElmanCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[ElmanCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        h = self.activation(z + u)
+        return ElmanCarry(h), h

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gated recurrent unit, in both of its published forms."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class GRUParams(NamedTuple):
+    """Parameters of `GRU`; gates side by side in the order r, z, n."""
+
+    kernel: jax.Array  # (in, 3H)
+    recurrent_kernel: jax.Array  # (H, 3H)
+    bias: jax.Array | None  # (3H,)
+    recurrent_bias: jax.Array | None  # (H,), of the candidate; reset-after only
+
+
+class GRUCarry(NamedTuple):
+    """State of `GRU`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class GRU(Cell):
+    r"""The GRU: one state, a reset gate and an update gate that keeps the old.
+
+    $$
+    \begin{aligned}
+    r_t &= \sigma(x_t W_r + h_{t-1} U_r + b_r) && \text{reset gate} \\
+    z_t &= \sigma(x_t W_z + h_{t-1} U_z + b_z) && \text{update gate} \\
+    n_t &= \phi(x_t W_n + b_n + r_t \odot (h_{t-1} U_n + d_n))
+        && \text{candidate, reset after the product} \\
+    n_t &= \phi(x_t W_n + b_n + (r_t \odot h_{t-1}) U_n)
+        && \text{candidate, reset before it} \\
+    h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    Here $z = 1$ keeps the old state, as in PyTorch, Keras, Flax, cuDNN and ONNX; the
+    paper and Haiku exchange $z$ and $1 - z$.
+
+    Args:
+        hidden_size: H, the number of units.
+        reset_after: True resets after the recurrent product, as cuDNN, PyTorch, Flax
+            and Keras by default do, and has one product a step. False resets before
+            it, as in the paper, Haiku and ONNX by default.
+        activation: $\phi$, of the candidate.
+        gate_activation: $\sigma$, of both gates.
+        use_bias: whether there are biases.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b.
+        recurrent_bias_init: initialiser of $d_n$.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.GRU(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Cho et al., 2014. Learning phrase representations using RNN encoder-decoder for
+        statistical machine translation. https://arxiv.org/abs/1406.1078
+        Appleyard, Kocisky and Blunsom, 2016. Optimizing performance of recurrent neural
+        networks on GPUs (cuDNN, reset after). https://arxiv.org/abs/1604.01946
+    """
+
+    hidden_size: int
+    reset_after: bool = True
+    activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+    recurrent_bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> GRUParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("GRU.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b, key_d = jax.random.split(key, 4)
+        bias = recurrent_bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 3, dtype)
+        if self.use_bias and self.reset_after:
+            recurrent_bias = self.recurrent_bias_init(key_d, (H,), dtype)
+        return GRUParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 3, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 3, dtype
+            ),
+            bias=bias,
+            recurrent_bias=recurrent_bias,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> GRUCarry:
+        """Return a state of zeros."""
+        return GRUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: GRUParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for r, z and n."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: GRUParams, carry: GRUCarry) -> jax.Array:
+        """Return $h U$ for r, z and n; for r and z alone if the reset comes before."""
+        gates = 3 if self.reset_after else 2
+        return affine(carry.h, params.recurrent_kernel[:, : gates * self.hidden_size])
+
+    def update(
+        self, params: GRUParams, carry: GRUCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[GRUCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        H = self.hidden_size
+        r, z, n = jnp.split(z, 3, axis=-1)
+        r = self.gate_activation(r + u[..., :H])
+        z = self.gate_activation(z + u[..., H : 2 * H])
+        if self.reset_after:
+            u_n = u[..., 2 * H :]
+            if params.recurrent_bias is not None:
+                u_n = u_n + lift(params.recurrent_bias, u_n)
+            n = self.activation(n + r * u_n)
+        else:
+            n = self.activation(
+                n + affine(r * carry.h, params.recurrent_kernel[:, 2 * H :])
+            )
+        h = (1 - z) * n + z * carry.h
+        return GRUCarry(h), h

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The long short-term memory, gate by gate."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class LSTMParams(NamedTuple):
+    """Parameters of `LSTM`; gates side by side in the order i, f, g, o."""
+
+    kernel: jax.Array  # (in, 4H)
+    recurrent_kernel: jax.Array  # (H, 4H)
+    bias: jax.Array | None  # (4H,)
+
+
+class LSTMCarry(NamedTuple):
+    """State of `LSTM`: the hidden state, which is the output, and the cell state."""
+
+    h: jax.Array  # (*batch, H)
+    c: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class LSTM(Cell):
+    r"""The LSTM as everyone uses it: input, forget and output gate, no peepholes.
+
+    $$
+    \begin{aligned}
+    i_t &= \sigma(x_t W_i + h_{t-1} U_i + b_i) && \text{input gate} \\
+    f_t &= \sigma(x_t W_f + h_{t-1} U_f + b_f) && \text{forget gate} \\
+    g_t &= \phi(x_t W_g + h_{t-1} U_g + b_g) && \text{candidate} \\
+    o_t &= \sigma(x_t W_o + h_{t-1} U_o + b_o) && \text{output gate} \\
+    c_t &= f_t \odot c_{t-1} + i_t \odot g_t && \text{cell state} \\
+    h_t &= o_t \odot \psi(c_t), \qquad y_t = h_t && \text{hidden state}
+    \end{aligned}
+    $$
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$, of the candidate.
+        output_activation: $\psi$. The standard is tanh, in the papers and in every
+            framework. Some texts define $h = o \odot c$: that is
+            `output_activation=jax.nn.identity`.
+        gate_activation: $\sigma$, of the three gates.
+        forget_bias: what is added to the forget gate's bias at initialisation, so that
+            a fresh cell remembers. It is stored in the bias, not added at each step.
+        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape, carry.c.shape
+        ((7, 5, 3), (5, 3))
+
+    References:
+        Hochreiter and Schmidhuber, 1997. Long short-term memory.
+        https://doi.org/10.1162/neco.1997.9.8.1735
+        Gers, Schmidhuber and Cummins, 2000. Learning to forget: continual prediction
+        with LSTM. https://doi.org/10.1162/089976600300015015
+        Jozefowicz, Zaremba and Sutskever, 2015. An empirical exploration of recurrent
+        network architectures (the forget bias of 1).
+        https://proceedings.mlr.press/v37/jozefowicz15.html
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    output_activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> LSTMParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("LSTM.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 4, dtype)
+            bias = bias.at[H : 2 * H].add(self.forget_bias)
+        return LSTMParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 4, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 4, dtype
+            ),
+            bias=bias,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> LSTMCarry:
+        """Return a state of zeros."""
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        return LSTMCarry(h=zero, c=zero)
+
+    def project(self, params: LSTMParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for the four gates."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: LSTMParams, carry: LSTMCarry) -> jax.Array:
+        """Return $h U$ for the four gates."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: LSTMParams, carry: LSTMCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[LSTMCarry, jax.Array]:
+        """Return the new state, and the hidden part of it as the output."""
+        i, f, g, o = jnp.split(z + u, 4, axis=-1)
+        i = self.gate_activation(i)
+        f = self.gate_activation(f)
+        g = self.activation(g)
+        o = self.gate_activation(o)
+        c = f * carry.c + i * g
+        h = o * self.output_activation(c)
+        return LSTMCarry(h, c), h

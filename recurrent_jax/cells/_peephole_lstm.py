@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LSTM whose gates look at the cell state."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class PeepholeLSTMParams(NamedTuple):
+    """Parameters of `PeepholeLSTM`; gates side by side in the order i, f, g, o."""
+
+    kernel: jax.Array  # (in, 4H)
+    recurrent_kernel: jax.Array  # (H, 4H)
+    bias: jax.Array | None  # (4H,)
+    peephole: jax.Array  # (3, H), in the order i, f, o
+
+
+class PeepholeLSTMCarry(NamedTuple):
+    """State of `PeepholeLSTM`."""
+
+    h: jax.Array  # (*batch, H)
+    c: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class PeepholeLSTM(Cell):
+    r"""An LSTM in which each gate also sees the cell state, through a diagonal weight.
+
+    $$
+    \begin{aligned}
+    i_t &= \sigma(x_t W_i + h_{t-1} U_i + p_i \odot c_{t-1} + b_i) \\
+    f_t &= \sigma(x_t W_f + h_{t-1} U_f + p_f \odot c_{t-1} + b_f) \\
+    g_t &= \phi(x_t W_g + h_{t-1} U_g + b_g) \\
+    c_t &= f_t \odot c_{t-1} + i_t \odot g_t \\
+    o_t &= \sigma(x_t W_o + h_{t-1} U_o + p_o \odot c_t + b_o) \\
+    h_t &= o_t \odot \psi(c_t), \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    The output gate looks at the *new* cell state. The paper cuts the gradient at the
+    peepholes; here, as in every framework today, it flows through them.
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$, of the candidate.
+        output_activation: $\psi$; tanh is standard, `jax.nn.identity` gives
+            $h = o \odot c$.
+        gate_activation: $\sigma$, of the three gates.
+        forget_bias: added to the forget gate's bias at initialisation, and stored.
+        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b.
+        peephole_init: initialiser of p.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.PeepholeLSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> params.peephole.shape
+        (3, 3)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Gers, Schraudolph and Schmidhuber, 2002. Learning precise timing with LSTM
+        recurrent networks. https://www.jmlr.org/papers/v3/gers02a.html
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    output_activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+    peephole_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> PeepholeLSTMParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("PeepholeLSTM.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b, key_p = jax.random.split(key, 4)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 4, dtype)
+            bias = bias.at[H : 2 * H].add(self.forget_bias)
+        return PeepholeLSTMParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 4, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 4, dtype
+            ),
+            bias=bias,
+            peephole=self.peephole_init(key_p, (3, H), dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> PeepholeLSTMCarry:
+        """Return a state of zeros."""
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        return PeepholeLSTMCarry(h=zero, c=zero)
+
+    def project(self, params: PeepholeLSTMParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for the four gates."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(
+        self, params: PeepholeLSTMParams, carry: PeepholeLSTMCarry
+    ) -> jax.Array:
+        """Return $h U$ for the four gates."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self,
+        params: PeepholeLSTMParams,
+        carry: PeepholeLSTMCarry,
+        z: jax.Array,
+        u: jax.Array,
+    ) -> tuple[PeepholeLSTMCarry, jax.Array]:
+        """Return the new state, and the hidden part of it as the output."""
+        i, f, g, o = jnp.split(z + u, 4, axis=-1)
+        p_i, p_f, p_o = (lift(p, carry.c) for p in params.peephole)
+        i = self.gate_activation(i + p_i * carry.c)
+        f = self.gate_activation(f + p_f * carry.c)
+        g = self.activation(g)
+        c = f * carry.c + i * g
+        o = self.gate_activation(o + p_o * c)
+        h = o * self.output_activation(c)
+        return PeepholeLSTMCarry(h, c), h

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradient clipping: the remedy against exploding gradients."""
+
+import optax
+
+
+def clipping(
+    max_norm: float | None = None, max_value: float | None = None
+) -> optax.GradientTransformation:
+    r"""Return Optax's clipping by global norm, by value, or by one and then the other.
+
+    $$
+    g \leftarrow g \min(1, \mathrm{max\_norm} / \lVert g \rVert), \qquad
+    g_k \leftarrow \min(\max(g_k, -\mathrm{max\_value}), \mathrm{max\_value})
+    $$
+
+    The norm comes first. It scales the whole gradient and keeps its direction, so what
+    is left for the value is the rare coordinate that dominates even then. The other
+    way about, the value would already have bent the direction of every exploding
+    gradient before the norm is looked at, and the norm would seldom act.
+
+    Put it first in the chain: adaptive optimisers divide by the size of past gradients
+    and would hide an explosion from a clip that comes after them.
+
+    Args:
+        max_norm: greatest norm of all gradients together; None does not clip by norm.
+        max_value: greatest magnitude of any one number; None does not clip by value.
+
+    Returns:
+        A transformation for `optax.chain`. With both None it does nothing.
+
+    Raises:
+        ValueError: if a bound is not positive and finite.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from recurrent_jax.training import clipping
+        >>> tx = optax.chain(clipping(max_norm=5.0, max_value=3.5), optax.sgd(1.0))
+        >>> params = jnp.zeros(2)
+        >>> updates, _ = tx.update(jnp.array([30.0, 40.0]), tx.init(params))
+        >>> print(updates)
+        [-3.  -3.5]
+
+    References:
+        Pascanu, Mikolov and Bengio, 2013. On the difficulty of training recurrent
+        neural networks. https://proceedings.mlr.press/v28/pascanu13.html
+        Mikolov, 2012. Statistical language models based on neural networks (by value).
+    """
+    for name, bound in (("max_norm", max_norm), ("max_value", max_value)):
+        if bound is not None and not 0 < bound < float("inf"):
+            raise ValueError(
+                f"clipping: {name} must be positive and finite, got {bound}; "
+                "None switches it off"
+            )
+    steps = []
+    if max_norm is not None:
+        steps.append(optax.clip_by_global_norm(max_norm))
+    if max_value is not None:
+        steps.append(optax.clip(max_value))
+    return optax.chain(*steps) if steps else optax.identity()
