@@ -226,4 +226,3 @@ def _rebuild(cls: type[Cell], fields: dict[str, Any]) -> Cell:
 
 Activation = Callable[[jax.Array], jax.Array]
 Initializer = Callable[[jax.Array, tuple[int, ...], DTypeLike], jax.Array]
-

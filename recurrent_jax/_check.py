@@ -43,9 +43,7 @@ class Reading(NamedTuple):
         if self.time_axis is None or not self.batch_shape:
             return ""
         now, then = ("first", 1) if self.time_axis == 0 else ("second", 0)
-        return (
-            f". Time was read as the {now} axis: if it is not, pass time_axis={then}"
-        )
+        return f". Time was read as the {now} axis: if it is not, pass time_axis={then}"
 
 
 def describe(x: Any) -> str:
@@ -148,7 +146,7 @@ def features(reading: Reading, params: Any, x: Any) -> None:
 
     Other cells, and inputs of several arrays, are left to JAX.
     """
-    kernel = getattr(params, "kernel", None)
+    kernel: Any = getattr(params, "kernel", None)
     if not hasattr(kernel, "ndim") or kernel.ndim != 2 or not hasattr(x, "dtype"):
         return
     if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
@@ -195,9 +193,7 @@ def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
             f"{_outline(carry)}. {cell!r}.initial_carry({batch_shape}) makes one"
         )
     wanted = jax.tree.leaves(expected)
-    for (path, got), want in zip(
-        jax.tree.leaves_with_path(carry), wanted, strict=True
-    ):
+    for (path, got), want in zip(jax.tree.leaves_with_path(carry), wanted, strict=True):
         name = f"{argument}{jax.tree_util.keystr(path)}"
         if got.shape != want.shape:
             raise ValueError(
@@ -228,7 +224,7 @@ def _outline(tree: Any) -> str:
     name = type(tree).__name__
     if hasattr(tree, "_fields"):
         return f"{name}({', '.join(tree._fields)})"
-    return f"{name} of {len(tree)}" if isinstance(tree, list | tuple | dict) else name
+    return f"{name} of {len(tree)}" if hasattr(tree, "__len__") else name
 
 
 def lengths(reading: Reading, lengths: Any) -> None:
@@ -248,7 +244,8 @@ def lengths(reading: Reading, lengths: Any) -> None:
         )
     if isinstance(lengths, jax.core.Tracer) or lengths.size == 0:
         return  # under jit, more than T counts as T, and less than 0 as 0
-    low, high = int(np.min(lengths)), int(np.max(lengths))
+    values = np.asarray(lengths)
+    low, high = int(values.min()), int(values.max())
     if low < 0 or high > int(reading.time or 0):
         raise ValueError(
             f"{reading.where}: lengths must lie between 0 and time={reading.time}, "

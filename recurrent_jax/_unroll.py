@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one loop: a cell over a sequence."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -94,7 +96,8 @@ def unroll(
         return to_front(given)
 
     if lengths is not None:
-        lengths = jnp.asarray(lengths)
+        # Not jnp.asarray: under jit it would hide values that can be checked.
+        lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
         _check.lengths(reading, lengths)
     valid = _valid_steps(reading.time or 0, lengths, flags("mask", mask))
     resets = flags("resets", resets)
@@ -116,6 +119,9 @@ def unroll(
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, reading.time_axis or 0), ys)
 
 
+# Compiled here, keyed by the cell's value, so that calls outside of `jit` are compiled
+# once and not at every call; inside of one it dissolves.
+@functools.partial(jax.jit, static_argnames=("cell", "reverse"), inline=True)
 def _scan(
     cell: Cell,
     params: Any,
@@ -143,6 +149,7 @@ def _valid_steps(time: int, lengths: Any, mask: Any) -> Any:
     """Return which steps count, `(time, *batch)`, or None if all do."""
     if lengths is None:
         return mask
+    lengths = jnp.asarray(lengths)
     step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
     within = step < lengths[None]
     return within if mask is None else within & mask
@@ -152,7 +159,9 @@ def _select(flags: jax.Array, yes: Any, no: Any) -> Any:
     """Return `yes` where `flags`, else `no`; a select, so that NaN cannot leak."""
 
     def one(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(flags.reshape(flags.shape + (1,) * (a.ndim - flags.ndim)), a, b)
+        return jnp.where(
+            flags.reshape(flags.shape + (1,) * (a.ndim - flags.ndim)), a, b
+        )
 
     return jax.tree.map(one, yes, no)
 
@@ -170,12 +179,13 @@ def _strong(x: ArrayLike) -> jax.Array:
 
 def _vary_alike(tree: Any, others: Any) -> Any:
     """Mark `tree` as varying over the mesh axes of `others`, inside `shard_map`."""
-    axes: frozenset[str] = frozenset()
-    for leaf in jax.tree.leaves((tree, others)):
-        axes |= getattr(jax.typeof(leaf), "vma", frozenset())
 
-    def vary(x: jax.Array) -> jax.Array:
-        missing = axes - getattr(jax.typeof(x), "vma", frozenset())
-        return lax.pcast(x, tuple(missing), to="varying") if missing else x
+    def varying(x: jax.Array) -> frozenset[str]:
+        return getattr(jax.typeof(x).manual_axis_type, "varying", frozenset())
 
-    return jax.tree.map(vary, tree) if axes else tree
+    axes = frozenset().union(*map(varying, jax.tree.leaves((tree, others))))
+    if not axes:
+        return tree
+    return jax.tree.map(
+        lambda x: lax.pcast(x, tuple(axes - varying(x)), to="varying"), tree
+    )

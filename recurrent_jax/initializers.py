@@ -57,7 +57,7 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
         Saxe, McClelland and Ganguli, 2014. Exact solutions to the nonlinear dynamics
         of learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
     """
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
     return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 
@@ -159,12 +159,12 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
 
     The distributions are equal; the draws are not, since the generators differ.
 
-    | name  | kernel and recurrent kernel                          | bias     | forget |
-    |-------|------------------------------------------------------|----------|--------|
-    | torch | `U(-a, a)`, `a = 1 / sqrt(hidden)`                   | the same, twice | 0 |
-    | keras | Glorot uniform and orthogonal, all gates as one      | 0        | 1      |
-    | flax  | LeCun normal and orthogonal, gate by gate            | 0        | 0      |
-    | haiku | normal of variance `1 / fan_in`, cut                 | 0        | 1      |
+    | name  | kernel, recurrent kernel                        | bias       | forget |
+    |-------|-------------------------------------------------|------------|--------|
+    | torch | `U(-a, a)`, `a = 1 / sqrt(hidden)`              | two of `U` | 0      |
+    | keras | Glorot uniform and orthogonal, all gates as one | 0          | 1      |
+    | flax  | LeCun normal and orthogonal, gate by gate       | 0          | 0      |
+    | haiku | normal of variance `1 / fan_in`, cut            | 0          | 1      |
 
     Args:
         name: `"torch"`, `"keras"`, `"flax"` or `"haiku"`.

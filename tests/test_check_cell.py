@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check_cell passes a user's cell, and says which law a broken one breaks."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import recurrent_jax as rj
+from recurrent_jax.testing import LAWS, LawViolation, check_cell
+
+
+class Params(NamedTuple):
+    kernel: jax.Array
+    recurrent: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaky(rj.Cell):
+    """A user's own cell: a leaky integrator with a plain array as its carry."""
+
+    hidden_size: int
+
+    def init(self, key, in_features):
+        kernel = jax.random.normal(key, (in_features, self.hidden_size))
+        return Params(kernel, jnp.full(self.hidden_size, 0.5))
+
+    def initial_carry(self, batch_shape=(), dtype=float):
+        return jnp.zeros((*batch_shape, self.hidden_size), dtype)
+
+    def project(self, params, x):
+        return x @ params.kernel
+
+    def recur(self, params, carry, z):
+        h = 0.9 * carry + 0.1 * jnp.tanh(params.recurrent * carry + z)
+        return h, h
+
+
+class LeaksNaN(Leaky):
+    def recur(self, params, carry, z):
+        # Finite for every input but zero, which is what a skipped step is given.
+        h = jnp.tanh(carry + z / jnp.sqrt(jnp.sum(z * z, -1, keepdims=True)))
+        return h, h
+
+
+class LooksAhead(Leaky):
+    def project(self, params, x):
+        z = x @ params.kernel
+        return z + jnp.roll(z, -1, axis=0) if z.ndim > 2 else z
+
+
+class ChangesDtype(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry.astype(jnp.float32), y
+
+
+class ChangesStructure(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return (carry,), y
+
+
+class MixesBatch(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry - carry.mean(0), y
+
+
+class CutsGradient(Leaky):
+    def recur(self, params, carry, z):
+        return super().recur(params, jax.lax.stop_gradient(carry), z)
+
+
+class GrowsWithTime(Leaky):
+    def project(self, params, x):
+        if x.ndim == 1:
+            return x @ params.kernel
+        return jnp.stack([x_t @ params.kernel for x_t in x])
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparesByIdentity(Leaky):
+    def __eq__(self, other):
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+@dataclasses.dataclass(frozen=True)
+class StartsElsewhere(Leaky):
+    """Not broken: a carry does not need to start from zero."""
+
+    def initial_carry(self, batch_shape=(), dtype=float):
+        return jnp.ones((*batch_shape, self.hidden_size), dtype)
+
+
+class PairInput(Leaky):
+    """Not broken: takes a pair, an input and whether to count it."""
+
+    def project(self, params, x):
+        values, counts = x
+        return jnp.where(counts[..., None], values @ params.kernel, 0)
+
+
+@pytest.mark.parametrize("cell", [Leaky(4), StartsElsewhere(2)])
+def test_a_users_cell_keeps_the_laws(cell):
+    check_cell(cell)
+
+
+def test_a_cell_with_a_pair_as_input_keeps_the_laws():
+    def inputs(key, shape, dtype):
+        values = jax.random.normal(key, (*shape, 3), dtype)
+        return values, jax.random.bernoulli(key, 0.5, shape)
+
+    check_cell(PairInput(4), inputs=inputs)
+
+
+@pytest.mark.parametrize(
+    "cell, laws, sentence",
+    [
+        (LeaksNaN, ["padding"], "in skipped steps reached a gradient"),
+        (LooksAhead, ["project", "causality"], "changing inputs after step 0"),
+        (ChangesDtype, ["types"], "in as bfloat16[3,4] and comes out as float32[3,4]"),
+        (ChangesStructure, ["types"], "the carry goes in as"),
+        (MixesBatch, ["batch"], "a batch differs from vmap"),
+        (CutsGradient, ["gradients"], ""),
+        (ComparesByIdentity, ["compilation"], "built twice is not equal"),
+        (GrowsWithTime, ["compilation"], "the jaxpr grows with time"),
+    ],
+)
+def test_a_broken_cell_is_told_which_law_it_breaks(cell, laws, sentence):
+    with pytest.raises(LawViolation) as caught:
+        check_cell(cell(4), laws=laws)
+    message = str(caught.value)
+    assert f"{cell.__name__}(hidden_size=4) breaks" in message
+    assert sentence in message
+    for law in laws:
+        assert f"law {list(LAWS).index(law) + 1} ({law})" in message
+
+
+def test_every_broken_law_is_reported_at_once():
+    with pytest.raises(LawViolation, match=r"(?s)law 2.*law 3.*law 7.*law 9"):
+        check_cell(LooksAhead(4))
+
+
+def test_a_lambda_is_reported_since_it_does_not_print_as_code():
+    with pytest.raises(LawViolation, match=r"law 12 \(compilation\)"):
+        check_cell(rj.Elman(4, activation=lambda x: x), laws=["compilation"])
+
+
+def test_an_unknown_law_is_named():
+    with pytest.raises(ValueError, match="no law is called .'gravity'."):
+        check_cell(rj.Elman(4), laws=["gravity"])
+
+
+def test_step_cannot_be_overridden():
+    with pytest.raises(TypeError, match="`step` is final"):
+
+        class Overrides(Leaky):
+            def step(self, params, carry, x):
+                return carry, x
+
+
+def test_a_cell_without_a_recurrence_says_what_to_define():
+    @dataclasses.dataclass(frozen=True)
+    class Empty(rj.Cell):
+        def init(self, key, in_features):
+            return ()
+
+        def initial_carry(self, batch_shape=(), dtype=float):
+            return jnp.zeros(batch_shape, dtype)
+
+    with pytest.raises(NotImplementedError, match="define recur, or feedback and up"):
+        rj.unroll(Empty(), (), jnp.ones((3, 2)))

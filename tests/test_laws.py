@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every law over every cell: as fixed cases, and on drawn shapes."""
+
+import jax
+import pytest
+from cases import CELLS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recurrent_jax.testing import LAWS, Trial
+
+cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
+laws = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+
+
+@laws
+@cells
+def test_fixed_case(cell, law, x64):
+    law(Trial(cell))
+
+
+@pytest.mark.parametrize("time, batch_shape", [(1, ()), (4, (2, 1)), (0, (2,))])
+@laws
+def test_shapes_at_the_edge(law, time, batch_shape, x64):
+    law(Trial(CELLS["lstm"], time=time, batch_shape=batch_shape))
+
+
+@laws
+@settings(deadline=None, max_examples=5)
+@given(
+    cell=st.sampled_from(list(CELLS.values())),
+    in_features=st.integers(1, 3),
+    time=st.integers(1, 5),
+    batch_shape=st.lists(st.integers(1, 3), max_size=2).map(tuple),
+    seed=st.integers(0, 2**31),
+)
+def test_drawn_case(law, cell, in_features, time, batch_shape, seed):
+    with jax.enable_x64(True):
+        law(Trial(cell, in_features, time, batch_shape, seed))
