@@ -8,6 +8,7 @@ expected, what came, and the likely fix.
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -67,23 +68,30 @@ def fields(cell: Any) -> None:
             ) from None
         if field.name.endswith("_size"):
             size(name, field.name, value)
+        by_gate = isinstance(value, tuple) and field.name.endswith("_init")
         is_function = field.name.endswith(("activation", "_init"))
-        if is_function and not callable(value) and not isinstance(value, tuple):
+        if is_function and not all(map(callable, value if by_gate else (value,))):
             raise TypeError(
                 f"{name}: field {field.name!r} must be a function, got {value!r}; "
                 "pass one such as jax.numpy.tanh"
             )
 
 
+def integer(where: str, argument: str, value: Any) -> None:
+    """Check that a number is an integer, known before tracing."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        got = _outline(value) if hasattr(value, "dtype") else repr(value)
+        raise TypeError(f"{where}: {argument} must be a Python integer, got {got}")
+
+
 def size(where: str, argument: str, value: Any) -> None:
     """Check one size: an integer of at least 1."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{where}: {argument} must be an integer, got {value!r}")
+    integer(where, argument, value)
     if value < 1:
         raise ValueError(f"{where}: {argument} must be at least 1, got {value}")
 
 
-def instance(where: str, cell: Any) -> None:
+def instance(where: str, cell: Any, order: str = "") -> None:
     """Check that a cell is a cell, and not its class."""
     if isinstance(cell, type):
         raise TypeError(
@@ -92,46 +100,74 @@ def instance(where: str, cell: Any) -> None:
         )
     if not hasattr(cell, "recur"):
         raise TypeError(
-            f"{where}: cell must be a recurrent_jax.Cell, got "
-            f"{type(cell).__name__}; the order is (cell, params, xs)"
+            f"{where}: cell must be a recurrent_jax.Cell, got {type(cell).__name__}"
+            + (f"; the order is {order}" if order else "")
+        )
+
+
+def arrays(where: str, argument: str, tree: Any) -> Any:
+    """Return a tree with arrays in place of whatever JAX takes for one."""
+    try:
+        return jax.tree.map(jnp.asarray, tree)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where}: {argument} must hold arrays. {error}") from error
+
+
+def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None:
+    """Check the options of `unroll` that are not arrays laid out like the input."""
+    integer("unroll", "time_axis", time_axis)
+    if not isinstance(reverse, bool | np.bool_):
+        got = _outline(reverse) if hasattr(reverse, "dtype") else repr(reverse)
+        raise TypeError(
+            f"unroll: reverse must be a Python bool, got {got}; "
+            "under jit make it static: static_argnames"
+        )
+    if resets is None and reset_carry is not None:
+        raise ValueError(
+            "unroll: reset_carry is given without resets, so it has no effect; pass "
+            "resets as well, or carry=... for the state that the sequence starts from"
         )
 
 
 def read(where: str, argument: str, cell: Any, x: Any, time_axis: Any) -> Reading:
     """Check ranks, and return what each axis of `x` is; no time if `time_axis=None`."""
-    leaves = jax.tree.leaves(x)
+    if isinstance(x, list):
+        raise TypeError(
+            f"{where}: {argument} must be an array, or a tuple or dict of arrays, got "
+            f"a list of {len(x)}; jax.numpy.asarray or stack makes it one array"
+        )
+    leaves = jax.tree.leaves_with_path(x)
     if not leaves:
-        raise ValueError(f"{where}: {argument} holds no array")
-    first = leaves[0]
+        raise ValueError(f"{where}: {argument} must hold an array, got {_outline(x)}")
+    path, first = leaves[0]
+    name = f"{argument}{jax.tree_util.keystr(path)}"
     has_time = time_axis is not None
     least = has_time + cell.feature_axes
     if first.ndim < least:
         axes = "(time, *batch, features)" if has_time else "(*batch, features)"
         raise ValueError(
-            f"{where}: {argument} must be {axes}, of rank {least} or more; got "
+            f"{where}: {name} must be {axes}, of rank {least} or more; got "
             f"{describe(first)}. A single number per step needs a feature axis: "
-            f"{argument}[..., None]"
+            f"{name}[..., None]"
         )
     batch_shape = list(first.shape[: first.ndim - cell.feature_axes])
     if not has_time:
-        return Reading(where, argument, cell, first, None, None, tuple(batch_shape))
-    if not isinstance(time_axis, int | np.integer):
-        raise TypeError(f"{where}: time_axis must be an integer, got {time_axis!r}")
+        return Reading(where, name, cell, first, None, None, tuple(batch_shape))
     axis = int(time_axis) + (first.ndim if time_axis < 0 else 0)
     if not 0 <= axis < len(batch_shape):
         raise ValueError(
-            f"{where}: time_axis={time_axis} is no time or batch axis of {argument} "
-            f"{describe(first)}, whose last {cell.feature_axes} are features"
+            f"{where}: time_axis must be one of the first {len(batch_shape)} axes of "
+            f"{name} {describe(first)}, since features come last; got {time_axis}"
         )
     time = batch_shape.pop(axis)
-    for path, leaf in jax.tree.leaves_with_path(x):
+    for path, leaf in leaves:
         if leaf.ndim <= axis or leaf.shape[axis] != time:
             raise ValueError(
                 f"{where}: every part of {argument} must have {time} steps on axis "
-                f"{axis}, as the first has; "
-                f"{argument}{jax.tree_util.keystr(path)} is {describe(leaf)}"
+                f"{axis}, as {name} has, got {argument}{jax.tree_util.keystr(path)} "
+                f"{describe(leaf)}; the order is (cell, params, {argument})"
             )
-    return Reading(where, argument, cell, first, axis, time, tuple(batch_shape))
+    return Reading(where, name, cell, first, axis, time, tuple(batch_shape))
 
 
 def step(cell: Any, params: Any, carry_: Any, x: Any) -> None:
@@ -142,26 +178,31 @@ def step(cell: Any, params: Any, carry_: Any, x: Any) -> None:
 
 
 def features(reading: Reading, params: Any, x: Any) -> None:
-    """Check that params with a `kernel (in, out)` were made for this input.
+    """Check that params with a `kernel (in, out)` were made for this input and cell.
 
     Other cells, and inputs of several arrays, are left to JAX.
     """
-    kernel: Any = getattr(params, "kernel", None)
-    if not hasattr(kernel, "ndim") or kernel.ndim != 2 or not hasattr(x, "dtype"):
+    kernel = getattr(params, "kernel", None)
+    if getattr(kernel, "ndim", 0) < 2 or not hasattr(x, "dtype"):
+        return
+    expected = fresh(reading.cell, kernel.shape[-2])
+    if getattr(getattr(expected, "kernel", None), "ndim", 0) != 2:
         return
     if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
         raise TypeError(
             f"{reading.where}: {reading.argument} must be floating point, got "
             f"{x.dtype}. Tokens need an embedding first: table[tokens], or "
-            f"jax.nn.one_hot ({reading})"
+            f"jax.nn.one_hot; other numbers {reading.argument}.astype(float) "
+            f"({reading})"
         )
-    if x.shape[-1] != kernel.shape[0]:
-        misplaced = x.ndim > 1 and kernel.shape[0] in x.shape[:-1]
+    if x.shape[-1] != kernel.shape[-2]:
+        misplaced = x.ndim > 1 and kernel.shape[-2] in x.shape[:-1]
         raise ValueError(
             f"{reading.where}: {reading.argument} has {x.shape[-1]} features, but "
-            f"params were made for {kernel.shape[0]} ({reading})"
+            f"params were made for {kernel.shape[-2]} ({reading})"
             + (". Features must be the last axis" if misplaced else "")
         )
+    _params(reading, params, expected)
     for path, leaf in jax.tree.leaves_with_path(params):
         if leaf.dtype != x.dtype:
             raise TypeError(
@@ -170,6 +211,34 @@ def features(reading: Reading, params: Any, x: Any) -> None:
                 f"silently. Cast one: {reading.argument}.astype({str(leaf.dtype)!r}), "
                 f"or jax.tree.map(lambda p: p.astype({str(x.dtype)!r}), params) "
                 f"({reading})"
+            )
+
+
+@functools.lru_cache
+def fresh(cell: Any, in_features: int) -> Any:
+    """Return shapes and dtypes of what `cell.init` makes, without making it."""
+    return jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features))
+
+
+def _params(reading: Reading, params: Any, expected: Any) -> None:
+    maker = f"{reading.cell!r}.init(key, in_features={expected.kernel.shape[0]})"
+    if jax.tree.structure(params) != jax.tree.structure(expected):
+        raise TypeError(
+            f"{reading.where}: params must be {_outline(expected)}, got "
+            f"{_outline(params)}. {maker} makes them"
+        )
+    wanted = jax.tree.leaves(expected)
+    for (path, got), want in zip(jax.tree.leaves_with_path(params), wanted, strict=True):
+        if got.shape != want.shape:
+            stacked = got.shape[1:] == want.shape
+            raise ValueError(
+                f"{reading.where}: params{jax.tree_util.keystr(path)} must be of shape "
+                f"{want.shape}, got {describe(got)} ({reading}). "
+                + (
+                    "Params of several cells side by side need jax.vmap"
+                    if stacked
+                    else f"They were made for another cell; {maker} fits"
+                )
             )
 
 
@@ -189,7 +258,7 @@ def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
     )
     if jax.tree.structure(carry) != jax.tree.structure(expected):
         raise TypeError(
-            f"{reading.where}: {argument} must be a {_outline(expected)}, got "
+            f"{reading.where}: {argument} must be {_outline(expected)}, got "
             f"{_outline(carry)}. {cell!r}.initial_carry({batch_shape}) makes one"
         )
     wanted = jax.tree.leaves(expected)
@@ -203,13 +272,14 @@ def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
         if got.dtype != want.dtype:
             raise TypeError(
                 f"{reading.where}: {name} is {got.dtype} but the cell computes in "
-                f"{want.dtype}; cast it: carry.astype({str(want.dtype)!r}) on each "
-                f"part ({reading})"
+                f"{want.dtype}; cast it: {name}.astype({str(want.dtype)!r}) ({reading})"
             )
 
 
 def _carry_hint(reading: Reading, got: Any, want: Any) -> str:
     batch = len(reading.batch_shape)
+    if reading.time_axis is None and got.shape == want.shape[1:]:
+        return ". A step takes no axis of time: unroll takes all steps, step takes x[t]"
     if got.shape[batch:] != want.shape[batch:] and got.ndim == want.ndim:
         return (
             f". Its hidden size is {got.shape[batch:]}, that of the cell is "
@@ -221,19 +291,25 @@ def _carry_hint(reading: Reading, got: Any, want: Any) -> str:
 
 
 def _outline(tree: Any) -> str:
+    """Return what a value is, in one line: an array, a tuple of named parts, a type."""
+    if tree is None or hasattr(tree, "dtype"):
+        return "None" if tree is None else describe(tree)
     name = type(tree).__name__
     if hasattr(tree, "_fields"):
-        return f"{name}({', '.join(tree._fields)})"
-    return f"{name} of {len(tree)}" if hasattr(tree, "__len__") else name
+        parts = zip(tree._fields, tree, strict=True)
+        each = (k if hasattr(v, "dtype") else f"{k}={_outline(v)}" for k, v in parts)
+        return f"{name}({', '.join(each)})"
+    return f"{name} of {len(tree)}" if isinstance(tree, list | tuple | dict) else name
 
 
 def lengths(reading: Reading, lengths: Any) -> None:
     """Check `lengths`: integers, one for each sequence, from 0 to T."""
     got = f"lengths is {describe(lengths)} ({reading})"
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        is_mask = lengths.dtype == bool
         raise TypeError(
             f"{reading.where}: lengths must be integers, one for each sequence; {got}. "
-            "A True or False for each step is `mask`"
+            + ("Pass bools as mask=..." if is_mask else "Cast them: .astype(int)")
         )
     if lengths.shape != reading.batch_shape:
         swapped = lengths.shape == (reading.time,)
@@ -264,9 +340,9 @@ def flags(reading: Reading, argument: str, flags: Any) -> None:
     shape = list(reading.batch_shape)
     shape.insert(reading.time_axis or 0, reading.time or 0)
     if flags.shape != tuple(shape):
-        swapped = flags.ndim == 2 and flags.shape == tuple(shape[::-1])
+        swapped = flags.shape == (*shape[1::-1], *shape[2:]) and len(shape) > 1
         raise ValueError(
             f"{reading.where}: {argument} must be {tuple(shape)}, laid out as "
             f"{reading.argument} is; got {describe(flags)} ({reading})"
-            + (f". Transpose it: {argument}.T" if swapped else "")
+            + (f". Transpose it: {argument}.swapaxes(0, 1)" if swapped else "")
         )

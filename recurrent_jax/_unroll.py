@@ -71,9 +71,11 @@ def unroll(
         >>> print(jnp.abs(ys[:, 1]).sum(-1) > 0)
         [ True  True False False False False False]
     """
-    _check.instance("unroll", cell)
+    _check.instance("unroll", cell, order="(cell, params, xs)")
     _check.fields(cell)
-    params, xs = jax.tree.map(jnp.asarray, (params, xs))
+    _check.options(reverse, time_axis, resets, reset_carry)
+    params = _check.arrays("unroll", "params", params)
+    xs = _check.arrays("unroll", "xs", xs)
     reading = _check.read("unroll", "xs", cell, xs, time_axis)
     _check.features(reading, params, xs)
 
@@ -81,7 +83,7 @@ def unroll(
         if given is None:
             dtype = _check.float_dtype(params, xs)
             return cell.initial_carry(reading.batch_shape, dtype)
-        given = jax.tree.map(_strong, given)
+        given = jax.tree.map(_strong, _check.arrays("unroll", argument, given))
         _check.carry(reading, params, argument, given)
         return given
 
@@ -91,7 +93,7 @@ def unroll(
     def flags(argument: str, given: ArrayLike | None) -> Any:
         if given is None:
             return None
-        given = jnp.asarray(given)
+        given = _check.array("unroll", argument, given)
         _check.flags(reading, argument, given)
         return to_front(given)
 

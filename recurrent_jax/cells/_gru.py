@@ -44,8 +44,8 @@ class GRU(Cell):
     \end{aligned}
     $$
 
-    Here $z = 1$ keeps the old state, as in PyTorch, Keras, Flax, cuDNN and ONNX; the
-    paper and Haiku exchange $z$ and $1 - z$.
+    Here $z = 1$ keeps the old state, as in the paper, PyTorch, Keras, Flax, cuDNN and
+    ONNX; Chung et al. (2014) and Haiku exchange $z$ and $1 - z$.
 
     Args:
         hidden_size: H, the number of units.
@@ -75,6 +75,8 @@ class GRU(Cell):
     References:
         Cho et al., 2014. Learning phrase representations using RNN encoder-decoder for
         statistical machine translation. https://arxiv.org/abs/1406.1078
+        Chung et al., 2014. Empirical evaluation of gated recurrent neural networks on
+        sequence modeling. https://arxiv.org/abs/1412.3555
         Appleyard, Kocisky and Blunsom, 2016. Optimizing performance of recurrent neural
         networks on GPUs (cuDNN, reset after). https://arxiv.org/abs/1604.01946
     """
