@@ -5,6 +5,13 @@ import importlib
 from typing import Any
 
 from recurrent_jax import initializers
+from recurrent_jax._backward import (
+    Autodiff,
+    Checkpointed,
+    ClippedBackward,
+    Deferred,
+    Truncated,
+)
 from recurrent_jax._cell import Cell, affine, lift
 from recurrent_jax._unroll import unroll
 from recurrent_jax.cells import (
@@ -27,7 +34,11 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "Autodiff",
     "Cell",
+    "Checkpointed",
+    "ClippedBackward",
+    "Deferred",
     "Elman",
     "ElmanCarry",
     "ElmanParams",
@@ -38,6 +49,7 @@ __all__ = [
     "PeepholeLSTM",
     "PeepholeLSTMCarry",
     "PeepholeLSTMParams",
+    "Truncated",
     "affine",
     "initializers",
     "lift",

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any, final
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _check
@@ -145,7 +144,11 @@ class Cell(abc.ABC):
             >>> y.shape
             (5, 3)
         """
-        params, carry, x = jax.tree.map(jnp.asarray, (params, carry, x))
+        where = f"{type(self).__name__}.step"
+        params, carry, x = (
+            _check.arrays(where, name, tree)
+            for name, tree in (("params", params), ("carry", carry), ("x", x))
+        )
         _check.step(self, params, carry, x)
         return self.recur(params, carry, self.project(params, x))
 
@@ -185,7 +188,16 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
 
 
 def lift(vector: jax.Array, like: jax.Array) -> jax.Array:
-    """Return `vector` with leading axes of size one, as many as `like` has axes."""
+    """Return `vector` with leading axes of size one, as many as `like` has axes.
+
+    So that a bias is added to a batch without promotion of ranks.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax import lift
+        >>> lift(jnp.ones(3), jnp.ones((7, 5, 3))).shape
+        (1, 1, 3)
+    """
     return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)
 
 

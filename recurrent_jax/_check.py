@@ -91,6 +91,39 @@ def size(where: str, argument: str, value: Any) -> None:
         raise ValueError(f"{where}: {argument} must be at least 1, got {value}")
 
 
+def bound(where: str, argument: str, value: Any) -> None:
+    """Check the bound of a clip: None, or positive and finite."""
+    if value is not None and not 0 < value < float("inf"):
+        raise ValueError(
+            f"{where}: {argument} must be positive and finite, got {value}; "
+            "None switches it off"
+        )
+
+
+def strategy(where: str, backward: Any) -> None:
+    """Check that a backward strategy is one, and not its class."""
+    if isinstance(backward, type):
+        raise TypeError(
+            f"{where}: backward is the class {backward.__name__}; build one first: "
+            f"rj.{backward.__name__}(...)"
+        )
+    if not hasattr(backward, "run"):
+        raise TypeError(
+            f"{where}: backward must be a strategy such as rj.Autodiff() or "
+            f"rj.Deferred(), got {backward!r}"
+        )
+
+
+def forward_mode(where: str, backward: Any, error: Exception) -> None:
+    """Raise a clearer error where JAX refuses the forward mode of a strategy."""
+    if isinstance(error, TypeError) and "forward-mode" in str(error):
+        raise TypeError(
+            f"{where}: {backward!r} changes the gradient in the backward loop, so it "
+            "has no forward mode (jvp, jacfwd). rj.Autodiff(), rj.Deferred() and "
+            "rj.Checkpointed() have it"
+        ) from error
+
+
 def instance(where: str, cell: Any, order: str = "") -> None:
     """Check that a cell is a cell, and not its class."""
     if isinstance(cell, type):
@@ -105,12 +138,17 @@ def instance(where: str, cell: Any, order: str = "") -> None:
         )
 
 
-def arrays(where: str, argument: str, tree: Any) -> Any:
-    """Return a tree with arrays in place of whatever JAX takes for one."""
+def array(where: str, argument: str, value: Any) -> jax.Array:
+    """Return an array made of whatever JAX takes for one."""
     try:
-        return jax.tree.map(jnp.asarray, tree)
+        return jnp.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{where}: {argument} must hold arrays. {error}") from error
+        raise TypeError(f"{where}: {argument} must be arrays. {error}") from error
+
+
+def arrays(where: str, argument: str, tree: Any) -> Any:
+    """Return a tree with arrays for leaves."""
+    return jax.tree.map(lambda leaf: array(where, argument, leaf), tree)
 
 
 def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None:
@@ -182,7 +220,7 @@ def features(reading: Reading, params: Any, x: Any) -> None:
 
     Other cells, and inputs of several arrays, are left to JAX.
     """
-    kernel = getattr(params, "kernel", None)
+    kernel: Any = getattr(params, "kernel", None)
     if getattr(kernel, "ndim", 0) < 2 or not hasattr(x, "dtype"):
         return
     expected = fresh(reading.cell, kernel.shape[-2])
@@ -222,13 +260,17 @@ def fresh(cell: Any, in_features: int) -> Any:
 
 def _params(reading: Reading, params: Any, expected: Any) -> None:
     maker = f"{reading.cell!r}.init(key, in_features={expected.kernel.shape[0]})"
-    if jax.tree.structure(params) != jax.tree.structure(expected):
+    wanted = dict(jax.tree.leaves_with_path(expected))
+    given = dict(jax.tree.leaves_with_path(params))
+    # A bias may always be absent: None adds nothing.
+    missing = [path for path in wanted.keys() - given.keys() if not _is_bias(path)]
+    if type(params) is not type(expected) or missing or given.keys() - wanted.keys():
         raise TypeError(
             f"{reading.where}: params must be {_outline(expected)}, got "
             f"{_outline(params)}. {maker} makes them"
         )
-    wanted = jax.tree.leaves(expected)
-    for (path, got), want in zip(jax.tree.leaves_with_path(params), wanted, strict=True):
+    for path, got in given.items():
+        want = wanted[path]
         if got.shape != want.shape:
             stacked = got.shape[1:] == want.shape
             raise ValueError(
@@ -240,6 +282,10 @@ def _params(reading: Reading, params: Any, expected: Any) -> None:
                     else f"They were made for another cell; {maker} fits"
                 )
             )
+
+
+def _is_bias(path: Any) -> bool:
+    return jax.tree_util.keystr(path).endswith("bias")
 
 
 def float_dtype(params: Any, x: Any) -> Any:
@@ -299,7 +345,7 @@ def _outline(tree: Any) -> str:
         parts = zip(tree._fields, tree, strict=True)
         each = (k if hasattr(v, "dtype") else f"{k}={_outline(v)}" for k, v in parts)
         return f"{name}({', '.join(each)})"
-    return f"{name} of {len(tree)}" if isinstance(tree, list | tuple | dict) else name
+    return f"{name} of {len(tree)}" if hasattr(tree, "__len__") else name
 
 
 def lengths(reading: Reading, lengths: Any) -> None:
@@ -318,7 +364,8 @@ def lengths(reading: Reading, lengths: Any) -> None:
             f"{reading.batch_shape}, one for each sequence; {got}"
             + (reading.swap_hint if swapped else "")
         )
-    if isinstance(lengths, jax.core.Tracer) or lengths.size == 0:
+    seen = not isinstance(lengths, jax.core.Tracer)
+    if not seen or lengths.size == 0 or not _is_here(lengths):
         return  # under jit, more than T counts as T, and less than 0 as 0
     values = np.asarray(lengths)
     low, high = int(values.min()), int(values.max())
@@ -328,6 +375,11 @@ def lengths(reading: Reading, lengths: Any) -> None:
             f"got {low if low < 0 else high} ({reading})"
             + ("" if low < 0 else reading.swap_hint)
         )
+
+
+def _is_here(x: Any) -> bool:
+    """Say whether this process holds all of an array."""
+    return not isinstance(x, jax.Array) or x.is_fully_addressable
 
 
 def flags(reading: Reading, argument: str, flags: Any) -> None:
@@ -340,7 +392,7 @@ def flags(reading: Reading, argument: str, flags: Any) -> None:
     shape = list(reading.batch_shape)
     shape.insert(reading.time_axis or 0, reading.time or 0)
     if flags.shape != tuple(shape):
-        swapped = flags.shape == (*shape[1::-1], *shape[2:]) and len(shape) > 1
+        swapped = flags.shape == (*shape[1::-1], *shape[2:])
         raise ValueError(
             f"{reading.where}: {argument} must be {tuple(shape)}, laid out as "
             f"{reading.argument} is; got {describe(flags)} ({reading})"

@@ -11,7 +11,21 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _check
+from recurrent_jax._backward import (
+    Arrays,
+    Autodiff,
+    Backward,
+    Flags,
+    Loop,
+    Static,
+    join,
+    part,
+    select,
+    zeros,
+)
 from recurrent_jax._cell import Cell
+
+_DEFAULT = Autodiff()
 
 
 def unroll(
@@ -26,6 +40,7 @@ def unroll(
     reset_carry: Any = None,
     reverse: bool = False,
     time_axis: int = 0,
+    backward: Backward = _DEFAULT,
 ) -> tuple[Any, Any]:
     r"""Run a cell over a sequence and return the final carry and all outputs.
 
@@ -50,6 +65,8 @@ def unroll(
         reverse: run from the last step to the first. Outputs stay at their inputs'
             places; padding is skipped, so a run starts at each sequence's own end.
         time_axis: the axis of time in `xs`, `mask`, `resets` and the outputs.
+        backward: how the gradient is made: `Autodiff`, `Deferred`, `Checkpointed`,
+            `Truncated` or `ClippedBackward`. Values do not depend on it.
 
     Returns:
         The carry after the last valid step, each part `(*batch, hidden)`, and the
@@ -102,75 +119,47 @@ def unroll(
         lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
         _check.lengths(reading, lengths)
     valid = _valid_steps(reading.time or 0, lengths, flags("mask", mask))
-    resets = flags("resets", resets)
+    reset = flags("resets", resets)
     xs = to_front(xs)
     if valid is not None:
         # Before the cell sees them: a NaN that is masked only afterwards is already
         # in the gradient, as 0 * NaN.
-        xs = _select(valid, xs, jax.tree.map(_zeros, xs))
-        resets = None if resets is None else resets & valid
+        xs = select(valid, xs, zeros(xs))
+        reset = None if reset is None else reset & valid
     carry, fresh = _vary_alike(
         (start("carry", carry), start("reset_carry", reset_carry)),
-        (params, xs, valid, resets),
+        (params, xs, valid, reset),
     )
+    loop = Loop(
+        cell, params, xs, Flags(valid, reset), fresh, reverse, reading.batch_shape
+    )
+    _check.strategy("unroll", backward)
     try:
-        carry, ys = _scan(cell, params, carry, xs, valid, resets, fresh, reverse)
+        carry, ys = _run(backward, *part(loop), carry)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
+        _check.forward_mode("unroll", backward, error)
         raise
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, reading.time_axis or 0), ys)
 
 
 # Compiled here, keyed by the cell's value, so that calls outside of `jit` are compiled
 # once and not at every call; inside of one it dissolves.
-@functools.partial(jax.jit, static_argnames=("cell", "reverse"), inline=True)
-def _scan(
-    cell: Cell,
-    params: Any,
-    carry: Any,
-    xs: Any,
-    valid: Any,
-    resets: Any,
-    fresh: Any,
-    reverse: bool,
+@functools.partial(jax.jit, static_argnames=("backward", "static"), inline=True)
+def _run(
+    backward: Backward, static: Static, arrays: Arrays, carry: Any
 ) -> tuple[Any, Any]:
-    def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
-        z, valid, reset = inputs
-        before = carry if reset is None else _select(reset, fresh, carry)
-        after, y = cell.recur(params, before, z)
-        if valid is not None:
-            after = _select(valid, after, before)
-            y = _select(valid, y, jax.tree.map(_zeros, y))
-        return after, y
-
-    zs = cell.project(params, xs)
-    return lax.scan(body, carry, (zs, valid, resets), reverse=reverse)
+    return backward.run(join(static, arrays), carry)
 
 
 def _valid_steps(time: int, lengths: Any, mask: Any) -> Any:
     """Return which steps count, `(time, *batch)`, or None if all do."""
     if lengths is None:
         return mask
-    lengths = jnp.asarray(lengths)
+    lengths = jnp.asarray(lengths).astype(int)
     step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
     within = step < lengths[None]
     return within if mask is None else within & mask
-
-
-def _select(flags: jax.Array, yes: Any, no: Any) -> Any:
-    """Return `yes` where `flags`, else `no`; a select, so that NaN cannot leak."""
-
-    def one(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(
-            flags.reshape(flags.shape + (1,) * (a.ndim - flags.ndim)), a, b
-        )
-
-    return jax.tree.map(one, yes, no)
-
-
-def _zeros(x: jax.Array) -> jax.Array:
-    is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-    return x if is_key else jnp.zeros_like(x)
 
 
 def _strong(x: ArrayLike) -> jax.Array:

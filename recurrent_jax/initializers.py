@@ -74,6 +74,9 @@ class TruncatedNormal:
         draw = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
         return draw * jnp.asarray(self.stddev, dtype)
 
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.TruncatedNormal({self.stddev!r})"
+
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
@@ -88,7 +91,7 @@ class Fused:
         return self.initializer(key, shape, dtype)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({spell(self.initializer)})"
+        return f"recurrent_jax.initializers.Fused({spell(self.initializer)})"
 
 
 def per_gate(
@@ -184,7 +187,7 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
         >>> import recurrent_jax as rj
         >>> cell = rj.initializers.preset("keras", rj.LSTM(8))
         >>> cell.kernel_init
-        Fused(recurrent_jax.initializers.glorot_uniform)
+        recurrent_jax.initializers.Fused(recurrent_jax.initializers.glorot_uniform)
     """
     fields = {f.name for f in dataclasses.fields(cell)}
     if missing := {"kernel_init", "recurrent_kernel_init", "bias_init"} - fields:

@@ -20,10 +20,14 @@ from jax.flatten_util import ravel_pytree
 from jax.test_util import check_grads
 
 from recurrent_jax import _check
+from recurrent_jax._backward import Autodiff, Backward, Checkpointed, Deferred
 from recurrent_jax._cell import Cell
 from recurrent_jax._unroll import unroll
 
 _TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
+
+# A block of two steps, so that there are several, and a shorter one at the end.
+_EXACT = (Autodiff(), Deferred(block=2), Checkpointed(every=2))
 
 
 class LawViolation(AssertionError):
@@ -43,6 +47,7 @@ class Trial:
         dtype: of parameters, carry and inputs.
         inputs: makes the input of given leading shape from `(key, shape, dtype)`;
             by default standard normal numbers of shape `(*shape, in_features)`.
+        backward: the strategy that all runs use.
     """
 
     cell: Cell
@@ -52,6 +57,7 @@ class Trial:
     seed: int = 0
     dtype: str = "float64"
     inputs: Callable[[jax.Array, tuple[int, ...], Any], Any] | None = None
+    backward: Backward = Autodiff()
 
     def key(self, stream: int) -> jax.Array:
         """Return a key for one kind of draw."""
@@ -93,7 +99,14 @@ class Trial:
         """Return `unroll` of these inputs from this carry."""
         xs = self.xs if xs is None else xs
         carry = self.carry if carry is None else carry
-        return unroll(self.cell, self.params, xs, carry=carry, **options)
+        return self.unroll(self.params, carry, xs, **options)
+
+    def unroll(
+        self, params: Any, carry: Any, xs: Any, **options: Any
+    ) -> tuple[Any, Any]:
+        """Return `unroll` of any arguments, with the strategy on trial."""
+        options = {"backward": self.backward, **options}
+        return unroll(self.cell, params, xs, carry=carry, **options)
 
     def loop(self, params: Any, carry: Any, xs: Any, time: int) -> Any:
         """Return what `unroll` must: a Python loop over `cell.step`."""
@@ -159,7 +172,7 @@ def padding(trial: Trial) -> None:
     valid = mask & (steps < lengths)
 
     def run(params: Any, carry: Any, xs: Any) -> Any:
-        return unroll(trial.cell, params, xs, carry=carry, lengths=lengths, mask=mask)
+        return trial.unroll(params, carry, xs, lengths=lengths, mask=mask)
 
     want = run(trial.params, trial.carry, trial.xs)
     clean = trial.gradients(run)
@@ -181,7 +194,7 @@ def empty(trial: Trial) -> None:
     none = jnp.zeros(trial.batch_shape, int)
 
     def run(params: Any, carry: Any, xs: Any) -> Any:
-        return unroll(trial.cell, params, xs, carry=carry, lengths=none)
+        return trial.unroll(params, carry, xs, lengths=none)
 
     carry, ys = run(trial.params, trial.carry, trial.xs)
     _same("lengths of 0 changed the carry", carry, trial.carry)
@@ -195,7 +208,7 @@ def empty(trial: Trial) -> None:
         if lead != {(small.time, *small.batch_shape)}:
             raise LawViolation(f"a {name} of 0 gave outputs that begin with {lead}")
         small.__dict__["carry"] = small.start()
-        gradients = small.gradients(lambda p, c, x: unroll(trial.cell, p, x, carry=c))
+        gradients = small.gradients(trial.unroll)
         _finite(f"a {name} of 0 gave a gradient", gradients)
 
 
@@ -307,22 +320,22 @@ def types(trial: Trial) -> None:
 def gradients(trial: Trial) -> None:
     """Law 11: gradients are those of autodiff of the loop, and of differences."""
 
-    def run(params: Any, carry: Any, xs: Any) -> Any:
-        return unroll(trial.cell, params, xs, carry=carry)
-
     def loop(params: Any, carry: Any, xs: Any) -> Any:
         return trial.loop(params, carry, xs, trial.time)
 
     if trial.time:
-        got, want = trial.gradients(run), trial.gradients(loop)
-        _same("gradients of unroll are not those of the loop", got, want)
+        want = trial.gradients(loop)
+        for backward in {trial.backward, *_EXACT}:
+            one = dataclasses.replace(trial, backward=backward)
+            got = one.gradients(one.unroll)
+            _same(f"with {backward}, gradients are not those of the loop", got, want)
     short = dataclasses.replace(trial, time=2, batch_shape=())
     flat, unflatten = ravel_pytree((short.params, short.carry))
 
     @jax.jit
     def score(flat: jax.Array) -> jax.Array:
         params, carry = unflatten(flat)
-        return _weigh(unroll(short.cell, params, short.xs, carry=carry))
+        return _weigh(short.unroll(params, carry, short.xs))
 
     check_grads(score, (flat,), order=1, modes=("fwd",), eps=1e-5)
     check_grads(score, (flat,), order=2, modes=("rev",), eps=1e-5)

@@ -4,6 +4,7 @@
 import pathlib
 import re
 
+import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -22,7 +23,9 @@ def blocks(page):
 def test_the_code_on_a_page_runs(page):
     namespace = {"__name__": "docs"}
     for code in blocks(page):
-        exec(compile(code, str(page), "exec"), namespace)
+        # Optax mixes integers and floats on purpose.
+        with jax.numpy_dtype_promotion("standard"):
+            exec(compile(code, str(page), "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

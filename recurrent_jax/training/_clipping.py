@@ -3,6 +3,8 @@
 
 import optax
 
+from recurrent_jax import _check
+
 
 def clipping(
     max_norm: float | None = None, max_value: float | None = None
@@ -21,6 +23,10 @@ def clipping(
 
     Put it first in the chain: adaptive optimisers divide by the size of past gradients
     and would hide an explosion from a clip that comes after them.
+
+    The norm is a sum of squares, which overflows in float32 above 1e19. Such a gradient
+    has exploded past repair: the update is then zero or NaN, which
+    `optax.apply_if_finite` can skip. `recurrent_jax.ClippedBackward` stops it earlier.
 
     Args:
         max_norm: greatest norm of all gradients together; None does not clip by norm.
@@ -46,12 +52,8 @@ def clipping(
         neural networks. https://proceedings.mlr.press/v28/pascanu13.html
         Mikolov, 2012. Statistical language models based on neural networks (by value).
     """
-    for name, bound in (("max_norm", max_norm), ("max_value", max_value)):
-        if bound is not None and not 0 < bound < float("inf"):
-            raise ValueError(
-                f"clipping: {name} must be positive and finite, got {bound}; "
-                "None switches it off"
-            )
+    _check.bound("clipping", "max_norm", max_norm)
+    _check.bound("clipping", "max_value", max_value)
     steps = []
     if max_norm is not None:
         steps.append(optax.clip_by_global_norm(max_norm))

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""recurrent_jax: `unroll` as it comes, then one row per backward strategy."""
+
+import inspect
+from typing import Any
+
+import recurrent_jax as rj
+from benchmarks.contenders import Contender
+from benchmarks.problems import Shape
+
+DEFAULT = "recurrent_jax"
+STRATEGIES = "Autodiff", "Deferred", "Checkpointed"
+
+
+def strategies() -> dict[str, dict[str, Any]]:
+    """Return options of `unroll` by the name of the strategy they choose."""
+    if "backward" not in inspect.signature(rj.unroll).parameters:
+        return {}
+    there = [name for name in STRATEGIES if hasattr(rj, name)]
+    return {name: {"backward": getattr(rj, name)()} for name in there}
+
+
+def contend(cell: rj.Cell, shape: Shape) -> dict[str, Contender]:
+    """Return the default, and the strategies for the backward pass."""
+
+    def entry(**options: Any) -> Contender:
+        return Contender(
+            run=lambda params, xs: rj.unroll(cell, params, xs, **options)[1],
+            copy=lambda params: params,
+            backward_only=bool(options),
+        )
+
+    rows = {f"{DEFAULT} {name}": entry(**how) for name, how in strategies().items()}
+    return {DEFAULT: entry(), **rows}

@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backward strategies: the exact ones against autodiff, the others against a loop."""
+
+import functools
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CELLS
+from test_check_cell import Leaky, PairInput
+
+import recurrent_jax as rj
+from recurrent_jax.testing import LAWS, Trial
+
+TIME, BATCH, FEATURES = 7, 3, 2
+EXACT = [
+    rj.Deferred(),
+    rj.Deferred(block=3),
+    rj.Checkpointed(),
+    rj.Checkpointed(every=4),
+    rj.Checkpointed(levels=2),
+]
+ALL = [rj.Autodiff(), *EXACT, rj.Truncated(3), rj.ClippedBackward(max_value=0.1)]
+names = functools.partial(map, repr)
+cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
+
+
+def draw(cell):
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = cell.init(keys[0], FEATURES)
+    xs = jax.random.normal(keys[1], (TIME, BATCH, FEATURES))
+    carry = jax.tree.map(
+        lambda c: jax.random.normal(keys[2], c.shape), cell.initial_carry((BATCH,))
+    )
+    return params, carry, xs
+
+
+def options():
+    rng = np.random.default_rng(0)
+    return {
+        "lengths": np.array([TIME, 4, 0]),
+        "mask": rng.random((TIME, BATCH)) < 0.8,
+        "resets": rng.random((TIME, BATCH)) < 0.2,
+    }
+
+
+def weigh(out):
+    leaves = jax.tree.leaves(out)
+    return sum(
+        jnp.sum(a * jnp.cos(jnp.arange(a.size) + n).reshape(a.shape))
+        for n, a in enumerate(leaves)
+    )
+
+
+def gradients(cell, arguments, reset_carry=None, **options):
+    def score(params, carry, xs, reset_carry):
+        return weigh(
+            rj.unroll(cell, params, xs, carry=carry, reset_carry=reset_carry, **options)
+        )
+
+    argnums = (0, 1, 2) if reset_carry is None else (0, 1, 2, 3)
+    return jax.jit(jax.grad(score, argnums))(*arguments, reset_carry)
+
+
+def close(got, want, tolerance=1e-10):
+    def one(a, b):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+    jax.tree.map(one, got, want)
+
+
+def agrees_with_autodiff(cell, backward, reverse):
+    arguments = draw(cell)
+    run = functools.partial(
+        gradients, cell, arguments, arguments[1], reverse=reverse, **options()
+    )
+    close(run(backward=backward), run(backward=rj.Autodiff()))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))
+def test_exact_strategies_agree_with_autodiff(backward, reverse, x64):
+    agrees_with_autodiff(rj.LSTM(4), backward, reverse)
+
+
+@cells
+def test_any_cell_is_deferred_exactly(cell, x64):
+    agrees_with_autodiff(cell, rj.Deferred(block=3), reverse=True)
+
+
+@pytest.mark.parametrize("backward", ALL, ids=names(ALL))
+def test_values_do_not_depend_on_the_strategy(backward, x64):
+    cell = rj.LSTM(4)
+    params, carry, xs = draw(cell)
+    run = functools.partial(rj.unroll, cell, params, xs, carry=carry, **options())
+    for reverse in (False, True):
+        close(run(backward=backward, reverse=reverse), run(reverse=reverse))
+
+
+# The law of gradients tries every exact strategy by itself.
+@pytest.mark.parametrize("law", sorted(LAWS.keys() - {"gradients", "compilation"}))
+@pytest.mark.parametrize(
+    "backward",
+    [rj.Deferred(block=2), rj.Checkpointed(2), rj.Truncated(2), rj.ClippedBackward(1)],
+)
+def test_the_other_laws_hold_for_every_strategy(backward, law, x64):
+    LAWS[law](Trial(rj.PeepholeLSTM(4), backward=backward))
+
+
+@pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))
+def test_a_cell_that_does_not_split_is_deferred_too(backward, x64):
+    cell = Leaky(4)
+    arguments = draw(cell)
+    want = gradients(cell, arguments, **options())
+    close(gradients(cell, arguments, backward=backward, **options()), want)
+
+
+def test_inputs_that_have_no_tangent_are_left_to_autodiff(x64):
+    cell = PairInput(4)
+    params, carry, xs = draw(cell)
+    counts = jnp.ones((TIME, BATCH), bool).at[2].set(False)
+
+    def score(params, xs, backward):
+        return weigh(rj.unroll(cell, params, (xs, counts), backward=backward))
+
+    got, want = (
+        jax.grad(score, (0, 1))(params, xs, backward)
+        for backward in (rj.Deferred(block=2), rj.Autodiff())
+    )
+    close(got, want)
+
+
+@pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))
+def test_every_mode_and_order(backward, x64):
+    cell = rj.GRU(3)
+    params, _, xs = draw(cell)
+    tangent = jax.tree.map(jnp.ones_like, params)
+
+    def loss(params, backward):
+        return weigh(rj.unroll(cell, params, xs, backward=backward))
+
+    def all_of(backward):
+        f = functools.partial(loss, backward=backward)
+        forward = jax.jvp(f, (params,), (tangent,))
+        over_reverse = jax.jvp(jax.grad(f), (params,), (tangent,))
+        over_forward = jax.grad(lambda p: jax.jvp(f, (p,), (tangent,))[1])(params)
+        return forward, over_reverse, over_forward
+
+    got = jax.jit(lambda: all_of(backward))()
+    close(got, jax.jit(lambda: all_of(rj.Autodiff()))(), 1e-9)
+
+
+@pytest.mark.parametrize("backward", ALL, ids=names(ALL))
+def test_an_ensemble_and_gradients_per_example(backward, x64):
+    cell = rj.LSTM(3)
+    params, _, xs = draw(cell)
+    stacked = jax.tree.map(lambda p: jnp.stack([p, 2 * p]), params)
+
+    def loss(params, xs):
+        return weigh(rj.unroll(cell, params, xs, backward=backward))
+
+    each = jax.jit(jax.vmap(jax.grad(loss), (0, None)))(stacked, xs)
+    close(
+        jax.tree.map(lambda g: g[1], each),
+        jax.grad(loss)(jax.tree.map(lambda p: p[1], stacked), xs),
+    )
+    examples = jax.jit(jax.vmap(jax.grad(loss), (None, 1)))(params, xs)
+    close(jax.tree.map(lambda g: g[1], examples), jax.grad(loss)(params, xs[:, 1]))
+
+
+def truncated_by_hand(cell, params, carry, xs, k1, k2, lengths, resets):
+    """Each chunk of k1 outputs from its own run over k2 steps, one after another."""
+    fresh = cell.initial_carry((BATCH,))
+
+    def step(carry, t):
+        def where(flags, yes, no):
+            return jax.tree.map(lambda a, b: jnp.where(flags[:, None], a, b), yes, no)
+
+        valid = t < lengths
+        before = where(resets[t] & valid, fresh, carry)
+        after, y = cell.step(params, before, xs[t])
+        return where(valid, after, before), where(valid, y, jnp.zeros_like(y))
+
+    befores, state = [], carry
+    for t in range(TIME):
+        befores.append(state)
+        state, _ = step(state, t)
+    ys = []
+    for start in range(0, TIME, k1):
+        end = start + k1
+        first = max(0, end - k2)
+        state = carry if first == 0 else jax.lax.stop_gradient(befores[first])
+        for t in range(first, min(end, TIME)):
+            state, y = step(state, t)
+            if t >= start:
+                ys.append(y)
+    return state, jnp.stack(ys)
+
+
+@pytest.mark.parametrize("k1, k2", [(1, 1), (2, 2), (2, 5), (3, 4), (7, 7), (9, 20)])
+def test_truncated_is_the_explicit_loop(k1, k2, x64):
+    cell = rj.LSTM(4)
+    arguments = draw(cell)
+    lengths = jnp.array([TIME, 5, 0])
+    resets = jnp.asarray(options()["resets"])
+
+    def by_hand(*arguments):
+        out = truncated_by_hand(cell, *arguments, k1, k2, lengths, resets)
+        return weigh(out)
+
+    want = jax.jit(jax.grad(by_hand, (0, 1, 2)))(*arguments)
+    got = gradients(
+        cell,
+        arguments,
+        lengths=lengths,
+        resets=resets,
+        backward=rj.Truncated(k1, k2),
+    )
+    close(got, want)
+
+
+def test_truncated_reversed_is_truncated_of_the_flipped():
+    cell = rj.GRU(4)
+    params, carry, xs = draw(cell)
+    cut = rj.Truncated(2, 3)
+    got = gradients(cell, (params, carry, xs), reverse=True, backward=cut)
+
+    def flipped(params, carry, xs):
+        final, ys = rj.unroll(cell, params, xs[::-1], carry=carry, backward=cut)
+        return weigh((final, ys[::-1]))
+
+    close(got, jax.grad(flipped, (0, 1, 2))(params, carry, xs), 1e-5)
+
+
+def clipped_by_hand(cell, arguments, max_norm, max_value):
+    """Back-propagation written out, the carry's cotangent clipped at every step."""
+    params, carry, xs = arguments
+    pulls, ys = [], []
+    for x in xs:
+        (carry, y), pull = jax.vjp(cell.step, params, carry, x)
+        pulls.append(pull)
+        ys.append(y)
+    ys = jnp.stack(ys)
+    d_carry, d_ys = jax.grad(weigh)((carry, ys))
+    d_params, d_xs = jax.tree.map(jnp.zeros_like, params), []
+    for t in reversed(range(len(xs))):
+        norm = jnp.sqrt(sum(jnp.sum(d**2, -1) for d in d_carry))[:, None]
+        factor = jnp.minimum(1, max_norm / norm)
+        d_carry = jax.tree.map(
+            lambda d: jnp.clip(d * factor, -max_value, max_value), d_carry
+        )
+        more, d_carry, d_x = pulls[t]((d_carry, d_ys[t]))
+        d_params = jax.tree.map(jnp.add, d_params, more)
+        d_xs.insert(0, d_x)
+    return d_params, d_carry, jnp.stack(d_xs)
+
+
+@pytest.mark.parametrize("max_norm, max_value", [(0.5, 1e9), (1e9, 0.2), (0.5, 0.2)])
+def test_clipped_is_the_explicit_loop(max_norm, max_value, x64):
+    cell = rj.LSTM(4)
+    arguments = draw(cell)
+    backward = rj.ClippedBackward(max_norm, max_value)
+    got = gradients(cell, arguments, backward=backward)
+    close(got, clipped_by_hand(cell, arguments, max_norm, max_value))
+    loose = gradients(cell, arguments, backward=rj.ClippedBackward(1e9, 1e9))
+    close(loose, gradients(cell, arguments))
+
+
+def test_clipping_inside_tames_an_explosion_that_clipping_outside_cannot():
+    cell = rj.Elman(1, activation=jax.nn.identity, use_bias=False)
+    params = rj.ElmanParams(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), None)
+    xs = jnp.ones((200, 1))
+
+    def last(xs, backward):
+        return rj.unroll(cell, params, xs, backward=backward)[0].h[0]
+
+    assert not bool(jnp.all(jnp.isfinite(jax.grad(last)(xs, rj.Autodiff()))))
+    clipped = jax.grad(last)(xs, rj.ClippedBackward(max_norm=1.0))
+    np.testing.assert_allclose(clipped, 1.0)
+
+
+def test_forward_mode_of_a_clipped_backward_names_what_has_it():
+    cell = rj.Elman(3)
+    params, _, xs = draw(cell)
+
+    def loss(params):
+        clipped = rj.ClippedBackward(max_norm=1.0)
+        return rj.unroll(cell, params, xs, backward=clipped)[1].sum()
+
+    with pytest.raises(TypeError, match=r"ClippedBackward.*rj\.Autodiff\(\)"):
+        jax.jvp(loss, (params,), (params,))
+
+
+def temporary_bytes(backward, time):
+    cell = rj.LSTM(16)
+    params = cell.init(jax.random.key(0), in_features=8)
+
+    def loss(params, xs):
+        return rj.unroll(cell, params, xs, backward=backward)[0].h.sum()
+
+    xs = jax.ShapeDtypeStruct((time, 4, 8), "float32")
+    compiled = jax.jit(jax.grad(loss)).lower(params, xs).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_checkpointed_memory_grows_as_the_square_root():
+    small, large = (temporary_bytes(rj.Checkpointed(), t) for t in (1024, 16 * 1024))
+    assert large < 6 * small  # four times, and what does not grow
+    assert large < temporary_bytes(rj.Deferred(), 16 * 1024) / 4
+    assert temporary_bytes(rj.Deferred(), 4096) < temporary_bytes(rj.Autodiff(), 4096)
+
+
+@pytest.mark.parametrize("backward", ALL, ids=names(ALL))
+def test_what_is_compiled_does_not_grow_with_time(backward):
+    cell = rj.LSTM(4)
+    params, _, _ = draw(cell)
+
+    def loss(params, xs):
+        return rj.unroll(cell, params, xs, backward=backward)[1].sum()
+
+    sizes = [
+        str(jax.make_jaxpr(jax.grad(loss))(params, jnp.ones((time, 2, 2)))).split()
+        for time in (1500, 15000)
+    ]
+    counts = [size.count("=") for size in sizes]
+    # A shorter block at the end, where there is one, is compiled apart.
+    assert max(counts) <= 2 * min(counts)
+
+
+@pytest.mark.parametrize("backward", ALL, ids=names(ALL))
+def test_strategies_are_values(backward):
+    twin = pickle.loads(pickle.dumps(backward))
+    assert twin == backward and hash(twin) == hash(backward)
+    assert eval(repr(backward), vars(rj)) == backward
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: rj.Deferred(block=0), "Deferred: block must be at least 1, got 0"),
+        (lambda: rj.Checkpointed(every=2.0), "every must be a.* integer, got 2.0"),
+        (lambda: rj.Checkpointed(levels=0), "levels must be at least 1, got 0"),
+        (lambda: rj.Truncated(4, 3), "k2=3 is less than k1=4"),
+        (lambda: rj.Truncated(0), "k1 must be at least 1"),
+        (lambda: rj.ClippedBackward(max_norm=-1.0), "must be positive and finite"),
+    ],
+)
+def test_bad_settings_are_refused(build, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        build()
+
+
+def test_a_backward_that_is_none_of_them_is_refused():
+    cell = rj.Elman(3)
+    params, _, xs = draw(cell)
+    with pytest.raises(TypeError, match="backward must be a strategy.*rj.Deferred"):
+        rj.unroll(cell, params, xs, backward="deferred")
+    with pytest.raises(TypeError, match="build one first"):
+        rj.unroll(cell, params, xs, backward=rj.Deferred)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an import loads and needs, and that every public name is there and explained."""
+
+import inspect
+import pathlib
+import pkgutil
+import subprocess
+import sys
+import types
+
+import pytest
+
+import recurrent_jax
+import recurrent_jax.testing
+import recurrent_jax.training
+
+OPTIONAL = (
+    "optax",
+    "flax",
+    "torch",
+    "matplotlib",
+    "hypothesis",
+    "pytest",
+    "haiku",
+    "equinox",
+    "keras",
+    "orbax",
+    "tyro",
+    "rich",
+)
+MODULES = {
+    "recurrent_jax": recurrent_jax,
+    "recurrent_jax.initializers": recurrent_jax.initializers,
+    "recurrent_jax.testing": recurrent_jax.testing,
+    "recurrent_jax.training": recurrent_jax.training,
+}
+
+BLOCK = """
+import importlib.metadata, re, sys
+
+def needs(name):
+    try:
+        lines = importlib.metadata.requires(name) or ()
+    except importlib.metadata.PackageNotFoundError:  # of another platform
+        return set()
+    lines = {line for line in lines if "extra ==" not in line}
+    return {re.match("[A-Za-z0-9_.-]+", line)[0] for line in lines}
+
+def closure(*names):
+    found, new = set(), set(names)
+    while new:
+        found |= new
+        new = set().union(*map(needs, new)) - found
+    return {re.sub("[-_.]+", "-", name).lower() for name in found}
+
+wanted = closure(*%r)
+owners = importlib.metadata.packages_distributions()
+blocked = {
+    module for module, names in owners.items()
+    if not wanted & {re.sub("[-_.]+", "-", name).lower() for name in names}
+} - {"recurrent_jax"} - set(sys.modules)
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(name + " is blocked", name=name)
+
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def python(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def public(module):
+    """Return the public names: those in `__all__`, or those defined right here."""
+    return getattr(module, "__all__", None) or [
+        name
+        for name, thing in vars(module).items()
+        if getattr(thing, "__module__", None) == module.__name__ and name[0] != "_"
+    ]
+
+
+NAMES = [(module, name) for module in MODULES for name in public(MODULES[module])]
+
+
+def test_importing_the_package_loads_nothing_optional():
+    loaded = python(
+        "import sys, recurrent_jax; print(*sys.modules, sep='\\n')"
+    ).splitlines()
+    assert "recurrent_jax" in loaded
+    assert not {"recurrent_jax.training", "recurrent_jax.testing"} & set(loaded)
+    assert not {name.partition(".")[0] for name in loaded} & set(OPTIONAL)
+
+
+def test_the_core_needs_jax_alone():
+    code = BLOCK % (("jax",),)
+    python(
+        code + "import recurrent_jax as rj\n"
+        "assert {'optax', 'flax', 'pytest'} <= blocked, blocked\n"
+        "[getattr(rj, name) for name in rj.__all__ if name != 'training']\n"
+        "from recurrent_jax.testing import *\n"
+        "try:\n    rj.training\n"
+        "except ModuleNotFoundError as error:\n    assert error.name == 'optax'\n"
+        "else:\n    raise SystemExit('training came without Optax')"
+    )
+
+
+def test_everything_public_needs_jax_and_optax_alone():
+    code = BLOCK % (("jax", "optax"),)
+    python(
+        code + "from recurrent_jax import *\n"
+        "from recurrent_jax.training import *\n"
+        "from recurrent_jax.testing import *\n"
+        "import recurrent_jax.initializers\n"
+        "assert callable(training.clipping) and callable(testing.check_cell)\n"
+        "assert 'flax' in blocked and not blocked & set(sys.modules)"
+    )
+
+
+def key(name):
+    """Sort as ruff does: constants, then classes, then functions."""
+    return (not name.isupper(), not name[0].isupper(), name)
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in MODULES.values() if hasattr(m, "__all__")], ids=str
+)
+def test_all_is_sorted_and_real(module):
+    assert list(module.__all__) == sorted(module.__all__, key=key)
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_all_is_complete():
+    # Deferred modules are in __all__ without being in the namespace at first.
+    here = {
+        name
+        for name, thing in vars(recurrent_jax).items()
+        if not name.startswith("_")
+        and not (isinstance(thing, types.ModuleType) and name in ("cells", "importlib"))
+        and name not in ("annotations", "Any")
+    }
+    assert here == set(recurrent_jax.__all__)
+    from recurrent_jax import cells
+
+    assert set(cells.__all__) <= set(recurrent_jax.__all__)
+
+
+def test_every_public_module_is_named():
+    found = {
+        name
+        for _, name, _ in pkgutil.iter_modules(recurrent_jax.__path__)
+        if not name.startswith("_")
+    }
+    assert found - {"cells"} <= set(recurrent_jax.__all__)
+
+
+def is_parts(thing):
+    """Whether this is the NamedTuple of some cell's parameters or carry."""
+    return isinstance(thing, type) and issubclass(thing, tuple)
+
+
+@pytest.mark.parametrize("module, name", NAMES, ids=[".".join(pair) for pair in NAMES])
+def test_every_public_name_is_explained(module, name):
+    thing = getattr(MODULES[module], name)
+    text = inspect.getdoc(thing)
+    assert text, f"{name} has no docstring"
+    assert text != inspect.getdoc(dict) and not text.startswith(f"{name}("), (
+        f"{name} has the docstring that Python made up"
+    )
+    wants_example = callable(thing) and not is_parts(thing)
+    if wants_example and (module, name) not in WITHOUT_EXAMPLE:
+        assert ">>>" in text, f"{name} has no example"
+
+
+# An exception, a table's row, and draws that say all in a line; their module, `preset`
+# and `check_cell` show how they are used.
+WITHOUT_EXAMPLE = {
+    ("recurrent_jax.initializers", "zeros"),
+    ("recurrent_jax.initializers", "glorot_uniform"),
+    ("recurrent_jax.initializers", "lecun_normal"),
+    ("recurrent_jax.initializers", "torch_uniform"),
+    ("recurrent_jax.initializers", "torch_bias"),
+    ("recurrent_jax.initializers", "haiku_linear"),
+    ("recurrent_jax.initializers", "TruncatedNormal"),
+    ("recurrent_jax.initializers", "Fused"),
+    ("recurrent_jax.testing", "LawViolation"),
+    ("recurrent_jax.testing", "Trial"),
+    *(("recurrent_jax.testing", name) for name in recurrent_jax.testing.LAWS),
+}
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(recurrent_jax, "no_such_name")
+
+
+def test_the_package_is_typed():
+    assert (pathlib.Path(recurrent_jax.__file__).parent / "py.typed").is_file()
