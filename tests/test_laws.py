@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from recurrent_jax.testing import LAWS, Trial
 
 cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-laws = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+laws = pytest.mark.parametrize(
+    "law",
+    [
+        # These two feed NaN on purpose.
+        pytest.param(
+            law, marks=pytest.mark.nans if name in ("padding", "reset") else ()
+        )
+        for name, law in LAWS.items()
+    ],
+    ids=LAWS.keys(),
+)
 
 
 @laws
@@ -19,14 +29,14 @@ def test_fixed_case(cell, law, x64):
     law(Trial(cell))
 
 
-@pytest.mark.parametrize("time, batch_shape", [(1, ()), (4, (2, 1)), (0, (2,))])
+@pytest.mark.parametrize("time, batch_shape", [(1, ()), (0, (2,))])
 @laws
 def test_shapes_at_the_edge(law, time, batch_shape, x64):
     law(Trial(CELLS["lstm"], time=time, batch_shape=batch_shape))
 
 
 @laws
-@settings(deadline=None, max_examples=5)
+@settings(deadline=None, max_examples=3)
 @given(
     cell=st.sampled_from(list(CELLS.values())),
     in_features=st.integers(1, 3),
