@@ -9,71 +9,25 @@ A strategy runs a `Loop` and decides what its derivative is and what it costs.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 
 from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-
-# The name under which a checkpoint policy finds the carries of a block.
-_CARRIES = "recurrent_jax.carries"
-
-
-class Flags(NamedTuple):
-    """Which steps count and which start afresh, `(time, *batch)`, or None."""
-
-    valid: jax.Array | None
-    reset: jax.Array | None
-
-
-class Loop(NamedTuple):
-    """What `unroll` hands to a strategy, time first."""
-
-    cell: Cell
-    params: Any
-    xs: Any
-    flags: Flags
-    fresh: Any  # the carry that a reset starts from
-    reverse: bool
-    batch_shape: tuple[int, ...]
-
-    @property
-    def time(self) -> int:
-        """The number of steps."""
-        return int(jax.tree.leaves(self.xs)[0].shape[0])
-
-    def enter(self, carry: Any, flags: Flags) -> Any:
-        """Return the carry that a step works on."""
-        return carry if flags.reset is None else select(flags.reset, self.fresh, carry)
-
-    def leave(self, before: Any, after: Any, y: Any, flags: Flags) -> tuple[Any, Any]:
-        """Return carry and output: as they were, and zero, if the step is skipped."""
-        if flags.valid is None:
-            return after, y
-        return select(flags.valid, after, before), select(flags.valid, y, zeros(y))
-
-
-class Static(NamedTuple):
-    """What of a loop is not arrays, and hashes."""
-
-    cell: Cell
-    reverse: bool
-    batch_shape: tuple[int, ...]
-
-
-class Arrays(NamedTuple):
-    """What of a loop is arrays."""
-
-    params: Any
-    xs: Any
-    flags: Flags
-    fresh: Any
+from recurrent_jax._deferred import KEEP_CARRIES, KEEP_NOTHING, checkpointed
+from recurrent_jax._loop import (
+    Flags,
+    Loop,
+    cached_steps,
+    even,
+    forward,
+    in_blocks,
+    select,
+    trail,
+)
 
 
 class Backward(Protocol):
@@ -106,9 +60,9 @@ class Autodiff:
         """Return the final carry and all outputs."""
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
-            return _forward(block, carry)[:2]
+            return forward(block, carry)[:2]
 
-        return _in_blocks(run, loop, carry, _cached_steps(loop))
+        return in_blocks(run, loop, carry, cached_steps(loop))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +100,9 @@ class Deferred:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        size = self.block or _cached_steps(loop)
-        keep = jax.checkpoint_policies.save_only_these_names(_CARRIES)
-        return _in_blocks(functools.partial(_checkpointed, keep), loop, carry, size)
+        size = self.block or cached_steps(loop)
+        run = functools.partial(checkpointed, KEEP_CARRIES)
+        return in_blocks(run, loop, carry, size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,13 +150,12 @@ class Checkpointed:
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
         share = self.levels / (self.levels + 1)
-        size = self.every or _even(loop.time, math.ceil(loop.time**share))
-        keep = jax.checkpoint_policies.nothing_saveable
+        size = self.every or even(loop.time, math.ceil(loop.time**share))
         inner = None
         if self.levels > 1:
             inner = Checkpointed(levels=self.levels - 1)
-        run = functools.partial(_checkpointed, keep, inner=inner)
-        return _in_blocks(run, loop, carry, size)
+        run = functools.partial(checkpointed, KEEP_NOTHING, inner=inner)
+        return in_blocks(run, loop, carry, size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,8 +211,9 @@ class Truncated:
         if loop.reverse:
             flip = functools.partial(jax.tree.map, lambda a: jnp.flip(a, 0))
             xs, flags = flip((loop.xs, loop.flags))
-            forward = loop._replace(xs=xs, flags=flags, reverse=False)
-            final, ys = self.run(forward, carry)
+            final, ys = self.run(
+                loop._replace(xs=xs, flags=flags, reverse=False), carry
+            )
             return final, flip(ys)
         if loop.time == 0:
             return Autodiff().run(loop, carry)
@@ -270,7 +224,7 @@ class Truncated:
         steps = ends - k2 + np.arange(k2)[:, None]
         windows = _windows(loop, steps)
         # All that starts after the first step starts from a carry without gradient.
-        _, _, befores = _forward(loop, lax.stop_gradient(carry))
+        _, _, befores = forward(loop, lax.stop_gradient(carry))
         at_start = steps[0] <= 0
 
         def start(first: jax.Array, befores: jax.Array) -> jax.Array:
@@ -346,173 +300,7 @@ class ClippedBackward:
             return (_clip(cotangent, batch_rank, self.max_norm, self.max_value),)
 
         clipped.defvjp(lambda carry: (carry, None), pull)
-        return _forward(loop, carry, clipped)[:2]
-
-
-def _forward(
-    loop: Loop, carry: Any, leaving: Callable[[Any], Any] = lambda carry: carry
-) -> tuple[Any, Any, Any]:
-    """Return final carry, outputs, and the carries that the steps worked on."""
-
-    def body(carry: Any, now: Any) -> tuple[Any, Any]:
-        z, flags = now
-        before = loop.enter(carry, flags)
-        after, y = loop.cell.recur(loop.params, before, z)
-        after, y = loop.leave(before, after, y, flags)
-        return leaving(after), (y, before)
-
-    zs = loop.cell.project(loop.params, loop.xs)
-    inputs = (zs, loop.flags)
-    final, (ys, befores) = lax.scan(body, carry, inputs, reverse=loop.reverse)
-    return final, ys, befores
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _deferred(static: Static, arrays: Arrays, carry: Any) -> tuple[Any, Any]:
-    """Return final carry and outputs of a block; its derivative is below."""
-    return _forward(join(static, arrays), carry)[:2]
-
-
-@_deferred.defjvp
-def _deferred_jvp(static: Static, primals: Any, tangents: Any) -> Any:
-    """Return the block and its derivative, cut in what needs no order and what does.
-
-    This is forward mode. JAX transposes it for reverse mode, and so a product over all
-    steps here is a product over all steps there: the gradient of a kernel.
-    """
-    loop, carry = join(static, primals[0]), primals[1]
-    d, dcarry = tangents
-    cell, params = loop.cell, loop.params
-    final, ys, befores = _forward(loop, carry)
-    befores = checkpoint_name(befores, _CARRIES)  # all that the backward keeps
-
-    # All steps at once: what comes through parameters and inputs.
-    zs, dzs = jax.jvp(cell.project, (params, loop.xs), (d.params, d.xs))
-    us, dus = _through_params(loop, _feedback, d.params, befores)
-    direct = None
-    if _reads_params(cell, params, befores, zs, us):
-        _, direct = _through_params(loop, _update, d.params, befores, zs, us)
-
-    # Step by step: what comes through the carry.
-    def body(dcarry: Any, now: Any) -> tuple[Any, Any]:
-        before, z, u, dz, du, direct, flags = now
-        dbefore = dcarry
-        if flags.reset is not None:
-            dbefore = select(flags.reset, d.fresh, dcarry)
-        through = functools.partial(_feedback, cell, params)
-        _, through_carry = jax.jvp(through, (before,), (dbefore,))
-        du = jax.tree.map(jnp.add, du, through_carry)
-        # Computed again where it is transposed, so that no gate is kept.
-        update = jax.checkpoint(
-            functools.partial(_update, cell, params), prevent_cse=False
-        )
-        _, (dafter, dy) = jax.jvp(update, (before, z, u), (dbefore, dz, du))
-        if direct is not None:
-            dafter, dy = jax.tree.map(jnp.add, (dafter, dy), direct)
-        return loop.leave(dbefore, dafter, dy, flags)
-
-    inputs = (befores, zs, us, dzs, dus, direct, loop.flags)
-    dfinal, dys = lax.scan(body, dcarry, inputs, reverse=loop.reverse)
-    return (final, ys), (dfinal, dys)
-
-
-def _feedback(cell: Cell, params: Any, carry: Any) -> Any:
-    """Return the recurrent product; nothing for a cell that does not split."""
-    return cell.feedback(params, carry) if cell.splits else ()
-
-
-def _update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> Any:
-    """Return the rest of the step; the whole of it for a cell that does not split."""
-    if cell.splits:
-        return cell.update(params, carry, z, u)
-    return cell.recur(params, carry, z)
-
-
-def _through_params(loop: Loop, part: Any, dparams: Any, *rest: Any) -> Any:
-    """Return a part of all steps at once and its derivative along the parameters."""
-    return jax.jvp(lambda p: part(loop.cell, p, *rest), (loop.params,), (dparams,))
-
-
-def _reads_params(cell: Cell, params: Any, *rest: Any) -> bool:
-    """Say whether `update` reads a parameter, as peepholes are read."""
-    jaxpr = jax.make_jaxpr(functools.partial(_update, cell))(params, *rest).jaxpr
-    mine = jaxpr.invars[: len(jax.tree.leaves(params))]
-    read = [v for eqn in jaxpr.eqns for v in eqn.invars] + list(jaxpr.outvars)
-    return any(v is p for v in read for p in mine)
-
-
-def _checkpointed(
-    policy: Any, loop: Loop, carry: Any, inner: Backward | None = None
-) -> tuple[Any, Any]:
-    """Run a block of which the backward keeps what the policy says."""
-    static, arrays = part(loop)
-
-    def run(arrays: Arrays, carry: Any) -> tuple[Any, Any]:
-        loop = join(static, arrays)
-        if inner is not None:
-            return inner.run(loop, carry)
-        if not _is_smooth(loop, carry):
-            return _forward(loop, carry)[:2]
-        return _deferred(static, arrays, carry)
-
-    return jax.checkpoint(run, policy=policy, prevent_cse=False)(arrays, carry)
-
-
-def _cached_steps(loop: Loop, target: int = 2_500_000) -> int:
-    """Return a block size for which the projected input has about `target` bytes."""
-    zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
-    total = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
-    return _even(loop.time, math.ceil(loop.time / max(1, round(total / target))))
-
-
-def _even(time: int, size: int) -> int:
-    """Return a block size near `size` that divides `time`, if one is half to twice it.
-
-    A shorter block at the end would be compiled apart and copy the sequence.
-    """
-    near = range(max(1, size // 2), min(2 * size, time) + 1)
-    return min(
-        (n for n in near if time % n == 0), key=lambda n: abs(n - size), default=size
-    )
-
-
-def _is_smooth(loop: Loop, carry: Any) -> bool:
-    """Say whether all that a step takes and gives is floating point.
-
-    A counter in a carry, say, has no tangent to step; autodiff knows what to do.
-    """
-
-    def ends(carry: Any) -> Any:
-        return loop.cell.project(loop.params, loop.xs), _forward(loop, carry)[:2]
-
-    shapes = jax.eval_shape(ends, carry)
-    return all(jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(shapes))
-
-
-def _in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
-    """Run block after block; a shorter one, if any, stands at the end of time."""
-    if loop.time <= size:
-        return run(loop, carry)
-    count, rest = divmod(loop.time, size)
-    full = count * size
-
-    def one(carry: Any, timed: Any) -> tuple[Any, Any]:
-        xs, flags = timed
-        return run(loop._replace(xs=xs, flags=flags), carry)
-
-    timed = (loop.xs, loop.flags)
-    blocks = jax.tree.map(lambda a: a[:full].reshape(count, size, *a.shape[1:]), timed)
-    remainder = jax.tree.map(lambda a: a[full:], timed)
-    late: Any = None
-    if rest and loop.reverse:
-        carry, late = one(carry, remainder)
-    carry, ys = lax.scan(one, carry, blocks, reverse=loop.reverse)
-    if rest and not loop.reverse:
-        carry, late = one(carry, remainder)
-    ys = jax.tree.map(lambda y: y.reshape(full, *y.shape[2:]), ys)
-    if rest:
-        ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, late)
-    return carry, ys
+        return forward(loop, carry, clipped)[:2]
 
 
 def _windows(loop: Loop, steps: Any) -> Loop:
@@ -555,36 +343,3 @@ def _clip(
             lambda a: jnp.clip(a, -max_value, max_value), cotangent
         )
     return cotangent
-
-
-def part(loop: Loop) -> tuple[Static, Arrays]:
-    """Return what of a loop is static and what is arrays."""
-    static = Static(loop.cell, loop.reverse, loop.batch_shape)
-    return static, Arrays(loop.params, loop.xs, loop.flags, loop.fresh)
-
-
-def join(static: Static, arrays: Arrays) -> Loop:
-    """Return the loop of both parts."""
-    return Loop(
-        static.cell, *arrays, reverse=static.reverse, batch_shape=static.batch_shape
-    )
-
-
-def select(flags: jax.Array, yes: Any, no: Any) -> Any:
-    """Return `yes` where `flags`, else `no`; a select, so that NaN cannot leak."""
-    return jax.tree.map(lambda a, b: jnp.where(trail(flags, a), a, b), yes, no)
-
-
-def trail(flags: jax.Array, like: jax.Array) -> jax.Array:
-    """Return `flags` with trailing axes of size one, as many as `like` has axes."""
-    return flags.reshape(flags.shape + (1,) * (like.ndim - flags.ndim))
-
-
-def zeros(tree: Any) -> Any:
-    """Return zeros for every array but PRNG keys, which have none."""
-
-    def one(x: jax.Array) -> jax.Array:
-        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-        return x if is_key else jnp.zeros_like(x)
-
-    return jax.tree.map(one, tree)

@@ -11,19 +11,9 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _check
-from recurrent_jax._backward import (
-    Arrays,
-    Autodiff,
-    Backward,
-    Flags,
-    Loop,
-    Static,
-    join,
-    part,
-    select,
-    zeros,
-)
+from recurrent_jax._backward import Autodiff, Backward
 from recurrent_jax._cell import Cell
+from recurrent_jax._loop import Arrays, Flags, Loop, Static, join, part, select, zeros
 
 _DEFAULT = Autodiff()
 

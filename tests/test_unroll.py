@@ -213,6 +213,9 @@ def test_a_weakly_typed_carry_is_accepted():
     close(rj.unroll(cell, params, xs, carry=weak), rj.unroll(cell, params, xs))
 
 
+@pytest.mark.skipif(
+    jax.config.jax_check_tracer_leaks, reason="leak checks switch the caches off"
+)
 def test_calls_outside_of_jit_are_compiled_once():
     cell = rj.LSTM(4)
     params, xs = draw(cell)

@@ -43,9 +43,9 @@ def clipping(
         >>> from recurrent_jax.training import clipping
         >>> tx = optax.chain(clipping(max_norm=5.0, max_value=3.5), optax.sgd(1.0))
         >>> params = jnp.zeros(2)
-        >>> updates, _ = tx.update(jnp.array([30.0, 40.0]), tx.init(params))
-        >>> print(updates)
-        [-3.  -3.5]
+        >>> updates, _ = tx.update(jnp.array([0.3, 40.0]), tx.init(params))
+        >>> print(updates.round(2))
+        [-0.04 -3.5 ]
 
     References:
         Pascanu, Mikolov and Bengio, 2013. On the difficulty of training recurrent
