@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """recurrent_jax: `unroll` as it comes, then one row per backward strategy."""
 
-import inspect
 from typing import Any
 
 import recurrent_jax as rj
 from benchmarks.contenders import Contender
 from benchmarks.problems import Shape
+from benchmarks.prototypes.reverse_rule import ReverseRule
 
 DEFAULT = "recurrent_jax"
-STRATEGIES = "Autodiff", "Deferred", "Checkpointed"
+STRATEGIES = rj.Autodiff(), rj.Deferred(), rj.Checkpointed(), ReverseRule()
 
 
 def strategies() -> dict[str, dict[str, Any]]:
     """Return options of `unroll` by the name of the strategy they choose."""
-    if "backward" not in inspect.signature(rj.unroll).parameters:
-        return {}
-    there = [name for name in STRATEGIES if hasattr(rj, name)]
-    return {name: {"backward": getattr(rj, name)()} for name in there}
+    return {type(value).__name__: {"backward": value} for value in STRATEGIES}
 
 
 def contend(cell: rj.Cell, shape: Shape) -> dict[str, Contender]:
