@@ -169,7 +169,7 @@ def padding(trial: Trial) -> None:
     lengths = jax.random.randint(keys[0], trial.batch_shape, 0, trial.time + 1)
     mask = jax.random.bernoulli(keys[1], 0.7, shape)
     steps = jnp.arange(trial.time).reshape((-1,) + (1,) * lengths.ndim)
-    valid = mask & (steps < lengths)
+    valid = mask & (steps < lengths[None])
 
     def run(params: Any, carry: Any, xs: Any) -> Any:
         return trial.unroll(params, carry, xs, lengths=lengths, mask=mask)

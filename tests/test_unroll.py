@@ -105,7 +105,7 @@ def test_a_reset_or_nan_in_the_padding_does_nothing():
     cell = rj.LSTM(4)
     params, xs = draw(cell)
     lengths = jnp.array([2, 6, 0])
-    padding = jnp.arange(TIME)[:, None] >= lengths
+    padding = jnp.arange(TIME)[:, None] >= lengths[None]
     want = rj.unroll(cell, params, xs, lengths=lengths)
     xs = jnp.where(padding[..., None], jnp.nan, xs)
     got = rj.unroll(cell, params, xs, lengths=lengths, resets=padding)
