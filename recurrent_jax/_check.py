@@ -66,11 +66,12 @@ def fields(cell: Any) -> None:
                 "are numbers, strings, functions and tuples of them. An array belongs "
                 "into the parameters that init returns"
             ) from None
-        if field.name.endswith("_size"):
+        if field.name == "hidden_size":
             size(name, field.name, value)
         by_gate = isinstance(value, tuple) and field.name.endswith("_init")
-        is_function = field.name.endswith(("activation", "_init"))
-        if is_function and not all(map(callable, value if by_gate else (value,))):
+        if callable(field.default) and not all(
+            map(callable, value if by_gate else (value,))
+        ):
             raise TypeError(
                 f"{name}: field {field.name!r} must be a function, got {value!r}; "
                 "pass one such as jax.numpy.tanh"

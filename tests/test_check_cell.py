@@ -97,6 +97,14 @@ class StartsElsewhere(Leaky):
         return jnp.ones((*batch_shape, self.hidden_size), dtype)
 
 
+@dataclasses.dataclass(frozen=True)
+class NamesItsFieldsFreely(Leaky):
+    """Not broken: these names mean something else elsewhere in the library."""
+
+    step_size: float = 0.1
+    weight_init: float = 0.5
+
+
 class PairInput(Leaky):
     """Not broken: takes a pair, an input and whether to count it."""
 
@@ -108,6 +116,10 @@ class PairInput(Leaky):
 @pytest.mark.parametrize("cell", [Leaky(4), StartsElsewhere(2)])
 def test_a_users_cell_keeps_the_laws(cell):
     check_cell(cell)
+
+
+def test_a_user_names_fields_freely():
+    assert NamesItsFieldsFreely(4, step_size=0.2).step_size == 0.2
 
 
 def test_a_cell_with_a_pair_as_input_keeps_the_laws():
