@@ -587,6 +587,20 @@ CASES = {
     ),
     "clipping/inf": value(lambda: clipping(float("inf")), "got inf"),
     "clipping/nan": value(lambda: clipping(1.0, float("nan")), "max_value", "got nan"),
+    "backward-class": kind(
+        lambda: run(backward=rj.Deferred),
+        "unroll: backward is the class Deferred; build one first: rj.Deferred(...)",
+    ),
+    "backward-kind": kind(
+        lambda: run(backward="deferred"),
+        "unroll: backward must be a strategy such as rj.Autodiff() or rj.Deferred()",
+        "got 'deferred'",
+    ),
+    "truncated": value(
+        lambda: rj.Truncated(k1=4, k2=3),
+        "Truncated: k2=3 is less than k1=4",
+        "give k2 >= k1",
+    ),
     "law-name": value(
         lambda: check_cell(CELL, laws=["gravity"]),
         "check_cell: no law is called ['gravity']",
