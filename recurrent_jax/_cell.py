@@ -155,7 +155,8 @@ class Cell(abc.ABC):
     @property
     def splits(self) -> bool:
         """Whether the recurrence is given as `feedback` and `update`."""
-        return type(self).update is not Cell.update
+        cls = type(self)
+        return cls.update is not Cell.update and cls.recur is Cell.recur
 
     def __repr__(self) -> str:
         shown = (

@@ -117,6 +117,18 @@ def test_a_cell_that_does_not_split_is_deferred_too(backward, x64):
     close(gradients(cell, arguments, backward=backward, **options()), want)
 
 
+def test_a_recurrence_that_is_overridden_is_the_one_that_counts(x64):
+    class Halved(rj.Elman):
+        def recur(self, params, carry, z):
+            carry, y = super().recur(params, carry, z)
+            return jax.tree.map(lambda c: c / 2, carry), y
+
+    cell = Halved(4)
+    arguments = draw(cell)
+    want = gradients(cell, arguments)
+    close(gradients(cell, arguments, backward=rj.Deferred(block=3)), want)
+
+
 def test_inputs_that_have_no_tangent_are_left_to_autodiff(x64):
     cell = PairInput(4)
     params, carry, xs = draw(cell)
