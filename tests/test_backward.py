@@ -233,6 +233,19 @@ def test_truncated_is_the_explicit_loop(k1, k2, x64):
     close(got, want)
 
 
+def test_truncated_has_forward_mode(x64):
+    cell = rj.LSTM(3)
+    params, _, xs = draw(cell)
+
+    def loss(params):
+        return weigh(rj.unroll(cell, params, xs, backward=rj.Truncated(2, 4)))
+
+    ones = jax.tree.map(jnp.ones_like, params)
+    _, forward = jax.jvp(loss, (params,), (ones,))
+    reverse = sum(jnp.sum(g) for g in jax.tree.leaves(jax.grad(loss)(params)))
+    close(forward, reverse)
+
+
 def test_truncated_reversed_is_truncated_of_the_flipped():
     cell = rj.GRU(4)
     params, carry, xs = draw(cell)

@@ -21,8 +21,7 @@ from jax import lax
 
 from benchmarks.prototypes import facts as _facts
 from recurrent_jax import Autodiff
-from recurrent_jax._cell import Cell
-from recurrent_jax._deferred import _is_smooth
+from recurrent_jax._deferred import _feedback, _is_smooth, _update
 from recurrent_jax._loop import (
     Arrays,
     Loop,
@@ -275,18 +274,6 @@ def _linearise(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
 
 def _is_costly(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name in _COSTLY
-
-
-def _feedback(cell: Cell, params: Any, carry: Any) -> Any:
-    """Return the recurrent product; nothing for a cell that does not split."""
-    return cell.feedback(params, carry) if cell.splits else ()
-
-
-def _update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> Any:
-    """Return the rest of the step; the whole of it for a cell that does not split."""
-    if cell.splits:
-        return cell.update(params, carry, z, u)
-    return cell.recur(params, carry, z)
 
 
 def _update_mixed(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
