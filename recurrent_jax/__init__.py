@@ -12,7 +12,7 @@ from recurrent_jax._backward import (
     Deferred,
     Truncated,
 )
-from recurrent_jax._cell import Cell, affine, lift
+from recurrent_jax._cell import Cell, Sampled, affine, lift
 from recurrent_jax._unroll import unroll
 from recurrent_jax.cells import (
     GRU,
@@ -49,6 +49,7 @@ __all__ = [
     "PeepholeLSTM",
     "PeepholeLSTMCarry",
     "PeepholeLSTMParams",
+    "Sampled",
     "Truncated",
     "affine",
     "initializers",

@@ -10,7 +10,7 @@ import abc
 import dataclasses
 import importlib
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import jax
 from jax.typing import DTypeLike
@@ -24,6 +24,13 @@ _PUBLIC = (
     "jax.lax",
     "recurrent_jax.initializers",
 )
+
+
+class Sampled(NamedTuple):
+    """An input with what was drawn for it: what `Cell.sample` returns."""
+
+    x: Any
+    noise: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +107,27 @@ class Cell(abc.ABC):
     def project(self, params: Any, x: Any) -> Any:
         """Return all of the step that does not read the carry. Default: `x`."""
         return x
+
+    def start(
+        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Any:
+        """Return the carry that `unroll` starts from. Default: `initial_carry`.
+
+        Not the same where the start is learned, and so a parameter.
+        """
+        return self.initial_carry(batch_shape, dtype)
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Any:
+        """Return inputs with all that is random beside them. Default: `xs`.
+
+        Called by `unroll(..., key=key)`, once for a sequence and outside of its loop.
+        A cell that draws returns `Sampled(xs, noise)`, with `noise` arrays of `dtype`
+        that have the leading axes `lead = (time, *batch)` as `xs` has, and takes plain
+        `x`, without noise, for evaluation.
+        """
+        return xs
 
     def feedback(self, params: Any, carry: Any) -> Any:
         """Return the recurrent product, which reads the carry but not the input."""

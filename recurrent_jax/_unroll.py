@@ -30,6 +30,7 @@ def unroll(
     reset_carry: Any = None,
     reverse: bool = False,
     time_axis: int = 0,
+    key: jax.Array | None = None,
     backward: Backward = _DEFAULT,
 ) -> tuple[Any, Any]:
     r"""Run a cell over a sequence and return the final carry and all outputs.
@@ -46,15 +47,18 @@ def unroll(
         params: what `cell.init` returned.
         xs: the inputs, `(time, *batch, features)`, or a pytree of arrays with equal
             time axes. N x T x D data is `time_axis=1`.
-        carry: the state to start from; `cell.initial_carry` if None.
+        carry: the state to start from; `cell.start` if None.
         lengths: integers, `(*batch)`: the valid steps of right-padded sequences. More
             than T is an error where it can be seen, and counts as T under `jit`.
         mask: bool, `(time, *batch)`: False skips a step anywhere.
         resets: bool, `(time, *batch)`: True starts afresh before that step.
-        reset_carry: the state that a reset starts from; `cell.initial_carry` if None.
+        reset_carry: the state that a reset starts from; `cell.start` if None.
         reverse: run from the last step to the first. Outputs stay at their inputs'
             places; padding is skipped, so a run starts at each sequence's own end.
         time_axis: the axis of time in `xs`, `mask`, `resets` and the outputs.
+        key: for cells that draw: dropout, zoneout and the like. None switches them to
+            evaluation. One key gives the same draws under `jit`, `vmap` and any
+            `backward`.
         backward: how the gradient is made: `Autodiff`, `Deferred`, `Checkpointed`,
             `Truncated` or `ClippedBackward`. Values do not depend on it.
 
@@ -86,10 +90,11 @@ def unroll(
     reading = _check.read("unroll", "xs", cell, xs, time_axis)
     _check.features(reading, params, xs)
 
+    dtype = _check.float_dtype(params, xs)
+
     def start(argument: str, given: Any) -> Any:
         if given is None:
-            dtype = _check.float_dtype(params, xs)
-            return cell.initial_carry(reading.batch_shape, dtype)
+            return cell.start(params, reading.batch_shape, dtype)
         given = jax.tree.map(_strong, _check.arrays("unroll", argument, given))
         _check.carry(reading, params, argument, given)
         return given
@@ -116,6 +121,8 @@ def unroll(
         # in the gradient, as 0 * NaN.
         xs = select(valid, xs, zeros(xs))
         reset = None if reset is None else reset & valid
+    if key is not None:
+        xs = cell.sample(key, xs, (reading.time or 0, *reading.batch_shape), dtype)
     carry, fresh = _vary_alike(
         (start("carry", carry), start("reset_carry", reset_carry)),
         (params, xs, valid, reset),

@@ -92,8 +92,8 @@ class Trial:
         return xs.astype(self.dtype)
 
     def start(self) -> Any:
-        """Return the initial carry."""
-        return self.cell.initial_carry(self.batch_shape, self.dtype)
+        """Return the carry that a sequence starts from."""
+        return self.cell.start(self.params, self.batch_shape, self.dtype)
 
     def run(self, xs: Any = None, carry: Any = None, **options: Any) -> tuple[Any, Any]:
         """Return `unroll` of these inputs from this carry."""
@@ -332,13 +332,16 @@ def gradients(trial: Trial) -> None:
     short = dataclasses.replace(trial, time=2, batch_shape=())
     flat, unflatten = ravel_pytree((short.params, short.carry))
 
-    @jax.jit
-    def score(flat: jax.Array) -> jax.Array:
+    @functools.partial(jax.jit, static_argnames="backward")
+    def score(flat: jax.Array, backward: Backward) -> jax.Array:
         params, carry = unflatten(flat)
-        return _weigh(short.unroll(params, carry, short.xs))
+        return _weigh(short.unroll(params, carry, short.xs, backward=backward))
 
-    check_grads(score, (flat,), order=1, modes=("fwd",), eps=1e-5)
-    check_grads(score, (flat,), order=2, modes=("rev",), eps=1e-5)
+    plain, chosen = (
+        functools.partial(score, backward=b) for b in (Autodiff(), trial.backward)
+    )
+    check_grads(plain, (flat,), order=1, modes=("fwd",), eps=1e-5)
+    check_grads(chosen, (flat,), order=2, modes=("rev",), eps=1e-5)
 
 
 def compilation(trial: Trial) -> None:

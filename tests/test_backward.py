@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CELLS
+from cases import FEW
 from test_check_cell import Leaky, PairInput
 
 import recurrent_jax as rj
@@ -24,7 +24,7 @@ EXACT = [
 ]
 ALL = [rj.Autodiff(), *EXACT, rj.Truncated(3), rj.ClippedBackward(max_value=0.1)]
 names = functools.partial(map, repr)
-cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
+cells = pytest.mark.parametrize("cell", FEW.values(), ids=FEW.keys())
 
 
 def draw(cell):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CELLS
+from cases import FEW
 
 import recurrent_jax as rj
 from recurrent_jax import initializers
@@ -340,7 +340,7 @@ def test_a_preset_that_cannot_be_is_refused(preset, cell, message):
 
 
 VALUES = {
-    **CELLS,
+    **FEW,
     **{
         f"{name}_{preset}": initializers.preset(preset, cell(4), in_features=3)
         for name, cell in ALL.items()

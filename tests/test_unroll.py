@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CELLS
+from cases import FEW
 from jax.sharding import PartitionSpec as P
 
 import recurrent_jax as rj
 
 TIME, BATCH, FEATURES = 6, 3, 2
-cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
+cells = pytest.mark.parametrize("cell", FEW.values(), ids=FEW.keys())
 
 
 def draw(cell, batch_shape=(BATCH,), dtype=jnp.float32):
