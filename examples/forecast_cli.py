@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -23,7 +24,7 @@ def parse(config: type) -> Any:
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(config, prog="forecast.py")
+            return tyro.cli(config, prog=program())
     except SystemExit as stop:
         if stop.code:  # tyro draws a box around its complaint: fold it into one line
             text = re.split("─{2,} *│", box.getvalue().partition("\n")[2])[0]
@@ -31,9 +32,14 @@ def parse(config: type) -> Any:
         raise
 
 
+def program() -> str:
+    """Return the name that the program was started by."""
+    return Path(sys.argv[0]).name
+
+
 def complain(message: str) -> None:
     """Print one line to stderr."""
-    print(f"forecast.py: {message}", file=sys.stderr)
+    print(f"{program()}: {message}", file=sys.stderr)
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -22,6 +22,7 @@ _PUBLIC = (
     "jax.numpy",
     "jax.nn",
     "jax.lax",
+    "recurrent_jax.activations",
     "recurrent_jax.initializers",
 )
 
@@ -104,6 +105,16 @@ class Cell(abc.ABC):
     ) -> Any:
         """Return the carry that a sequence starts from: a NamedTuple of arrays."""
 
+    def prepare(self, params: Any) -> Any:
+        """Return the parameters as the steps use them. Default: `params`.
+
+        For what is stored in one form and used in another, such as an orthogonal
+        matrix stored as its logarithm. Called once for a sequence, outside of the
+        loop: `project`, `feedback`, `update` and `recur` are given what this returns,
+        all else what `init` returned.
+        """
+        return params
+
     def project(self, params: Any, x: Any) -> Any:
         """Return all of the step that does not read the carry. Default: `x`."""
         return x
@@ -147,7 +158,7 @@ class Cell(abc.ABC):
 
     @final
     def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
-        """Return `(carry, y)` after one step: `recur` after `project`.
+        """Return `(carry, y)` after one step: `prepare`, `project`, then `recur`.
 
         `functools.partial(cell.step, params)` is a body for `jax.lax.scan`.
 
@@ -178,6 +189,7 @@ class Cell(abc.ABC):
             for name, tree in (("params", params), ("carry", carry), ("x", x))
         )
         _check.step(self, params, carry, x)
+        params = self.prepare(params)
         return self.recur(params, carry, self.project(params, x))
 
     @property
@@ -195,12 +207,7 @@ class Cell(abc.ABC):
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # jnp.tanh and its kind do not pickle; their public names do.
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return _rebuild, (
-            type(self),
-            {name: _ByName.wrap(value) for name, value in fields.items()},
-        )
+        return pickled(self)
 
 
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
@@ -253,13 +260,24 @@ class _ByName:
     @classmethod
     def wrap(cls, value: Any) -> Any:
         module, _, name = spell(value).rpartition(".")
-        return cls(module, name) if module in _PUBLIC else value
+        named = module in _PUBLIC and name.isidentifier()
+        return cls(module, name) if named else value
 
     def find(self) -> Any:
         return getattr(importlib.import_module(self.module), self.name)
 
 
-def _rebuild(cls: type[Cell], fields: dict[str, Any]) -> Cell:
+def pickled(value: Any) -> tuple[Any, ...]:
+    """Return how pickle builds a dataclass again: for its `__reduce__`."""
+    # jnp.tanh and its kind do not pickle; their public names do.
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return _rebuild, (
+        type(value),
+        {name: _ByName.wrap(field) for name, field in fields.items()},
+    )
+
+
+def _rebuild(cls: type[Any], fields: dict[str, Any]) -> Any:
     return cls(
         **{k: v.find() if isinstance(v, _ByName) else v for k, v in fields.items()}
     )

@@ -85,11 +85,32 @@ def integer(where: str, argument: str, value: Any) -> None:
         raise TypeError(f"{where}: {argument} must be a Python integer, got {got}")
 
 
-def size(where: str, argument: str, value: Any) -> None:
-    """Check one size: an integer of at least 1."""
+def size(where: str, argument: str, value: Any, least: int = 1) -> None:
+    """Check one size: an integer of at least 1, or what is the least."""
     integer(where, argument, value)
-    if value < 1:
-        raise ValueError(f"{where}: {argument} must be at least 1, got {value}")
+    if value < least:
+        raise ValueError(f"{where}: {argument} must be at least {least}, got {value}")
+
+
+def choice(where: str, argument: str, value: Any, options: tuple[Any, ...]) -> None:
+    """Check a field that takes one of a few values."""
+    if value not in options:
+        raise ValueError(
+            f"{where}: {argument} must be one of {list(options)}, got {value!r}"
+        )
+
+
+def above(
+    where: str, argument: str, value: Any, least: float, most: float | None = None
+) -> None:
+    """Check a number above `least`, and at most `most` if that is given."""
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        raise TypeError(f"{where}: {argument} must be a number, got {value!r}")
+    if not least < value <= (float("inf") if most is None else most):
+        limit = "" if most is None else f" and at most {most}"
+        raise ValueError(
+            f"{where}: {argument} must be above {least}{limit}, got {value}"
+        )
 
 
 def bound(where: str, argument: str, value: Any) -> None:
@@ -98,6 +119,98 @@ def bound(where: str, argument: str, value: Any) -> None:
         raise ValueError(
             f"{where}: {argument} must be positive and finite, got {value}; "
             "None switches it off"
+        )
+
+
+def rate(where: str, argument: str, value: Any) -> None:
+    """Check the rate of a dropout: a number from 0 to below 1."""
+    if not 0 <= value < 1:
+        raise ValueError(
+            f"{where}: {argument} must be at least 0 and below 1, got {value}; it is "
+            "the share that is dropped, not the share that is kept"
+        )
+
+
+def square(where: str, shape: tuple[int, ...]) -> None:
+    """Check that a matrix is square."""
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"{where}: needs a square matrix, got the shape {shape}; it is for "
+            "recurrent kernels, gate by gate"
+        )
+
+
+def blocks(where: str, count: int, units: int) -> None:
+    """Check that blocks divide the units."""
+    size(where, "blocks", count)
+    if units % count:
+        raise ValueError(f"{where}: {count} blocks do not divide {units} units")
+
+
+def one_array(where: str, xs: Any, why: str) -> None:
+    """Check that an input is a single array."""
+    if not hasattr(xs, "dtype"):
+        raise TypeError(
+            f"{where}: the input must be one array, got {_outline(xs)}; {why}"
+        )
+
+
+def layers(where: str, given: Any, kinds: tuple[type, ...]) -> None:
+    """Check the parts of a network or a stack: a tuple of cells."""
+    if not isinstance(given, tuple) or not given:
+        raise TypeError(
+            f"{where}: cells come as a tuple of at least one, got {given!r}; one alone "
+            "is (cell,)"
+        )
+    names = " or ".join(f"recurrent_jax.{kind.__name__}" for kind in kinds)
+    for n, cell in enumerate(given):
+        if not isinstance(cell, kinds):
+            got = f"the class {cell.__name__}" if isinstance(cell, type) else repr(cell)
+            raise TypeError(f"{where}: part {n} must be a {names}, got {got}")
+
+
+def parts(where: str, argument: str, given: Any, count: int) -> None:
+    """Check that params or a carry are a tuple of as many parts as there are cells."""
+    if not isinstance(given, (tuple, list)) or len(given) != count:
+        raise TypeError(
+            f"{where}: {argument} must be a tuple of {count}, one part for each cell, "
+            f"got {_outline(given)}"
+        )
+
+
+def residual(layer: int, taken: int, given: int) -> None:
+    """Check that a layer gives as many features as it takes."""
+    if taken != given:
+        raise ValueError(
+            f"Deep: residual adds what layer {layer} takes, of {taken} features, to "
+            f"what it gives, of {given}. Wrap only the layers that match: "
+            "Deep((first, Deep(rest, residual=True)))"
+        )
+
+
+def merge(value: Any, names: tuple[Any, ...]) -> None:
+    """Check the name of a merge."""
+    if value not in names:
+        raise ValueError(
+            f"Bidirectional: merge must be one of {list(names)}, got {value!r}"
+        )
+
+
+def merged(value: Any, forward: int, backward: int) -> None:
+    """Check that two outputs have sizes that a merge can make one."""
+    if value != "concatenate" and forward != backward:
+        raise ValueError(
+            f"Bidirectional: merge={value!r} needs outputs of one size, got {forward} "
+            f'and {backward} features; merge="concatenate" takes any'
+        )
+
+
+def single(value: Any) -> None:
+    """Check that a merge leaves one output for the next layer to read."""
+    if value is None:
+        raise ValueError(
+            "Bidirectional: merge=None gives a pair of outputs, which no next layer "
+            "can read; choose a merge, or make it the last layer"
         )
 
 
@@ -120,7 +233,7 @@ def forward_mode(where: str, backward: Any, error: Exception) -> None:
     if isinstance(error, TypeError) and "forward-mode" in str(error):
         raise TypeError(
             f"{where}: {backward!r} changes the gradient in the backward loop, so it "
-            "has no forward mode (jvp, jacfwd). rj.Autodiff(), rj.Deferred() and "
+            "has no forward mode (jvp, jacfwd). rj.Deferred(), rj.Autodiff() and "
             "rj.Checkpointed() have it"
         ) from error
 

@@ -156,3 +156,17 @@ def zeros(tree: Any) -> Any:
         return x if is_key else jnp.zeros_like(x)
 
     return jax.tree.map(one, tree)
+
+
+def vary_alike(tree: Any, others: Any) -> Any:
+    """Mark `tree` as varying over the mesh axes of `others`, inside `shard_map`."""
+
+    def varying(x: jax.Array) -> frozenset[str]:
+        return getattr(jax.typeof(x).manual_axis_type, "varying", frozenset())
+
+    axes = frozenset().union(*map(varying, jax.tree.leaves((tree, others))))
+    if not axes:
+        return tree
+    return jax.tree.map(
+        lambda x: lax.pcast(x, tuple(axes - varying(x)), to="varying"), tree
+    )

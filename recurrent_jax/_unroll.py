@@ -11,15 +11,26 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _check
-from recurrent_jax._backward import Autodiff, Backward
 from recurrent_jax._cell import Cell
-from recurrent_jax._loop import Arrays, Flags, Loop, Static, join, part, select, zeros
+from recurrent_jax._loop import (
+    Arrays,
+    Flags,
+    Loop,
+    Static,
+    join,
+    part,
+    select,
+    vary_alike,
+    zeros,
+)
+from recurrent_jax._network import Network, Options
+from recurrent_jax.backward import Backward, Deferred
 
-_DEFAULT = Autodiff()
+_DEFAULT = Deferred()
 
 
 def unroll(
-    cell: Cell,
+    cell: Cell | Network,
     params: Any,
     xs: Any,
     *,
@@ -43,7 +54,7 @@ def unroll(
     outputs, carry or gradients.
 
     Args:
-        cell: any cell.
+        cell: any cell, or a network of cells: `Deep`, `Bidirectional`.
         params: what `cell.init` returned.
         xs: the inputs, `(time, *batch, features)`, or a pytree of arrays with equal
             time axes. N x T x D data is `time_axis=1`.
@@ -82,6 +93,13 @@ def unroll(
         >>> print(jnp.abs(ys[:, 1]).sum(-1) > 0)
         [ True  True False False False False False]
     """
+    if isinstance(cell, Network):
+        params = _check.arrays("unroll", "params", params)
+        xs = _check.arrays("unroll", "xs", xs)
+        asked = Options(
+            carry, lengths, mask, resets, reset_carry, reverse, time_axis, key, backward
+        )
+        return cell.run(params, xs, asked)
     _check.instance("unroll", cell, order="(cell, params, xs)")
     _check.fields(cell)
     _check.options(reverse, time_axis, resets, reset_carry)
@@ -123,7 +141,7 @@ def unroll(
         reset = None if reset is None else reset & valid
     if key is not None:
         xs = cell.sample(key, xs, (reading.time or 0, *reading.batch_shape), dtype)
-    carry, fresh = _vary_alike(
+    carry, fresh = vary_alike(
         (start("carry", carry), start("reset_carry", reset_carry)),
         (params, xs, valid, reset),
     )
@@ -146,7 +164,9 @@ def unroll(
 def _run(
     backward: Backward, static: Static, arrays: Arrays, carry: Any
 ) -> tuple[Any, Any]:
-    return backward.run(join(static, arrays), carry)
+    loop = join(static, arrays)
+    loop = loop._replace(params=loop.cell.prepare(loop.params))
+    return backward.run(loop, carry)
 
 
 def _valid_steps(time: int, lengths: Any, mask: Any) -> Any:
@@ -163,17 +183,3 @@ def _strong(x: ArrayLike) -> jax.Array:
     """Return `x` as an array that does not promote weakly, so that scan accepts it."""
     x = jnp.asarray(x)
     return lax.convert_element_type(x, x.dtype)
-
-
-def _vary_alike(tree: Any, others: Any) -> Any:
-    """Mark `tree` as varying over the mesh axes of `others`, inside `shard_map`."""
-
-    def varying(x: jax.Array) -> frozenset[str]:
-        return getattr(jax.typeof(x).manual_axis_type, "varying", frozenset())
-
-    axes = frozenset().union(*map(varying, jax.tree.leaves((tree, others))))
-    if not axes:
-        return tree
-    return jax.tree.map(
-        lambda x: lax.pcast(x, tuple(axes - varying(x)), to="varying"), tree
-    )

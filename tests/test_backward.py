@@ -2,7 +2,10 @@
 """Backward strategies: the exact ones against autodiff, the others against a loop."""
 
 import functools
+import os
 import pickle
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -384,3 +387,85 @@ def test_a_backward_that_is_none_of_them_is_refused():
         rj.unroll(cell, params, xs, backward="deferred")
     with pytest.raises(TypeError, match="build one first"):
         rj.unroll(cell, params, xs, backward=rj.Deferred)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
+def test_a_budget_of_memory_is_kept(share):
+    time, cell = 4096, rj.LSTM(16)
+    whole = temporary_bytes(rj.Deferred(), time)
+    # Outputs and inputs with their gradients are there whatever is kept.
+    beside = 4 * time * 4 * (8 + 16) * 2
+    budget = int(share * whole)
+    took = temporary_bytes(rj.Checkpointed(budget=budget), time)
+    assert took < budget + beside
+    assert took < whole
+    params, carry, xs = draw(cell)
+    tight = rj.Checkpointed(budget=6000)
+    close(
+        gradients(cell, (params, carry, xs), backward=tight),
+        gradients(cell, (params, carry, xs)),
+        1e-5,
+    )
+
+
+def test_a_budget_that_nothing_fits_says_what_does():
+    cell = rj.LSTM(16)
+    params, carry, xs = draw(cell)
+    with pytest.raises(ValueError, match=r"budget=10 bytes is too little for 7 steps"):
+        gradients(cell, (params, carry, xs), backward=rj.Checkpointed(budget=10))
+    with pytest.raises(ValueError, match="either budget, or every and levels"):
+        rj.Checkpointed(every=3, budget=1000)
+
+
+_SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+import recurrent_jax as rj
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+assert jax.device_count() == 4
+mesh = jax.make_mesh((4,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+cell = rj.LSTM(8)
+params = cell.init(jax.random.key(0), in_features=3)
+xs = jax.random.normal(jax.random.key(1), (12, 8, 3))
+lengths = jnp.arange(8) + 4
+
+for backward in (rj.Autodiff(), rj.Deferred(block=4), rj.Checkpointed(every=4)):
+    def loss(params, xs, lengths):
+        carry, ys = rj.unroll(cell, params, xs, lengths=lengths, backward=backward)
+        return jnp.sum(jnp.sin(ys)) + jnp.sum(carry.c)
+
+    step = jax.jit(jax.value_and_grad(loss, (0, 1)))
+    want = step(params, xs, lengths)
+    place = lambda a, *axes: jax.device_put(a, NamedSharding(mesh, P(*axes)))
+    split = place(xs, None, "batch"), place(lengths, "batch")
+    whole = jax.tree.map(place, params)
+    got = step(whole, *split)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+    assert "batch" in str(got[1][1].sharding.spec)
+    text = step.lower(whole, *split).compile().as_text()
+    assert "all-gather" not in text and "all-to-all" not in text, backward
+
+    def local(params, xs, lengths):
+        return jax.lax.psum(loss(params, xs, lengths), "batch")
+
+    mapped = jax.shard_map(
+        local, mesh=mesh, in_specs=(P(), P(None, "batch"), P("batch")), out_specs=P()
+    )
+    got = jax.jit(jax.value_and_grad(mapped, (0, 1)))(whole, *split)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+print("sharded as whole")
+"""
+
+
+@pytest.mark.slow
+def test_a_sharded_batch_equals_a_whole_one():
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags += " --xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _SHARDED],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "sharded as whole\n", done.stderr[-3000:]

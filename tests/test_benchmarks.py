@@ -12,8 +12,6 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import recurrent_jax as rj
@@ -32,7 +30,6 @@ import benchmarks.__main__ as command  # noqa: E402
 from benchmarks import compare, memory, peers, results, suite, timing  # noqa: E402
 from benchmarks.peers import equinox, ours  # noqa: E402
 from benchmarks.problems import BOTH, FORWARD, Problem, Shape  # noqa: E402
-from benchmarks.prototypes.reverse_rule import ReverseRule  # noqa: E402
 
 TINY = Shape(5, 3, 2, 4)
 
@@ -210,28 +207,3 @@ def test_memory(tmp_path, capsys):
     assert one["equations"] == other["equations"]
     assert (tmp_path / "memory.png").exists()
     assert "us/step" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "PeepholeLSTM"])
-def test_the_prototype_of_a_reverse_rule_is_exact(name, reverse):
-    with jax.enable_x64(True):
-        cell = getattr(rj, name)(4)
-        params = cell.init(jax.random.key(0), in_features=3)
-        xs = jax.random.normal(jax.random.key(1), (7, 2, 3))
-
-        def score(params, xs, backward):
-            lengths, resets = np.array([7, 3]), np.eye(7, 2, dtype=bool)
-            options = {"lengths": lengths, "resets": resets, "reverse": reverse}
-            _, ys = rj.unroll(cell, params, xs, backward=backward, **options)
-            return jnp.sum(jnp.sin(ys))
-
-        got, want = (
-            jax.jit(jax.grad(score, (0, 1)), static_argnums=2)(params, xs, backward)
-            for backward in (ReverseRule(block=3), rj.Autodiff())
-        )
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
-            got,
-            want,
-        )

@@ -5,22 +5,35 @@ import dataclasses
 import functools
 import pathlib
 import re
+import tempfile
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 import recurrent_jax as rj
-from recurrent_jax import initializers
+from recurrent_jax import (
+    generation,
+    initializers,
+    ragged,
+    streaming,
+    tasks,
+    training,
+)
 from recurrent_jax.testing import check_cell
-from recurrent_jax.training import clipping
+from recurrent_jax.training import clipping, temporal_activity_penalty
 
 TIME, BATCH, FEATURES = 7, 5, 2
 CELL = rj.LSTM(4)
 BIG = rj.LSTM(8)
+IMAGES = rj.ConvLSTM(4, (8, 8))
+TIMED = rj.TLSTM(4)
 AXES = "read as (time=7, batch=5, features=2); cell LSTM(hidden_size=4))"
 STEP_AXES = "read as (batch=5, features=2); cell LSTM(hidden_size=4))"
 SWAP = "Time was read as the first axis: if it is not, pass time_axis=1"
@@ -73,6 +86,28 @@ def flags(*shape, dtype=bool):
     return np.ones(shape, dtype)
 
 
+def train(loss):
+    optimizer = optax.sgd(0.1)
+    state = training.init(init(), optimizer, key=jax.random.key(0))
+    return training.step(state, None, loss=loss, optimizer=optimizer)
+
+
+def restore_of_another():
+    with tempfile.TemporaryDirectory() as directory:
+        training.save(directory, init())
+        training.restore(directory, init(BIG))
+
+
+def train_on_one_sequence():
+    cell = rj.BatchNormLSTM(4)
+    params = cell.init(jax.random.key(0), FEATURES)
+    return rj.unroll(cell, params, cell.training(jnp.ones((TIME, FEATURES))))
+
+
+def raw_series():
+    return rj.Observed(inputs(), flags(7, 5, 2), inputs(7, 5))
+
+
 def override_step():
     class Overrides(rj.Elman):
         def step(self, params, carry, x):
@@ -102,6 +137,17 @@ def value(mistake, *holds):
 
 def kind(mistake, *holds):
     return Case(mistake, TypeError, holds)
+
+
+LOOKS = rj.Attention(CELL, memory_features=3)
+
+
+def looks():
+    return init(LOOKS)
+
+
+def echo(carry, x):
+    return carry, x
 
 
 # By situation, `row/variant`: `row` is the name of the row in docs/errors.md.
@@ -512,6 +558,113 @@ CASES = {
     "field-function/init": kind(
         lambda: rj.LSTM(4, kernel_init=("zeros",) * 4), "field 'kernel_init' must be a"
     ),
+    "field-range": value(
+        lambda: rj.LeakyElman(4, leak=1.5),
+        "LeakyElman: leak must be above 0 and at most 1, got 1.5",
+    ),
+    "field-range/step": value(
+        lambda: rj.CoRNN(4, step_size=0), "CoRNN: step_size must be above 0, got 0"
+    ),
+    "field-range/kind": kind(
+        lambda: rj.CTRNN(4, leak="slow"), "CTRNN: leak must be a number, got 'slow'"
+    ),
+    "cell-clip": value(
+        lambda: rj.PeepholeLSTM(4, cell_clip=0.0),
+        "PeepholeLSTM: cell_clip must be positive and finite, got 0.0",
+        "None switches it off",
+    ),
+    "cell-clip/projected": value(
+        lambda: rj.ProjectedLSTM(4, projection_clip=-1.0), "projection_clip", "got -1.0"
+    ),
+    "cell-clip/activation": value(
+        lambda: rj.activations.Clipped(jnp.tanh, 0.0), "Clipped: bound must be positive"
+    ),
+    "clipped-none": kind(
+        lambda: rj.activations.Clipped(jnp.tanh, None),
+        "Clipped: bound must be a number, got None; without one, pass the activation",
+    ),
+    "heads": value(
+        lambda: rj.SLSTM(6), "SLSTM: heads must divide hidden_size=6, got 4", "heads=1"
+    ),
+    "gate-letters": value(
+        lambda: rj.OdysseyLSTM(4, gates="of"),
+        "OdysseyLSTM: gates must be one of ['ifo', 'fo', 'io', 'if',",
+        "got 'of'",
+    ),
+    "batch-norm": value(
+        train_on_one_sequence,
+        "BatchNormLSTM: training takes moments over the batch, but the input has no",
+        "evaluation, on a plain array, needs none",
+    ),
+    "field-choice": value(
+        lambda: rj.SlimGRU(4, variant=4),
+        "SlimGRU: variant must be one of [1, 2, 3], got 4",
+    ),
+    "field-choice/padding": value(
+        lambda: rj.ConvLSTM(4, (8, 8), padding="same"),
+        "ConvLSTM: padding must be one of ['SAME', 'VALID'], got 'same'",
+    ),
+    "image-shape": kind(
+        lambda: rj.ConvLSTM(4, 16),
+        "ConvLSTM: spatial_shape must be a tuple of 1 to 3 sizes, got 16",
+        "a line of 16 is (16,)",
+    ),
+    "image-shape/four": kind(lambda: rj.ConvGRU(4, (2, 2, 2, 2)), "of 1 to 3 sizes"),
+    "image-axes": value(
+        lambda: rj.ConvLSTM(4, (8, 8), kernel_shape=(3,)),
+        "ConvLSTM: kernel_shape must have one size for each of the 2 axes of",
+    ),
+    "image-fit": value(
+        lambda: rj.ConvGRU(4, (8, 8), kernel_shape=9, padding="VALID"),
+        "ConvGRU: kernel_shape=9 does not fit into spatial_shape=(8, 8)",
+        "padding='SAME'",
+    ),
+    "image-input": value(
+        lambda: run(7, 5, 8, 9, 2, cell=IMAGES),
+        "ConvLSTM: the input must be (*batch, 8, 8, 2), channels last, got float32",
+    ),
+    "image-dtype": kind(
+        lambda: run(cell=IMAGES, xs=inputs(7, 5, 8, 8, 2, dtype="float16")),
+        "ConvLSTM: the input is float16 but params.kernel is float32",
+        "x.astype('float32')",
+    ),
+    "timed": kind(
+        lambda: run(cell=TIMED),
+        "TLSTM: the input must be Timed(x, elapsed), got float32[7,5,2]",
+        "rj.Timed(x, jnp.ones(x.shape[:-1], x.dtype))",
+    ),
+    "timed-part": value(
+        lambda: run(cell=TIMED, xs=rj.Timed(inputs(), inputs(7, 5, 1))),
+        "TLSTM: elapsed must be float32[7,5], got float32[7,5,1]",
+        "elapsed[..., 0]",
+    ),
+    "timed-part/features": value(
+        lambda: run(cell=TIMED, xs=rj.Timed(inputs(7, 5, 3), inputs(7, 5))),
+        "TLSTM: x must be float32[7,5,2], got float32[7,5,3]",
+    ),
+    "timed-dtype": kind(
+        lambda: run(cell=TIMED, xs=rj.Timed(inputs(), inputs(7, 5, dtype="int32"))),
+        "TLSTM: elapsed must be float32[7,5], got int32[7,5]; nothing is cast silently",
+    ),
+    "filled": kind(
+        lambda: run(cell=rj.GRUD(4), xs=raw_series()),
+        "GRUD: the input must be Filled(x, mask, elapsed), got Observed(x, mask, elap",
+        "rj.ForwardFill makes it of rj.Observed",
+    ),
+    "filled/array": kind(
+        lambda: rj.unroll(rj.ForwardFill(2), (), inputs()),
+        "ForwardFill: the input must be Observed(x, mask, elapsed), got float32[7,5,2]",
+    ),
+    "filled/mask": kind(
+        lambda: rj.unroll(
+            rj.ForwardFill(2), (), raw_series()._replace(mask=inputs(dtype="float32"))
+        ),
+        "ForwardFill: mask must be bool[7,5,2], got float32[7,5,2]",
+    ),
+    "identity-shape": value(
+        lambda: rj.initializers.identity(jax.random.key(0), (3, 4), float),
+        "identity: the matrix must be square, got shape (3, 4)",
+    ),
     "size": value(lambda: rj.LSTM(0), "LSTM: hidden_size must be at least 1, got 0"),
     "size/negative": value(lambda: rj.GRU(-1), "GRU: hidden_size", "got -1"),
     "size/in_features": value(
@@ -587,6 +740,290 @@ CASES = {
     ),
     "clipping/inf": value(lambda: clipping(float("inf")), "got inf"),
     "clipping/nan": value(lambda: clipping(1.0, float("nan")), "max_value", "got nan"),
+    "rates-label": value(
+        lambda: training.relative_rates({"weights": 0.1}),
+        "relative_rates: no label is called ['weights']; there are ['kernel'",
+    ),
+    "rates-value": value(
+        lambda: training.relative_rates({"bias": -1.0}),
+        "relative_rates: the rate of 'bias' must be finite and not negative, got -1.0",
+    ),
+    "weight-decay": value(
+        lambda: training.adamw(0.1, weight_decay=-1.0),
+        "adamw: weight_decay must be finite and not negative, got -1.0",
+    ),
+    "skip": value(
+        lambda: training.adamw(0.1, skip=-1), "adamw: skip must not be negative, got -1"
+    ),
+    "loss-kind": kind(
+        lambda: train(lambda params, carry, batch, key: params.bias.sum()),
+        "step: loss must return (value, carry), a scalar and the next carry or None",
+    ),
+    "loss-carry": kind(
+        lambda: train(lambda params, carry, batch, key: (params.bias.sum(), start())),
+        "step: loss returned another carry than it took",
+        "give init the carry that the first batch starts from",
+    ),
+    "streams-short": value(
+        lambda: training.streams(np.ones(7, "float32"), 5),
+        "streams: float32[7] is too short for 5 streams of two steps or more",
+    ),
+    "chunks-short": value(
+        lambda: training.chunk(inputs(), 0, length=7),
+        "chunks: streams of 7 steps are too short for a chunk of 7",
+    ),
+    "values-kind": kind(
+        lambda: training.masked_mean(flags(TIME, BATCH)),
+        "masked_mean: values must be floating point, got bool[7,5]",
+    ),
+    "loss-mask-kind": kind(
+        lambda: training.squared_error(
+            inputs(), inputs(), mask=flags(TIME, BATCH, dtype="int32")
+        ),
+        "squared_error: mask must be bool, got int32[7,5]; make it mask != 0",
+    ),
+    "loss-mask-shape": value(
+        lambda: training.squared_error(inputs(), inputs(), mask=flags(BATCH, TIME)),
+        "squared_error: mask must have the leading axes of predictions float32[7,5,2]",
+        "got bool[5,7]",
+    ),
+    "labels-kind": kind(
+        lambda: training.cross_entropy(inputs(), inputs()),
+        "cross_entropy: labels must be integers, one for each step",
+        "For one-hot labels: labels.argmax(-1)",
+    ),
+    "labels-shape": value(
+        lambda: training.cross_entropy(inputs(), inputs(TIME, dtype="int32")),
+        "cross_entropy: labels must be (7, 5), one for each step of logits",
+    ),
+    "targets-shape": value(
+        lambda: training.squared_error(inputs(), inputs(TIME, BATCH)),
+        "squared_error: targets must be of the shape and dtype of predictions",
+    ),
+    "train-kind": kind(
+        lambda: training.standardiser(inputs(dtype="int32")),
+        "standardiser: train must be floating point with features last",
+    ),
+    "train-empty": value(
+        lambda: training.standardiser(inputs(0, FEATURES)),
+        "standardiser: no steps in train float32[0,2]",
+    ),
+    "train-finite": value(
+        lambda: training.standardiser(np.array([[1.0, np.nan], [2.0, 3.0]])),
+        "standardiser: features [1] are not finite in train",
+    ),
+    "train-constant": value(
+        lambda: training.standardiser(inputs()),
+        "standardiser: features [0, 1] are constant in train",
+    ),
+    "windows-gap": value(
+        lambda: training.windows(9, 2, gap=-1), "windows: gap must not be negative"
+    ),
+    "windows-parts": value(
+        lambda: training.windows(9, 2, parts=(0.8, 0.3)),
+        "windows: parts must be positive and add to 1, got (0.8, 0.3)",
+    ),
+    "windows-short": value(
+        lambda: training.windows(9, 3),
+        "windows: part 1 has 2 steps, too few for a window of 3",
+    ),
+    "batch-size": value(
+        lambda: training.batch(jax.random.key(0), 0, examples=5, size=7),
+        "batch: size=7 is more than examples=5; take smaller batches",
+    ),
+    "keep": value(
+        lambda: training.save(tempfile.gettempdir(), init(), keep=1),
+        "save: keep must be at least 2",
+        "got 1",
+    ),
+    "state-kind": kind(
+        lambda: training.save(tempfile.gettempdir(), {"cell": CELL}),
+        "save: state['cell'] must be an array, a key or a number, got LSTM",
+    ),
+    "checkpoint": Case(
+        restore_of_another,
+        training.CheckpointError,
+        ("no checkpoint can be used; checkpoint 0 is of something else: ",),
+    ),
+    # Networks, wrappers and what they draw.
+    "layers": kind(
+        lambda: rj.Deep(CELL),
+        "Deep: cells come as a tuple of at least one, got LSTM(hidden_size=4)",
+        "one alone is (cell,)",
+    ),
+    "layers/empty": kind(lambda: rj.Stack(()), "Stack: cells come as a tuple"),
+    "layers-kind": kind(
+        lambda: rj.Stack((CELL, rj.Bidirectional(CELL))),
+        "Stack: part 1 must be a recurrent_jax.Cell, got Bidirectional(",
+    ),
+    "layers-kind/class": kind(
+        lambda: rj.Zoneout(rj.LSTM, 0.1),
+        "Zoneout: part 0 must be a recurrent_jax.Cell, got the class LSTM",
+    ),
+    "layers-kind/network": kind(
+        lambda: rj.Bidirectional(rj.LSTM),
+        "must be a recurrent_jax.Cell or recurrent_jax.Network, got the class LSTM",
+    ),
+    "parts": kind(
+        lambda: run(cell=rj.Deep((CELL, CELL)), params=(init(),)),
+        "Deep: params must be a tuple of 2, one part for each cell, got tuple of 1",
+    ),
+    "parts/carry": kind(
+        lambda: run(cell=rj.Deep((CELL,)), params=(init(),), carry=start()),
+        "unroll: carry must be a tuple of 1, one part for each cell, got LSTMCarry(h, ",
+    ),
+    "parts/stack": kind(
+        lambda: run(cell=rj.Stack((CELL,) * 3), params=(init(),)),
+        "Stack: params must be a tuple of 3",
+    ),
+    "deep-residual": value(
+        lambda: init(rj.Deep((CELL, CELL), residual=True)),
+        "Deep: residual adds what layer 0 takes, of 2 features, to what it gives, of 4",
+        "Deep((first, Deep(rest, residual=True)))",
+    ),
+    "deep-residual/run": value(
+        lambda: run(cell=rj.Deep((CELL,), residual=True), params=(init(),)),
+        "Deep: residual adds what layer 0 takes, of 2 features",
+    ),
+    "merge": value(
+        lambda: rj.Bidirectional(CELL, merge="concat"),
+        "Bidirectional: merge must be one of ['concatenate', 'sum', 'mean', 'product'",
+        "got 'concat'",
+    ),
+    "merge-pair": value(
+        lambda: init(rj.Deep((rj.Bidirectional(CELL, merge=None), CELL))),
+        "Bidirectional: merge=None gives a pair of outputs",
+        "choose a merge, or make it the last layer",
+    ),
+    "merge-sizes": value(
+        lambda: init(rj.Deep((rj.Bidirectional(CELL, BIG, merge="sum"), CELL))),
+        "Bidirectional: merge='sum' needs outputs of one size, got 4 and 8 features",
+    ),
+    "merge-sizes/run": value(
+        lambda: run(
+            cell=(network := rj.Bidirectional(CELL, BIG, merge="mean")),
+            params=init(network),
+        ),
+        "Bidirectional: merge='mean' needs outputs of one size, got 4 and 8 features",
+    ),
+    "rate": value(
+        lambda: rj.InputDropout(CELL, rate=1.0),
+        "InputDropout: rate must be at least 0 and below 1, got 1.0",
+        "the share that is dropped, not the share that is kept",
+    ),
+    "rate/nan": value(lambda: rj.OutputDropout(CELL, float("nan")), "got nan"),
+    "rate/deep": value(lambda: rj.Deep((CELL,), dropout=-0.1), "Deep: dropout must"),
+    "rate/each": value(lambda: rj.Zoneout(CELL, rj.LSTMCarry(0.1, 2)), "got 2"),
+    "rate/weight-drop": value(
+        lambda: rj.weight_drop(init(), jax.random.key(0), 1), "weight_drop: rate"
+    ),
+    "dropout-parts": kind(
+        lambda: run(
+            cell=rj.InputDropout(rj.TLSTM(4), 0.1),
+            params=init(rj.TLSTM(4)),
+            xs=rj.Timed(inputs(), inputs(TIME, BATCH)),
+            key=jax.random.key(0),
+        ),
+        "InputDropout: the input must be one array, got Timed(x, elapsed)",
+    ),
+    "dropout-parts/deep": kind(
+        lambda: run(
+            cell=rj.Deep((rj.TLSTM(4),), skip=True),
+            params=(init(rj.TLSTM(4)),),
+            xs=rj.Timed(inputs(), inputs(TIME, BATCH)),
+        ),
+        "Deep: the input must be one array, got Timed(x, elapsed); residual and skip",
+    ),
+    "dropout-parts/residual": kind(
+        lambda: run(
+            cell=rj.Residual(rj.TLSTM(4)),
+            params=init(rj.TLSTM(4)),
+            xs=rj.Timed(inputs(), inputs(TIME, BATCH)),
+        ),
+        "Residual: the input must be one array, got Timed(x, elapsed); only that can",
+    ),
+    "recurrent-dropout": value(
+        lambda: run(
+            cell=(cell := rj.RecurrentDropout(rj.GRU(4, reset_after=False), 0.1)),
+            params=init(cell),
+            key=jax.random.key(0),
+        ),
+        "RecurrentDropout: GRU(hidden_size=4, reset_after=False) has products outside",
+        "wrap the cells inside of it, or choose a form that splits",
+    ),
+    "residual": value(
+        lambda: run(cell=rj.Residual(CELL)),
+        "Residual: LSTM(hidden_size=4) takes 2 features and gives 4, which do not add",
+    ),
+    "zoneout-output": value(
+        lambda: rj.Zoneout(rj.Residual(CELL), 0.1),
+        "Zoneout: Residual inside makes another output of the state",
+        "put it outside: Residual(Zoneout(cell, ...))",
+    ),
+    "zoneout-rates": value(
+        lambda: run(cell=rj.Zoneout(CELL, (0.1, 0.1, 0.1))),
+        "Zoneout: got 3 rates for the 2 parts of the carry of LSTM(hidden_size=4)",
+        "give one for each, or a single one for all",
+    ),
+    "operator": kind(
+        lambda: rj.Structured(CELL, "low_rank"),
+        "Structured: operator must be one such as rj.LowRank(rank=2), got 'low_rank'",
+    ),
+    "operator-kernel": value(
+        lambda: init(rj.Structured(rj.LearnedCarry(CELL), rj.Diagonal())),
+        "Structured: LearnedCarry(cell=LSTM(hidden_size=4)) has no recurrent_kernel of",
+        "wrap the cell that has it, and other wrappers around",
+    ),
+    "blocks": value(
+        lambda: init(rj.Structured(CELL, rj.BlockDiagonal(3))),
+        "BlockDiagonal: 3 blocks do not divide 4 units",
+    ),
+    "low-rank": value(
+        lambda: init(rj.Structured(CELL, rj.LowRank(5))),
+        "LowRank: rank 5 is more than 4 units",
+    ),
+    "density": value(
+        lambda: rj.RandomWiring(20),
+        "RandomWiring: density must be above 0 and at most 1, got 20",
+    ),
+    "excitatory": value(
+        lambda: rj.Masked(excitatory=80),
+        "Masked: excitatory must be from 0 to 1, got 80",
+    ),
+    "weight-drop": value(
+        lambda: rj.weight_drop(init(), jax.random.key(0), 0.5, names=("U",)),
+        "weight_drop: params have no field called U; there are ['.kernel', ",
+    ),
+    "square": value(
+        lambda: init(rj.LSTM(4, kernel_init=initializers.SpectralRadius(1.0))),
+        "SpectralRadius: needs a square matrix, got the shape (2, 4)",
+    ),
+    "critical-gain": value(
+        lambda: initializers.critical_gain(jnp.tanh, -1.0),
+        "critical_gain: variance must not be negative, got -1.0",
+    ),
+    "critical-gain-flat": value(
+        lambda: initializers.critical_gain(jnp.sign, 1.0),
+        "critical_gain: jax.numpy.sign is flat at a variance of 1.0",
+    ),
+    "chrono": value(
+        lambda: initializers.Chrono(2), "Chrono: max_steps must be more than 2, got 2"
+    ),
+    "power-law": value(
+        lambda: initializers.PowerLaw(0.0), "PowerLaw: alpha must be positive, got 0.0"
+    ),
+    "timescales": value(
+        lambda: initializers.timescales(initializers.Chrono(9), rj.Elman(4)),
+        "timescales: Elman(hidden_size=4) has neither the biases of an LSTM",
+    ),
+    "penalty-time-axis": value(
+        lambda: temporal_activity_penalty(inputs(), time_axis=2),
+        "temporal_activity_penalty: time_axis must be one of the first 2 axes of ys",
+    ),
+    "penalty-mask": value(
+        lambda: temporal_activity_penalty(inputs(), mask=flags(7), time_axis=1),
+        "temporal_activity_penalty: mask must have the axis of time, 1, of ys",
+    ),
     "backward-class": kind(
         lambda: run(backward=rj.Deferred),
         "unroll: backward is the class Deferred; build one first: rj.Deferred(...)",
@@ -600,6 +1037,245 @@ CASES = {
         lambda: rj.Truncated(k1=4, k2=3),
         "Truncated: k2=3 is less than k1=4",
         "give k2 >= k1",
+    ),
+    # Tasks, generation, streaming and ragged sequences.
+    "attention-score": value(
+        lambda: rj.Attention(CELL, 3, score="dot"),
+        "Attention: score must be one of ['additive', 'multiplicative'], got 'dot'",
+    ),
+    "attention-size": value(
+        lambda: rj.Attention(CELL, 3, 5, "multiplicative"),
+        "Attention: attention_size is given, but a multiplicative score compares in",
+        "the size of the output; leave it out, or pass score='additive'",
+    ),
+    "attention-unbound": value(
+        lambda: rj.unroll(LOOKS, looks(), inputs()),
+        "Attention: params have no memory to look at; make some that have:",
+        "cell.bind(params, memory, lengths=...)",
+    ),
+    "attention-params": kind(
+        lambda: LOOKS.bind(inputs(9, BATCH, 3), looks()),
+        "Attention.bind: params must be AttentionParams, got float32[9,5,3];",
+        "cell.init makes them, and the order is (params, memory)",
+    ),
+    "attention-memory": value(
+        lambda: LOOKS.bind(looks(), inputs(9, BATCH, 4)),
+        "Attention.bind: memory must be (time, *batch, 3), got float32[9,5,4]",
+    ),
+    "attention-dtype": kind(
+        lambda: LOOKS.bind(looks(), inputs(9, BATCH, 3, dtype="float16")),
+        "Attention.bind: memory is float16 but params.memory_kernel is float32;",
+        "nothing is cast silently. Cast one: memory.astype('float32')",
+    ),
+    "attention-batch": value(
+        lambda: rj.unroll(LOOKS, LOOKS.bind(looks(), inputs(9, 6, 3)), inputs()),
+        "Attention: the memory has the batch shape (6,), the input (5,); one memory",
+        "for all sequences has no batch axes",
+    ),
+    "encoder-features": value(
+        lambda: tasks.init_encoder_decoder(
+            jax.random.key(0), CELL, LOOKS, in_features=2, decoder_features=2
+        ),
+        "init_encoder_decoder: the encoder gives 4 features, but",
+        "Attention(cell=LSTM(hidden_size=4), memory_features=3) looks at 3; pass",
+        "memory_features=4",
+    ),
+    "pool-time-axis": value(
+        lambda: tasks.last(inputs(), lengths=[1] * BATCH, time_axis=2),
+        "last: time_axis must be one of the first 2 axes of ys float32[7,5,2]; got 2",
+    ),
+    "pool-mask": value(
+        lambda: tasks.mean(inputs(), mask=flags(BATCH, TIME)),
+        "mean: mask must be bool[7,5], laid out as ys float32[7,5,2] is; got bool[5,7]",
+    ),
+    "pool-empty": value(lambda: tasks.last(()), "last: ys must hold an array"),
+    "ragged-lengths-dtype": kind(
+        lambda: ragged.mask([1.0, 2.0], 3),
+        "mask: lengths must be integers, got float64[2]; cast them: .astype(int)",
+    ),
+    "ragged-lengths-shape": value(
+        lambda: tasks.last(inputs(), lengths=[[1] * 3] * 2),
+        "last: lengths must have the batch shape (5, 2), one for each sequence; got",
+        "int64[2,3]",
+    ),
+    "ragged-lengths-traced": kind(
+        lambda: jax.jit(ragged.packing)(jnp.ones(3, int)),
+        "packing: lengths must be known before tracing, since shapes depend on",
+        "them; call it outside of jit",
+    ),
+    "ragged-lengths-rank": value(
+        lambda: ragged.packing([[1], [2]]),
+        "packing: lengths must be integers (n,), got int64[2,1]",
+    ),
+    "ragged-lengths-value": value(
+        lambda: ragged.mask([4], 3),
+        "mask: lengths must lie between 0 and time=3, got 4",
+    ),
+    "delay-number": value(
+        lambda: tasks.delay(np.float32(1), 0),
+        "delay: targets must have an axis of time, got a number",
+    ),
+    "delay-first": value(
+        lambda: tasks.delay(inputs(), np.ones(3)),
+        "delay: first must be a number or one step of the targets, float32[5,2];",
+        "got float32[3]",
+    ),
+    "sampling-rate": value(
+        lambda: tasks.scheduled_sampling(
+            echo, (), inputs(), rate=20, key=jax.random.key(0)
+        ),
+        "scheduled_sampling: rate must be between 0 and 1, got 20",
+    ),
+    "fed-back": value(
+        lambda: generation.forecast(
+            lambda c, x: (c, x[..., 0]), (), inputs(BATCH, FEATURES), steps=3
+        ),
+        "what a step predicts must become an input like the one before,",
+        "float32[5,2]; got float32[5]. Integers are tokens, drawn from logits",
+        "(*batch, vocabulary); for numbers, pass draw=...",
+    ),
+    "first-token": kind(
+        lambda: generation.generate(echo, (), 1.0, steps=3),
+        "generate: token must be integers (*batch), got float32[]; what feeds",
+        "numbers back is forecast",
+    ),
+    "logits": value(
+        lambda: generation.top_k(jnp.arange(3), 2),
+        "top_k: logits must be floats (*batch, vocabulary), got int32[3]",
+    ),
+    "step-logits": value(
+        lambda: generation.generate(
+            lambda c, t: (c, np.ones(5)), (), np.zeros(3, int), steps=3
+        ),
+        "generate: step must return logits (*batch, vocabulary) for tokens",
+        "int32[3], got float64[5]. Its order is (carry, token) -> (carry, logits)",
+    ),
+    "draw-options": value(
+        lambda: generation.generate(echo, (), 0, steps=3, top_k=2),
+        "generate: top_k given without a key, so nothing is drawn and it has no",
+        "effect; pass key=jax.random.key(0)",
+    ),
+    "temperature": value(
+        lambda: generation.generate(
+            echo, (), 0, steps=3, key=jax.random.key(0), temperature=0.0
+        ),
+        "generate: temperature must be positive, got 0.0; leave out the key for the",
+        "most probable token each time",
+    ),
+    "share": value(
+        lambda: generation.top_p(jnp.ones(3), 90), "top_p: p must be in (0, 1], got 90"
+    ),
+    "draw-key": value(
+        lambda: generation.forecast(
+            echo, (), inputs(), steps=3, draw=generation.normal
+        ),
+        "forecast: draw is given without key; both draw what is fed back, neither",
+        "feeds the prediction itself back",
+    ),
+    "known": value(
+        lambda: generation.forecast(echo, (), inputs(), steps=3, known=np.ones(4)),
+        "forecast: known must have steps=3 as its first axis, got the shape (4,)",
+    ),
+    "stream-ahead": kind(
+        lambda: streaming.step(rj.Bidirectional(CELL), (), (), inputs()),
+        "streaming.step: Bidirectional(forward=LSTM(hidden_size=4)) holds a",
+        "Bidirectional, which reads later inputs first; a stream has none yet. Use",
+        "cells, or Deep layers of them",
+    ),
+    "stream-carry": value(
+        lambda: streaming.export(
+            lambda c, x: (x, x),
+            lambda shape: jnp.zeros((*shape, 4)),
+            inputs(2),
+            batch=5,
+        ),
+        "streaming.export: step must return a carry like the one of start,",
+        "float32[5,4], got float32[5,2]; the order is (carry, x) -> (carry, y)",
+    ),
+    "stream-bytes": value(
+        lambda: streaming.load(b""),
+        "load: these bytes are not what streaming.export returned",
+    ),
+    "pad-none": value(
+        lambda: ragged.pad([]), "pad: there must be at least one sequence"
+    ),
+    "pad-differ": value(
+        lambda: ragged.pad([np.ones((3, 2)), np.ones((3, 4))]),
+        "pad: sequence 1 is float64[3,4], the first with any steps float64[3,2];",
+        "they may differ in length alone",
+    ),
+    "pad-short": value(
+        lambda: ragged.packing([3, 9], row_time=8),
+        "packing: row_time=8 is too short for a sequence of 9 steps",
+    ),
+    "pack-axes": value(
+        lambda: ragged.packing([3, 2]).pack(inputs()),
+        "pack: an array must begin with the axes (3, 2) that the plan was made for,",
+        "(time, batch); got float32[7,5,2]",
+    ),
+    "bounds-none": value(
+        lambda: ragged.bounds(np.zeros(0, int), 3),
+        "bounds: there must be at least one length",
+    ),
+    "bounds": value(
+        lambda: ragged.buckets([3], batch_size=2, bounds=[9, 4]),
+        "buckets: bounds must be rising lengths, got [9, 4]",
+    ),
+    "bounds-short": value(
+        lambda: ragged.buckets([3, 12], batch_size=2, bounds=[4, 9]),
+        "buckets: a sequence of 12 steps is longer than the last bound, 9",
+    ),
+    # The modules for Flax.
+    "flax-params": value(
+        lambda: rj.linen.unpack(CELL, {"params": {"bias": 1, "kernel": 1, "w": 1}}),
+        "unpack: parameters ['recurrent_kernel'] are missing and ['w'] have no place; ",
+        "expected ['kernel', 'recurrent_kernel', 'bias']. init makes them",
+    ),
+    "flax-params/apply": value(
+        lambda: rj.linen.RNN(CELL).apply({"params": {}}, inputs()),
+        "RNN: parameters ['kernel', 'recurrent_kernel', 'bias'] are missing",
+    ),
+    "flax-name": value(
+        lambda: rj.linen.RNN(CELL, partition={"weight": nn.with_partitioning}).init(
+            jax.random.key(0), inputs()
+        ),
+        "RNN: no parameter is called ['weight']; there are ",
+        "['bias', 'kernel', 'recurrent_kernel']",
+    ),
+    "flax-name/nnx": value(
+        lambda: rj.nnx.RNN(CELL, 2, metadata={"w": {}}, rngs=nnx.Rngs(0)),
+        "RNN: no parameter is called ['w']",
+    ),
+    "flax-in-features": value(
+        lambda: rj.linen.RNN(CELL).init(jax.random.key(0), (inputs(), inputs())),
+        "RNN: the number of features of an input of 2 arrays is not known; ",
+        "pass in_features=...",
+    ),
+    "flax-load": value(
+        lambda: rj.nnx.load(rj.nnx.RNN(CELL, 3, rngs=nnx.Rngs(0)), init()),
+        "load: params.kernel must be of shape (3, 16), got (2, 16)",
+    ),
+    "flax-carry-init": value(
+        lambda: rj.nnx.RNNCell(CELL, 2, rngs=nnx.Rngs(0)).initialize_carry(
+            (5, 2), carry_init=jnp.ones
+        ),
+        "RNNCell: a start is the cell's own, so carry_init has no effect; ",
+        "pass initial_carry to nnx.RNN",
+    ),
+    "flax-cell": kind(
+        lambda: rj.linen.FromFlax(CELL),
+        "FromFlax: module must be a flax.linen.RNNCellBase such as ",
+        "nn.LSTMCell(features=4), got LSTM(hidden_size=4)",
+    ),
+    "flax-image": value(
+        lambda: rj.linen.FromFlax(nn.ConvLSTMCell(3, (3, 3))).initial_carry(),
+        "FromFlax: ConvLSTMCell reads 3 axes of features; ",
+        "pass their sizes as feature_shape=...",
+    ),
+    "flax-options": value(
+        lambda: rj.nnx.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0))),
+        "from_flax: found 0 cells with 0 choices of (gate_fn, activation_fn, residual)",
+        "there must be one. Convert layer by layer",
     ),
     "law-name": value(
         lambda: check_cell(CELL, laws=["gravity"]),

@@ -11,6 +11,9 @@ import types
 import pytest
 
 import recurrent_jax
+import recurrent_jax.convert
+import recurrent_jax.linen
+import recurrent_jax.nnx
 import recurrent_jax.testing
 import recurrent_jax.training
 
@@ -27,10 +30,15 @@ OPTIONAL = (
     "orbax",
     "tyro",
     "rich",
+    "onnx",
+    "safetensors",
 )
 MODULES = {
     "recurrent_jax": recurrent_jax,
+    "recurrent_jax.convert": recurrent_jax.convert,
     "recurrent_jax.initializers": recurrent_jax.initializers,
+    "recurrent_jax.linen": recurrent_jax.linen,
+    "recurrent_jax.nnx": recurrent_jax.nnx,
     "recurrent_jax.testing": recurrent_jax.testing,
     "recurrent_jax.training": recurrent_jax.training,
 }
@@ -97,7 +105,9 @@ def test_importing_the_package_loads_nothing_optional():
         "import sys, recurrent_jax; print(*sys.modules, sep='\\n')"
     ).splitlines()
     assert "recurrent_jax" in loaded
-    assert not {"recurrent_jax.training", "recurrent_jax.testing"} & set(loaded)
+    lazy = ("convert", "linen", "nnx", "training", "testing")
+    lazy = {f"recurrent_jax.{name}" for name in lazy}
+    assert not lazy & set(loaded)
     assert not {name.partition(".")[0] for name in loaded} & set(OPTIONAL)
 
 
@@ -112,6 +122,24 @@ def test_the_core_needs_jax_alone():
         "except ModuleNotFoundError as error:\n    assert error.name == 'optax'\n"
         "else:\n    raise SystemExit('training came without Optax')"
     )
+
+
+def test_the_modules_for_flax_need_flax_alone():
+    code = BLOCK % (("jax", "flax"),)
+    python(
+        code + "import recurrent_jax as rj\n"
+        "assert rj.linen.RNN and rj.nnx.RNN\n"
+        "assert {'onnx', 'safetensors', 'pytest'} <= blocked\n"
+        "assert not blocked & set(sys.modules)"
+    )
+    code = BLOCK % (("jax",),)
+    for name in ("linen", "nnx"):
+        python(
+            code + "import recurrent_jax as rj\n"
+            f"try:\n    rj.{name}\n"
+            "except ModuleNotFoundError as error:\n    assert error.name == 'flax'\n"
+            "else:\n    raise SystemExit('it came without Flax')"
+        )
 
 
 def test_everything_public_needs_jax_and_optax_alone():
@@ -147,13 +175,17 @@ def test_all_is_complete():
         name
         for name, thing in vars(recurrent_jax).items()
         if not name.startswith("_")
-        and not (isinstance(thing, types.ModuleType) and name in ("cells", "importlib"))
+        and not (
+            isinstance(thing, types.ModuleType)
+            and name in ("backward", "cells", "importlib", "linen", "nnx", "wrappers")
+        )
         and name not in ("annotations", "Any")
     }
     assert here == set(recurrent_jax.__all__)
-    from recurrent_jax import cells
+    from recurrent_jax import cells, wrappers
 
-    assert set(cells.__all__) <= set(recurrent_jax.__all__)
+    for module in (cells, wrappers):
+        assert set(module.__all__) <= set(recurrent_jax.__all__)
 
 
 def test_every_public_module_is_named():
@@ -162,7 +194,9 @@ def test_every_public_module_is_named():
         for _, name, _ in pkgutil.iter_modules(recurrent_jax.__path__)
         if not name.startswith("_")
     }
-    assert found - {"cells"} <= set(recurrent_jax.__all__)
+    # `import *` must not ask for Flax.
+    apart = {"backward", "cells", "linen", "nnx", "wrappers"}
+    assert found - apart <= set(recurrent_jax.__all__)
 
 
 def is_parts(thing):
@@ -194,6 +228,7 @@ WITHOUT_EXAMPLE = {
     ("recurrent_jax.initializers", "haiku_linear"),
     ("recurrent_jax.initializers", "TruncatedNormal"),
     ("recurrent_jax.initializers", "Fused"),
+    ("recurrent_jax.convert", "LossyConversionWarning"),
     ("recurrent_jax.testing", "LawViolation"),
     ("recurrent_jax.testing", "Trial"),
     *(("recurrent_jax.testing", name) for name in recurrent_jax.testing.LAWS),

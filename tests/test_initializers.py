@@ -374,3 +374,140 @@ def test_a_cell_is_a_value(cell):
 
 def test_presets_tell_cells_apart():
     assert len(set(VALUES.values())) == len(VALUES)
+
+
+# Memory of many spans.
+
+
+def biases(initializer, cell, size=2000):
+    cell = dataclasses.replace(
+        initializers.timescales(initializer, cell), hidden_size=size
+    )
+    cell = dataclasses.replace(
+        cell, kernel_init=initializers.zeros, recurrent_kernel_init=initializers.zeros
+    )
+    return np.split(np.asarray(init(cell).bias), GATES[NAMES[type(cell)]])
+
+
+NAMES = {cell: name for name, cell in ALL.items()}
+chrono, power_law = initializers.Chrono(100), initializers.PowerLaw()
+DRAWS = (chrono, initializers.uniform_gate, power_law)
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=["chrono", "uniform_gate", "power_law"])
+def test_timescales_of_an_lstm_and_a_gru(draw):
+    for cell in (rj.LSTM(4), rj.PeepholeLSTM(4, forget_bias=3.0)):
+        i, f, g, o = biases(draw, cell, 20)
+        assert np.array_equal(i, -f) and np.all(f != 0)
+        assert not g.any() and not o.any()
+    r, z, n = biases(draw, rj.GRU(4), 20)
+    assert np.all(z != 0) and not r.any() and not n.any()
+
+
+def kolmogorov_smirnov(sample, distribution):
+    """Check a sample against a cumulative distribution, at the level 1e-6 or so."""
+    sample = np.sort(np.asarray(sample, "float64"))
+    ranks = (np.arange(len(sample)) + 0.5) / len(sample)
+    distance = np.max(np.abs(distribution(sample) - ranks))
+    assert distance < 2.7 / np.sqrt(len(sample)), distance
+
+
+def draw(initializer, size=20_000):
+    return np.asarray(initializer(jax.random.key(3), (size,), jnp.float32))
+
+
+def test_chrono_spans_are_uniform():
+    kolmogorov_smirnov(np.exp(draw(chrono)), lambda span: (span - 1) / 98)
+
+
+def test_uniform_gates_are_uniform():
+    gate = 1 / (1 + np.exp(-draw(initializers.uniform_gate).astype("float64")))
+    assert 1 / 20_001 < gate.min() and gate.max() < 1 - 1 / 20_001
+    kolmogorov_smirnov(gate, lambda u: u)
+
+
+def test_power_law_memory_fades_as_a_power():
+    f = draw(power_law).astype("float64")
+    # Over the units, the mean of a gate to the t-th is (1 + t)^-alpha: the mean of
+    # exp(-t r) over a Gamma(alpha) variable r.
+    for t in (1, 10, 100):
+        faded = np.exp(-t * np.log1p(np.exp(-f)))
+        error = faded.std() / np.sqrt(len(f))
+        assert abs(faded.mean() - (1 + t) ** -0.56) < 5 * error
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("initializer", DRAWS, ids=["chrono", "uniform", "power_law"])
+def test_timescales_are_finite_in_every_precision(initializer, dtype, x64):
+    b = initializer(jax.random.key(0), (5000,), jnp.dtype(dtype))
+    assert b.dtype == dtype
+    assert bool(jnp.all(jnp.isfinite(b)))
+
+
+# Recurrent kernels.
+
+
+def test_spectral_radius_is_that_of_the_eigenvalues(x64):
+    for radius, initializer in ((0.9, initializers.lecun_normal), (1.3, triangle)):
+        draw = initializers.SpectralRadius(radius, initializer)
+        U = jax.jit(lambda key, draw=draw: draw(key, (40, 40), jnp.float64))(
+            jax.random.key(0)
+        )
+        largest = np.abs(np.linalg.eigvals(np.asarray(U))).max()
+        assert largest == pytest.approx(radius, rel=1e-3)
+    zero = initializers.SpectralRadius(0.9, initializers.zeros)
+    assert not zero(jax.random.key(0), (4, 4), jnp.float32).any()
+
+
+def triangle(key, shape, dtype):
+    """Draw a matrix far from normal, whose norm is no hint at its radius."""
+    far = jnp.triu(jnp.full(shape, 5.0, dtype), 1)
+    return far + jnp.diag(jnp.linspace(0.1, 0.7, shape[0], dtype=dtype))
+
+
+@pytest.mark.parametrize("variance", [0.0, 0.5, 2.0])
+def test_a_critical_gain_keeps_the_mean_square_of_a_signal(variance):
+    gain = initializers.critical_gain(jnp.tanh, variance)
+    # The integral once more, by brute force.
+    z = np.linspace(-9, 9, 200_001)
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    slope = 1 / np.cosh(np.sqrt(variance) * z) ** 2
+    mean = np.sum(density * slope**2) * (z[1] - z[0])
+    assert gain == pytest.approx(mean**-0.5, rel=1e-5)
+    # The Jacobian of a step, tanh'(a) U, over drawn pre-activations.
+    scaled = initializers.Scaled(initializers.orthogonal, gain)
+    U = np.asarray(scaled(jax.random.key(0), (300, 300), jnp.float32))
+    rng = np.random.default_rng(0)
+    a = np.sqrt(variance) * rng.standard_normal((50, 300))
+    squares = [np.sum((U * (1 / np.cosh(row) ** 2)) ** 2) / 300 for row in a]
+    assert np.mean(squares) == pytest.approx(1, abs=0.03)
+
+
+def test_a_critical_gain_of_relu_is_that_of_he(x64):
+    assert initializers.critical_gain(jax.nn.relu, 1.0) == pytest.approx(2**0.5)
+
+
+def test_block_diagonal_draws_each_block():
+    block = initializers.BlockDiagonal(5)
+    U = np.asarray(block(jax.random.key(0), (20, 20), jnp.float32))
+    blocks = [U[n : n + 4, n : n + 4] for n in range(0, 20, 4)]
+    assert max(map(distance_from_orthogonal, blocks)) < 1e-5
+    assert not np.allclose(blocks[0], blocks[1])
+    assert np.all(U[np.kron(np.eye(5), np.ones((4, 4))) == 0] == 0)
+
+
+NEW = {
+    "chrono": initializers.timescales(chrono, rj.LSTM(4)),
+    "power_law": initializers.timescales(power_law, rj.GRU(4)),
+    "uniform_gate": initializers.timescales(initializers.uniform_gate, rj.LSTM(4)),
+    "radius": rj.Elman(4, recurrent_kernel_init=initializers.SpectralRadius(0.9)),
+    "scaled": rj.Elman(
+        4, recurrent_kernel_init=initializers.Scaled(initializers.identity, 0.5)
+    ),
+    "blocks": rj.Elman(4, recurrent_kernel_init=initializers.BlockDiagonal(2)),
+}
+
+
+@pytest.mark.parametrize("cell", NEW.values(), ids=NEW.keys())
+def test_a_cell_with_a_new_initialiser_is_a_value(cell):
+    test_a_cell_is_a_value(cell)

@@ -38,7 +38,7 @@ def test_shapes_at_the_edge(law, time, batch_shape, x64):
 @laws
 @settings(deadline=None, max_examples=3)
 @given(
-    cell=st.sampled_from([CELLS[name] for name in sorted(CELLS.keys() - INPUTS.keys())]),
+    cell=st.sampled_from([CELLS[name] for name in CELLS if name not in INPUTS]),
     in_features=st.integers(1, 3),
     time=st.integers(1, 5),
     batch_shape=st.lists(st.integers(1, 3), max_size=2).map(tuple),

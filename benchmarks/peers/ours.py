@@ -6,10 +6,9 @@ from typing import Any
 import recurrent_jax as rj
 from benchmarks.contenders import Contender
 from benchmarks.problems import Shape
-from benchmarks.prototypes.reverse_rule import ReverseRule
 
 DEFAULT = "recurrent_jax"
-STRATEGIES = rj.Autodiff(), rj.Deferred(), rj.Checkpointed(), ReverseRule()
+STRATEGIES = rj.Autodiff(), rj.Deferred(), rj.Checkpointed()
 
 
 def strategies() -> dict[str, dict[str, Any]]:

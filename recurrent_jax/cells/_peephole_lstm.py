@@ -49,6 +49,8 @@ class PeepholeLSTM(Cell):
 
     Args:
         hidden_size: H, the number of units.
+        cell_clip: if given, $c_t$ is clipped to this range around zero; no gradient
+            passes a clipped number.
         activation: $\phi$, of the candidate.
         output_activation: $\psi$; tanh is standard, `jax.nn.identity` gives
             $h = o \odot c$.
@@ -80,6 +82,7 @@ class PeepholeLSTM(Cell):
     """
 
     hidden_size: int
+    cell_clip: float | None = None
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
@@ -89,6 +92,10 @@ class PeepholeLSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
     peephole_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.bound("PeepholeLSTM", "cell_clip", self.cell_clip)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
@@ -141,6 +148,8 @@ class PeepholeLSTM(Cell):
         f = self.gate_activation(f + p_f * carry.c)
         g = self.activation(g)
         c = f * carry.c + i * g
+        if self.cell_clip is not None:
+            c = jnp.clip(c, -self.cell_clip, self.cell_clip)
         o = self.gate_activation(o + p_o * c)
         h = o * self.output_activation(c)
         return PeepholeLSTMCarry(h, c), h

@@ -7,19 +7,28 @@ from recurrent_jax import _check
 
 
 def clipping(
-    max_norm: float | None = None, max_value: float | None = None
+    max_norm: float | None = None,
+    max_value: float | None = None,
+    max_ratio: float | None = None,
 ) -> optax.GradientTransformation:
-    r"""Return Optax's clipping by global norm, by value, or by one and then the other.
+    r"""Return Optax's clipping by global norm, by value, by ratio, or in that order.
 
     $$
     g \leftarrow g \min(1, \mathrm{max\_norm} / \lVert g \rVert), \qquad
     g_k \leftarrow \min(\max(g_k, -\mathrm{max\_value}), \mathrm{max\_value})
+    $$
+    $$
+    G_j \leftarrow G_j \min(1, \mathrm{max\_ratio} \lVert W_j \rVert /
+    \lVert G_j \rVert) \quad \text{for every unit } j
     $$
 
     The norm comes first. It scales the whole gradient and keeps its direction, so what
     is left for the value is the rare coordinate that dominates even then. The other
     way about, the value would already have bent the direction of every exploding
     gradient before the norm is looked at, and the norm would seldom act.
+
+    The ratio is adaptive: a unit, which is a column of a fused kernel, may ask for a
+    change in proportion to its own weights. It needs `params` in `update`.
 
     Put it first in the chain: adaptive optimisers divide by the size of past gradients
     and would hide an explosion from a clip that comes after them.
@@ -31,9 +40,11 @@ def clipping(
     Args:
         max_norm: greatest norm of all gradients together; None does not clip by norm.
         max_value: greatest magnitude of any one number; None does not clip by value.
+        max_ratio: greatest norm of a unit's gradient, as a share of the norm of its
+            weights, or of 1e-3 if that is greater; None does not clip by ratio.
 
     Returns:
-        A transformation for `optax.chain`. With both None it does nothing.
+        A transformation for `optax.chain`. With all None it does nothing.
 
     Raises:
         ValueError: if a bound is not positive and finite.
@@ -51,12 +62,17 @@ def clipping(
         Pascanu, Mikolov and Bengio, 2013. On the difficulty of training recurrent
         neural networks. https://proceedings.mlr.press/v28/pascanu13.html
         Mikolov, 2012. Statistical language models based on neural networks (by value).
+        Brock, De, Smith and Simonyan, 2021. High-performance large-scale image
+        recognition without normalization (by ratio). https://arxiv.org/abs/2102.06171
     """
     _check.bound("clipping", "max_norm", max_norm)
     _check.bound("clipping", "max_value", max_value)
+    _check.bound("clipping", "max_ratio", max_ratio)
     steps = []
     if max_norm is not None:
         steps.append(optax.clip_by_global_norm(max_norm))
     if max_value is not None:
         steps.append(optax.clip(max_value))
+    if max_ratio is not None:
+        steps.append(optax.adaptive_grad_clip(max_ratio))
     return optax.chain(*steps) if steps else optax.identity()

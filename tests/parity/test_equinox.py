@@ -7,29 +7,18 @@ import pytest
 
 import recurrent_jax as rj
 from parity.common import SIZES, Draw, assert_parity
-
-# Weights are stored (out, in), gates in our order.
-
-
-def lstm_from_equinox(cell):
-    return rj.LSTMParams(cell.weight_ih.T, cell.weight_hh.T, cell.bias)
-
-
-def gru_from_equinox(cell):
-    return rj.GRUParams(cell.weight_ih.T, cell.weight_hh.T, cell.bias, cell.bias_n)
-
+from recurrent_jax.convert import from_equinox
 
 KINDS = {
-    "LSTMCell": (rj.LSTM, lstm_from_equinox, lambda state: rj.LSTMCarry(*state)),
-    "GRUCell": (rj.GRU, gru_from_equinox, rj.GRUCarry),
+    "LSTMCell": lambda state: rj.LSTMCarry(*state),
+    "GRUCell": rj.GRUCarry,
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_cell(kind, use_bias, dtype):
-    cell_type, params_from, carry_from = KINDS[kind]
-    cell = cell_type(SIZES.hidden, use_bias=use_bias)
+    carry_from = KINDS[kind]
     draw = Draw(dtype)
     # The module is the tree of its own weights.
     module = draw.like(
@@ -41,7 +30,8 @@ def test_cell(kind, use_bias, dtype):
     carry = (h, c) if kind == "LSTMCell" else h
 
     def ours(module, xs, carry):
-        return rj.unroll(cell, params_from(module), xs, carry=carry_from(carry))
+        cell, params = from_equinox(module)
+        return rj.unroll(cell, params, xs, carry=carry_from(carry))
 
     def theirs(module, xs, carry):
         def step(state, x):

@@ -17,78 +17,11 @@ from parity.common import (
     Draw,
     assert_parity,
     few,
-    join,
     sizes_and_lengths,
     swap,
     zero_beyond,
 )
-
-# Linen has one Dense for each gate and side, stored (in, out): `ii` takes the input to
-# gate i, and `hi` the state. `OptimizedLSTMCell` has the parameters of `LSTMCell`.
-
-
-def elman_from_linen(weights):
-    return rj.ElmanParams(
-        kernel=weights["i"]["kernel"],
-        recurrent_kernel=weights["h"]["kernel"],
-        bias=weights["i"]["bias"],
-    )
-
-
-def lstm_from_linen(weights):
-    return rj.LSTMParams(
-        kernel=join(weights[f"i{gate}"]["kernel"] for gate in "ifgo"),
-        recurrent_kernel=join(weights[f"h{gate}"]["kernel"] for gate in "ifgo"),
-        bias=join(weights[f"h{gate}"]["bias"] for gate in "ifgo"),
-    )
-
-
-def gru_from_linen(weights):
-    return rj.GRUParams(
-        kernel=join(weights[f"i{gate}"]["kernel"] for gate in "rzn"),
-        recurrent_kernel=join(weights[f"h{gate}"]["kernel"] for gate in "rzn"),
-        bias=join(weights[f"i{gate}"]["bias"] for gate in "rzn"),
-        recurrent_bias=weights["hn"]["bias"],
-    )
-
-
-# NNX has the gates of `LSTMCell` apart too (`if_` for what Linen calls `if`), but those
-# of the other cells side by side.
-
-
-def elman_from_nnx(weights):
-    return rj.ElmanParams(
-        kernel=weights["dense_i"]["kernel"],
-        recurrent_kernel=weights["dense_h"]["kernel"],
-        bias=weights["dense_i"]["bias"],
-    )
-
-
-def lstm_from_nnx(weights):
-    return lstm_from_linen(weights | {"if": weights["if_"]})
-
-
-def fused_lstm_from_nnx(weights):
-    return rj.LSTMParams(
-        kernel=weights["dense_i"]["kernel"],
-        recurrent_kernel=weights["dense_h"]["kernel"],
-        bias=weights["dense_h"]["bias"],
-    )
-
-
-def gru_from_nnx(weights):
-    recurrent_bias = weights["dense_h"].get("bias")
-    bias = weights["dense_i"]["bias"]
-    if recurrent_bias is None:  # there is none, which for us is one of zeros
-        recurrent_bias = jnp.zeros_like(bias)
-    r_z, n = jnp.split(recurrent_bias, [2 * len(bias) // 3])
-    return rj.GRUParams(
-        kernel=weights["dense_i"]["kernel"],
-        recurrent_kernel=weights["dense_h"]["kernel"],
-        bias=bias + join([r_z, jnp.zeros_like(n)]),
-        recurrent_bias=n,
-    )
-
+from recurrent_jax.convert import from_linen, from_nnx
 
 # Both spell the state of an LSTM (c, h), and that of the others as a bare array.
 
@@ -107,16 +40,16 @@ def gru_carry(h):
 
 
 LINEN = {
-    "SimpleCell": (rj.Elman, elman_from_linen, elman_carry),
-    "LSTMCell": (rj.LSTM, lstm_from_linen, lstm_carry),
-    "OptimizedLSTMCell": (rj.LSTM, lstm_from_linen, lstm_carry),
-    "GRUCell": (rj.GRU, gru_from_linen, gru_carry),
+    "SimpleCell": (from_linen, elman_carry),
+    "LSTMCell": (from_linen, lstm_carry),
+    "OptimizedLSTMCell": (from_linen, lstm_carry),
+    "GRUCell": (from_linen, gru_carry),
 }
 NNX = {
-    "SimpleCell": (rj.Elman, elman_from_nnx, elman_carry),
-    "LSTMCell": (rj.LSTM, lstm_from_nnx, lstm_carry),
-    "OptimizedLSTMCell": (rj.LSTM, fused_lstm_from_nnx, lstm_carry),
-    "GRUCell": (rj.GRU, gru_from_nnx, gru_carry),
+    "SimpleCell": (from_nnx, elman_carry),
+    "LSTMCell": (from_nnx, lstm_carry),
+    "OptimizedLSTMCell": (from_nnx, lstm_carry),
+    "GRUCell": (from_nnx, gru_carry),
 }
 VARIANTS = {
     "plain": {},
@@ -165,8 +98,7 @@ def nnx_(kind, sizes, dtype, **settings):
 
 def check(
     make,
-    cell_type,
-    params_from,
+    convert,
     carry_from,
     kind,
     dtype,
@@ -175,19 +107,19 @@ def check(
     reverse=False,
     time_major=False,
 ):
-    cell = cell_type(sizes.hidden)
     shapes, run = make(kind, sizes, dtype, reverse=reverse, time_major=time_major)
     draw = Draw(dtype)
     weights, xs = draw.like(shapes), draw(*sizes.xs)
     if not time_major:
         xs = np.swapaxes(xs, 0, 1)
+    cell, _ = convert(weights)
     parts = [draw(*sizes.h) for _ in cell.initial_carry()]
     carry = tuple(parts) if len(parts) > 1 else parts[0]
 
     def ours(weights, xs, carry):
         return rj.unroll(
             cell,
-            params_from(weights),
+            convert(weights)[1],
             xs,
             carry=carry_from(carry),
             lengths=lengths,

@@ -8,55 +8,17 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
-from parity.common import SIZES, Draw, assert_parity, join
+from parity.common import SIZES, Draw, assert_parity
+from recurrent_jax.convert import from_haiku
 
 RESETS = np.array([[0, 1, 1, 0, 0, 1], [0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]], bool).T
 
 
-def elman_from_haiku(weights):
-    on_input, on_state = weights["vanilla_rnn/linear"], weights["vanilla_rnn/linear_1"]
-    return rj.ElmanParams(
-        kernel=on_input["w"],
-        recurrent_kernel=on_state["w"],
-        bias=on_input["b"] + on_state["b"],
-    )
-
-
-def lstm_from_haiku(weights):
-    """Reorder i, g, f, o, and store the 1 that Haiku adds to f at every step."""
-    layer = weights["lstm/linear"]
-    i, g, f, o = jnp.split(layer["b"], 4)
-    bias = join([i, f + jnp.ones_like(f), g, o])
-    i, g, f, o = jnp.split(layer["w"], 4, axis=-1)
-    kernel = join([i, f, g, o])  # input and state together
-    in_features = kernel.shape[0] - kernel.shape[1] // 4
-    return rj.LSTMParams(kernel[:in_features], kernel[in_features:], bias)
-
-
-def gru_from_haiku(weights):
-    """Reorder z, r, a, and negate z: there it takes the new, here it keeps the old."""
-
-    def reorder(a):
-        z, r, n = jnp.split(a, 3, axis=-1)
-        return join([r, -z, n])
-
-    return rj.GRUParams(
-        kernel=reorder(weights["gru"]["w_i"]),
-        recurrent_kernel=reorder(weights["gru"]["w_h"]),
-        bias=reorder(weights["gru"]["b"]),
-        recurrent_bias=None,
-    )
-
-
 # hk.LSTMState has the names `hidden` and `cell`, and the order of ours.
 KINDS = {
-    "VanillaRNN": (
-        rj.Elman(SIZES.hidden, activation=jax.nn.relu),
-        elman_from_haiku,
-        rj.ElmanCarry,
-    ),
-    "LSTM": (rj.LSTM(SIZES.hidden), lstm_from_haiku, lambda s: rj.LSTMCarry(*s)),
-    "GRU": (rj.GRU(SIZES.hidden, reset_after=False), gru_from_haiku, rj.GRUCarry),
+    "VanillaRNN": rj.ElmanCarry,
+    "LSTM": lambda s: rj.LSTMCarry(*s),
+    "GRU": rj.GRUCarry,
 }
 
 
@@ -67,7 +29,7 @@ KINDS = {
     ids=lambda settings: "-".join(settings) or "plain",
 )
 def test_core(kind, settings, dtype):
-    cell, params_from, carry_from = KINDS[kind]
+    carry_from = KINDS[kind]
     resets, reverse = settings.get("resets"), settings.get("reverse", False)
 
     @hk.without_apply_rng
@@ -84,8 +46,8 @@ def test_core(kind, settings, dtype):
     weights = draw.like(jax.eval_shape(network.init, jax.random.key(0), xs, carry))
 
     def ours(weights, xs, carry):
-        params, carry = params_from(weights), carry_from(carry)
-        return rj.unroll(cell, params, xs, carry=carry, **settings)
+        cell, params = from_haiku(weights)
+        return rj.unroll(cell, params, xs, carry=carry_from(carry), **settings)
 
     def theirs(weights, xs, carry):
         ys, carry = network.apply(weights, xs, carry)

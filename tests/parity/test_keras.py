@@ -8,51 +8,15 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
-from parity.common import MASK, SIZES, Draw, assert_parity, join
-
-# Weights are the list `layer.trainable_variables`, stored (in, out): a kernel, a
-# recurrent kernel and, if there is one, a bias.
-
-
-def elman_from_keras(kernel, recurrent_kernel, bias=None):
-    return rj.ElmanParams(kernel, recurrent_kernel, bias)
-
-
-def lstm_from_keras(kernel, recurrent_kernel, bias=None):
-    return rj.LSTMParams(kernel, recurrent_kernel, bias)
-
-
-def gru_from_keras(kernel, recurrent_kernel, bias=None):
-    """Reorder z, r, h; the bias has two rows if the reset comes after the product."""
-
-    def reorder(a):
-        z, r, n = jnp.split(a, 3, axis=-1)
-        return join([r, z, n])
-
-    recurrent_bias = None
-    if bias is not None:
-        bias = reorder(bias)
-    if bias is not None and bias.ndim == 2:
-        H = bias.shape[1] // 3
-        (bias, on_state) = bias
-        recurrent_bias = on_state[2 * H :]
-        bias = bias.at[: 2 * H].add(on_state[: 2 * H])
-    return rj.GRUParams(
-        reorder(kernel), reorder(recurrent_kernel), bias, recurrent_bias
-    )
-
+from parity.common import MASK, SIZES, Draw, assert_parity
+from recurrent_jax.convert import from_keras
 
 # The states of an LSTM come as [h, c], the order of ours.
 KINDS = {
-    "SimpleRNN": (keras.layers.SimpleRNN, {}, rj.Elman, elman_from_keras),
-    "LSTM": (keras.layers.LSTM, {}, rj.LSTM, lstm_from_keras),
-    "GRU": (keras.layers.GRU, {}, rj.GRU, gru_from_keras),
-    "GRU_reset_before": (
-        keras.layers.GRU,
-        {"reset_after": False},
-        rj.GRU,
-        gru_from_keras,
-    ),
+    "SimpleRNN": (keras.layers.SimpleRNN, {}),
+    "LSTM": (keras.layers.LSTM, {}),
+    "GRU": (keras.layers.GRU, {}),
+    "GRU_reset_before": (keras.layers.GRU, {"reset_after": False}),
 }
 VARIANTS = {
     "plain": {},
@@ -76,8 +40,6 @@ def test_layer(kind, variant, dtype):
 def check(
     layer_type,
     settings,
-    cell_type,
-    params_from,
     dtype,
     use_bias=True,
     mask=None,
@@ -100,15 +62,10 @@ def check(
         **settings,
     )
     layer.build((SIZES.batch, SIZES.time, SIZES.features))
-    cell = cell_type(
-        SIZES.hidden,
-        use_bias=use_bias,
-        **({"gate_activation": jax.nn.hard_sigmoid} if hard_sigmoid else {}),
-        **settings,
-    )
-    carry_type = type(cell.initial_carry())
     draw = Draw(dtype)
     weights = [draw(*variable.shape) for variable in layer.trainable_variables]
+    cell, _ = from_keras(weights, **gates, **settings)
+    carry_type = type(cell.initial_carry())
     xs = np.swapaxes(draw(*SIZES.xs), 0, 1)
     carry = [draw(*SIZES.h) for _ in cell.initial_carry()]
     mask = None if mask is None else mask.T
@@ -116,7 +73,7 @@ def check(
     def ours(weights, xs, carry):
         return rj.unroll(
             cell,
-            params_from(*weights),
+            from_keras(weights, **gates, **settings)[1],
             xs,
             carry=carry_type(*carry),
             mask=mask,

@@ -2,12 +2,12 @@
 """ONNX: the operators `RNN`, `LSTM` and `GRU`, as ONNX Runtime computes them."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import recurrent_jax as rj
-from parity.common import LENGTHS, SIZES, TOLERANCE, Draw, assert_same, join
+from parity.common import LENGTHS, SIZES, TOLERANCE, Draw, assert_same
+from recurrent_jax.convert import from_onnx
 
 onnx = pytest.importorskip("onnx", reason="ONNX is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
@@ -15,79 +15,42 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not ins
 # Weights are the operator's inputs of one direction: W (G*H, in), R (G*H, H), B of
 # twice G*H, for W and then for R, and P (3*H), the peepholes.
 
-
-def elman_from_onnx(weights):
-    b, b_r = jnp.split(weights["B"], 2)
-    return rj.ElmanParams(weights["W"].T, weights["R"].T, b + b_r)
-
-
-def lstm_from_onnx(weights):
-    """Reorder i, o, f, c; peepholes come as i, o, f."""
-
-    def reorder(a):
-        i, o, f, g = jnp.split(a, 4, axis=-1)
-        return join([i, f, g, o])
-
-    b, b_r = jnp.split(weights["B"], 2)
-    params = rj.LSTMParams(
-        reorder(weights["W"].T), reorder(weights["R"].T), reorder(b + b_r)
-    )
-    if "P" not in weights:
-        return params
-    i, o, f = jnp.split(weights["P"], 3)
-    return rj.PeepholeLSTMParams(*params, jnp.stack([i, f, o]))
-
-
-def gru_reset_before_from_onnx(weights):
-    """Reorder z, r, h; both biases add up (linear_before_reset=0)."""
-    b, b_r = jnp.split(weights["B"], 2)
-    return rj.GRUParams(
-        _gru_order(weights["W"].T),
-        _gru_order(weights["R"].T),
-        _gru_order(b + b_r),
-        None,
-    )
-
-
-def gru_from_onnx(weights):
-    """Reorder z, r, h; the second bias of h stays apart (linear_before_reset=1)."""
-    b, b_r = jnp.split(weights["B"], 2)
-    z, r, recurrent_bias = jnp.split(b_r, 3)
-    return rj.GRUParams(
-        _gru_order(weights["W"].T),
-        _gru_order(weights["R"].T),
-        _gru_order(b) + join([r, z, jnp.zeros_like(z)]),
-        recurrent_bias,
-    )
-
-
-def _gru_order(a):
-    z, r, n = jnp.split(a, 3, axis=-1)
-    return join([r, z, n])
-
-
 H = SIZES.hidden
 # The operator, its attributes, its gates, and what it is for us.
 KINDS = {
-    "rnn": ("RNN", {}, 1, rj.Elman(H), elman_from_onnx),
+    "rnn": ("RNN", {}, 1, rj.Elman(H)),
     "rnn_relu": (
         "RNN",
         {"activations": ["Relu"]},
         1,
         rj.Elman(H, activation=jax.nn.relu),
-        elman_from_onnx,
     ),
-    "lstm": ("LSTM", {}, 4, rj.LSTM(H), lstm_from_onnx),
-    "peephole_lstm": ("LSTM", {}, 4, rj.PeepholeLSTM(H), lstm_from_onnx),
+    "lstm": ("LSTM", {}, 4, rj.LSTM(H)),
+    "peephole_lstm": ("LSTM", {}, 4, rj.PeepholeLSTM(H)),
     "gru_reset_before": (
         "GRU",
         {"linear_before_reset": 0},
         3,
         rj.GRU(H, reset_after=False),
-        gru_reset_before_from_onnx,
     ),
-    "gru": ("GRU", {"linear_before_reset": 1}, 3, rj.GRU(H), gru_from_onnx),
+    "gru": ("GRU", {"linear_before_reset": 1}, 3, rj.GRU(H)),
 }
+
+
+def imported(operator, attributes, weights):
+    """Return the cell and the parameters of a model that holds these weights."""
+    names = ["X", *(name if name in weights else "" for name in ("W", "R", "B"))]
+    names += ["", "", "", "P"] if "P" in weights else []
+    node = onnx.helper.make_node(operator, names, ["Y"], **attributes)
+
+    def info(name):
+        return onnx.helper.make_tensor_value_info(name, 1, ("any",) * 3)
+
+    tensors = [onnx.numpy_helper.from_array(a[None], n) for n, a in weights.items()]
+    graph = onnx.helper.make_graph([node], "it", [info("X")], [info("Y")], tensors)
+    opset = onnx.helper.make_opsetid("", 14)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    return from_onnx(model, direction=attributes["direction"])
 
 
 def run_onnx(operator, attributes, feeds, outputs):
@@ -121,7 +84,9 @@ def run_onnx(operator, attributes, feeds, outputs):
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "lengths"])
 def test_operator(kind, reverse, lengths):
-    operator, attributes, gates, cell, params_from = KINDS[kind]
+    operator, attributes, gates, cell = KINDS[kind]
+    direction = "reverse" if reverse else "forward"
+    attributes = attributes | {"hidden_size": H, "direction": direction}
     draw = Draw("float32")
     weights = {
         "W": draw(gates * H, SIZES.features),
@@ -138,16 +103,13 @@ def test_operator(kind, reverse, lengths):
     feeds += [part[None] for part in carry]
     if "P" in weights:
         feeds += [weights["P"][None]]
-    ys, *final = run_onnx(
-        operator,
-        attributes
-        | {"hidden_size": H, "direction": "reverse" if reverse else "forward"},
-        feeds,
-        ["Y", "Y_h", "Y_c"][: 1 + len(carry)],
-    )
+    outputs = ["Y", "Y_h", "Y_c"][: 1 + len(carry)]
+    ys, *final = run_onnx(operator, attributes, feeds, outputs)
+    found, params = imported(operator, attributes, weights)
+    assert found == cell
     got_carry, got_ys = rj.unroll(
         cell,
-        params_from(weights),
+        params,
         xs,
         carry=carry_type(*carry),
         lengths=lengths,

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch: `nn.RNN`, `nn.LSTM` and `nn.GRU`."""
+"""PyTorch: `nn.RNN`, `nn.LSTM` and `nn.GRU`, one layer and direction of each."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,64 +15,20 @@ from parity.common import (
     Draw,
     assert_same,
     few,
-    join,
     sizes_and_lengths,
     values_and_grads,
 )
+from recurrent_jax.convert import from_torch
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 rnn = torch.nn.utils.rnn
 
 
-# Weights are those of one layer and direction, `weight_hh` for `weight_hh_l0`, stored
-# (out, in). PyTorch has a bias on the input side and one on the recurrent side.
-
-
-def elman_from_torch(weights):
-    return rj.ElmanParams(
-        kernel=weights["weight_ih"].T,
-        recurrent_kernel=weights["weight_hh"].T,
-        bias=_one_bias(weights),
-    )
-
-
-def lstm_from_torch(weights):
-    return rj.LSTMParams(
-        kernel=weights["weight_ih"].T,
-        recurrent_kernel=weights["weight_hh"].T,
-        bias=_one_bias(weights),
-    )
-
-
-def gru_from_torch(weights):
-    bias = recurrent_bias = None
-    if "bias_ih" in weights:
-        # The reset gate scales the second bias of n, so only r and z add up.
-        r, z, n = jnp.split(weights["bias_ih"], 3)
-        r_h, z_h, recurrent_bias = jnp.split(weights["bias_hh"], 3)
-        bias = join([r + r_h, z + z_h, n])
-    return rj.GRUParams(
-        kernel=weights["weight_ih"].T,
-        recurrent_kernel=weights["weight_hh"].T,
-        bias=bias,
-        recurrent_bias=recurrent_bias,
-    )
-
-
-def _one_bias(weights):
-    return weights["bias_ih"] + weights["bias_hh"] if "bias_ih" in weights else None
-
-
 LAYERS = {
-    "rnn_tanh": (torch.nn.RNN, {}, rj.Elman, elman_from_torch),
-    "rnn_relu": (
-        torch.nn.RNN,
-        {"nonlinearity": "relu"},
-        lambda n, use_bias: rj.Elman(n, activation=jax.nn.relu, use_bias=use_bias),
-        elman_from_torch,
-    ),
-    "lstm": (torch.nn.LSTM, {}, rj.LSTM, lstm_from_torch),
-    "gru": (torch.nn.GRU, {}, rj.GRU, gru_from_torch),
+    "rnn_tanh": (torch.nn.RNN, {}),
+    "rnn_relu": (torch.nn.RNN, {"nonlinearity": "relu"}),
+    "lstm": (torch.nn.LSTM, {}),
+    "gru": (torch.nn.GRU, {}),
 }
 
 
@@ -115,7 +70,7 @@ def check(
     kind, dtype, sizes=SIZES, lengths=None, reverse=False, bias=True, batch_first=False
 ):
     torch.set_num_threads(1)
-    make, settings, cell_type, from_torch = LAYERS[kind]
+    make, settings = LAYERS[kind]
     layer = make(
         sizes.features,
         sizes.hidden,
@@ -125,13 +80,13 @@ def check(
         dtype=getattr(torch, dtype),
         **settings,
     )
-    cell = cell_type(sizes.hidden, use_bias=bias)
     draw = Draw(dtype)
     weights = {
         name.removesuffix("_l0"): draw(*p.shape)
         for name, p in layer.named_parameters()
         if name.endswith("_l0")
     }
+    cell, _ = from_torch(weights, **settings)
     xs = draw(*sizes.xs)
     if batch_first:
         xs = np.swapaxes(xs, 0, 1)
@@ -140,7 +95,7 @@ def check(
     def ours(weights, xs, carry):
         carry, ys = rj.unroll(
             cell,
-            from_torch(weights),
+            from_torch(weights, **settings)[1],
             xs,
             carry=type(cell.initial_carry())(*carry),
             lengths=lengths,

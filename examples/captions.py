@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Say what is in a picture: "three seven one".
+
+A picture shows one to five handwritten digits in a row, at chance gaps and heights. A
+convolutional network in Flax looks at it; a recurrent decoder with attention writes the
+caption, word by word, until it writes the end. Every picture of the training is new,
+and no digit of the training is in a picture of the test.
+
+    python examples/captions.py --help
+
+The training is saved ten times on the way. Whatever stops it, the same command goes on
+from there, and ends as it would have ended.
+
+Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
+the training and still reports on the best parameters so far.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import captions_data as data
+import captions_report as report
+import forecast_cli as cli
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from captions_model import Captioner, Params
+from rich.console import Console
+
+import recurrent_jax as rj
+from recurrent_jax import training
+
+CELLS = {"gru": rj.GRU, "lstm": rj.LSTM, "elman": rj.Elman}
+SAVES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Caption pictures of digits, in words.
+
+    Ctrl-C stops the training and reports on the best parameters so far; the same
+    command goes on.
+
+    Attributes:
+        cell: the recurrent cell of the decoder.
+        hidden_size: its units.
+        features: of each place that the convolutions give.
+        dropout: share of these that training leaves out.
+        steps: of the training.
+        batch_size: pictures in a step; each is drawn anew.
+        learning_rate: of Adam, at its height.
+        weight_decay: of Adam.
+        beams: of the search for captions of the test.
+        tests: pictures of the test.
+        seed: what all random numbers start from.
+        output: directory for picture and checkpoints.
+    """
+
+    cell: Literal["gru", "lstm", "elman"] = "gru"
+    hidden_size: int = 64
+    features: int = 64
+    dropout: float = 0.3
+    steps: int = 3000
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    beams: int = 4
+    tests: int = 2000
+    seed: int = 0
+    output: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "features", "batch_size", "beams"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.steps < SAVES:
+            raise ValueError(f"steps must be at least {SAVES}")
+        if self.tests < report.SHOWN:
+            raise ValueError(f"tests must be at least {report.SHOWN}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must be in [0, 1)")
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise ValueError(
+                "learning_rate must be positive, weight_decay not negative"
+            )
+
+    def model(self) -> Captioner:
+        """Return the network."""
+        cell = CELLS[self.cell](self.hidden_size)
+        return Captioner(cell, features=self.features, dropout=self.dropout)
+
+
+class Run(NamedTuple):
+    """All that the training keeps: what is saved."""
+
+    state: training.State
+    best: Params
+    curve: jax.Array  # (SAVES, 2), loss of training and accuracy of validation
+
+
+@functools.partial(jax.jit, static_argnames=("config", "beams"))
+def write(
+    config: Config, params: Params, pictures: jax.Array, beams: int = 1
+) -> jax.Array:
+    """Return captions as tokens."""
+    return config.model().caption(params, pictures, beams)
+
+
+def exact(written: jax.Array, truth: data.Captioned) -> np.ndarray:
+    """Return which captions are right, from the first word to the end."""
+    return np.asarray((written == truth.tokens).all(0))
+
+
+def start(config: Config, optimizer: optax.GradientTransformation) -> Run:
+    """Return the run before its first step."""
+    key_init, key = jax.random.split(jax.random.key(config.seed))
+    params = jax.jit(config.model().init)(key_init)
+    state = training.init(params, optimizer, key=key)
+    return Run(state, params, jnp.full((SAVES, 2), jnp.nan))
+
+
+def make_steps(config: Config, digits: data.Digits, optimizer: Any) -> Any:
+    """Return a compiled function: many steps, and the mean of their losses."""
+    loss = config.model().loss
+
+    def one(state: training.State, _: None) -> tuple[training.State, jax.Array]:
+        key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
+        batch = data.compose(key, digits, config.batch_size)
+        state, metrics = training.step(state, batch, loss=loss, optimizer=optimizer)
+        return state, metrics.loss
+
+    @functools.partial(jax.jit, static_argnames="steps")
+    def some(state: training.State, steps: int) -> tuple[training.State, jax.Array]:
+        state, losses = jax.lax.scan(one, state, None, length=steps)
+        return state, losses.mean()
+
+    return some
+
+
+def train(
+    config: Config,
+    digits: dict[str, data.Digits],
+    stop: threading.Event,
+    console: Console,
+) -> Run:
+    """Return the run after its last step, or after the last save before a stop."""
+    rate = optax.cosine_onecycle_schedule(
+        config.steps, config.learning_rate, 0.1, 10.0, 1000.0
+    )
+    optimizer = training.adamw(rate, weight_decay=config.weight_decay)
+    run = start(config, optimizer)
+    some = make_steps(config, digits["training"], optimizer)
+    held = data.compose(jax.random.key(1), digits["validation"], 500)
+    directory = config.output / f"captions-{name_of(config)}"
+    run, done = resume(directory, run, console)
+    ends = np.linspace(0, config.steps, SAVES + 1).astype(int).tolist()
+    with report.progress_bar(console) as bar:
+        task = bar.add_task(
+            "training", total=config.steps, completed=ends[done], loss="compiling"
+        )
+        for number in range(done, SAVES):
+            state, losses = run.state, []
+            size = max(1, (ends[number + 1] - ends[number]) // 10)
+            while (left := ends[number + 1] - int(state.step)) > 0:
+                state, value = some(state, min(size, left))
+                losses.append(float(value))
+                bar.update(task, completed=int(state.step))
+                if stop.is_set():  # what is not saved is done again when resumed
+                    return ended(run)
+            run = after(config, run, state, losses, held, number)
+            training.save(directory, run)
+            loss, right = run.curve[number].tolist()
+            bar.update(task, loss=f"loss {loss:.3f}, validation {right:.1%}")
+    return run
+
+
+def ended(run: Run) -> Run:
+    """Return the run that was stopped, if it has come to anything."""
+    if int(run.state.step) == 0:
+        raise KeyboardInterrupt
+    return run
+
+
+def after(
+    config: Config,
+    run: Run,
+    state: training.State,
+    losses: list[float],
+    held: data.Captioned,
+    number: int,
+) -> Run:
+    """Return the run with one more point of its curve, and its best parameters."""
+    loss = float(np.mean(losses))
+    if not np.isfinite(loss):
+        raise cli.Failure(
+            f"the loss is {loss} after {int(state.step)} steps; try a --learning-rate "
+            f"below {config.learning_rate:g}"
+        )
+    right = exact(write(config, state.params, held.pictures), held).mean()
+    better = not bool((run.curve[:, 1] >= right).any())
+    curve = run.curve.at[number].set(jnp.array([loss, right]))
+    return Run(state, state.params if better else run.best, curve)
+
+
+def name_of(config: Config) -> str:
+    """Return a name for what is trained; other flags, other checkpoints."""
+    fields = dataclasses.asdict(config)
+    for name in ("output", "beams", "tests"):
+        del fields[name]
+    return hashlib.sha256(repr(fields).encode()).hexdigest()[:8]
+
+
+def resume(directory: Path, run: Run, console: Console) -> tuple[Run, int]:
+    """Return the run as it was saved last, if it was, and its saves so far."""
+    with warnings.catch_warnings(record=True) as passed_over:
+        warnings.simplefilter("always", RuntimeWarning)
+        saved = training.restore(directory, run)
+    for warning in passed_over:
+        console.print(f"Warning: {warning.message}", style="bold red")
+    if saved is None:
+        return run, 0
+    console.print(
+        f"Going on after step {int(saved.state.step)}; remove {directory} to start "
+        "anew.",
+        soft_wrap=True,
+    )
+    return saved, int(np.isfinite(saved.curve[:, 1]).sum())
+
+
+def run(config: Config) -> int:
+    """Train, caption, print the table, save the picture; return the exit status."""
+    began, console = time.perf_counter(), Console()
+    config.output.mkdir(parents=True, exist_ok=True)
+    digits = data.parts()
+    test = data.compose(jax.random.key(2), digits["test"], config.tests)
+    with cli.ctrl_c() as stop:
+        sizes = ", ".join(f"{len(d.labels)} for {name}" for name, d in digits.items())
+        console.print(f"{config.model().decoder}; digits: {sizes}", highlight=False)
+        finished = train(config, digits, stop, console)
+    params = finished.best
+    written = write(config, params, test.pictures, beams=config.beams)
+    greedy = write(config, params, test.pictures)
+    few = test.pictures[: report.SHOWN]
+    results = report.Results(
+        name=config.cell.upper(),
+        test=test,
+        written=np.asarray(written),
+        right={
+            f"{config.cell.upper()}, {config.beams} beams": exact(written, test),
+            f"{config.cell.upper()}, greedy": exact(greedy, test),
+            **data.baselines(digits, test),
+        },
+        attention=np.asarray(
+            config.model().attention(params, few, written[:, : report.SHOWN])
+        ),
+        curve=np.asarray(finished.curve),
+        steps=config.steps,
+    )
+    report.table(console, results)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    console.print(f"{count:,} parameters.")
+    picture = config.output / "captions.png"
+    report.picture(picture, results)
+    seconds = time.perf_counter() - began
+    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
+    if stop.is_set():
+        console.print("Stopped by Ctrl-C; the same command goes on.")
+    return cli.INTERRUPTED if stop.is_set() else 0
+
+
+def main() -> int:
+    """Read the flags and run."""
+    config = cli.parse(Config)
+    return cli.guarded(lambda: run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

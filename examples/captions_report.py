@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table and the picture."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import captions_data as data
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+
+SHOWN = 4  # pictures of the test, the first ones, whatever they show
+STYLES = (("#0060b0", "-"), ("#6fa8dc", "-"), ("#1b8a5a", "--"), ("#d95f02", "-."))
+STYLES += (("#777777", ":"),)
+
+
+class Results(NamedTuple):
+    """Captions of the test, by all methods."""
+
+    name: str
+    test: data.Captioned
+    written: np.ndarray  # (STEPS, N)
+    right: dict[str, np.ndarray]  # of each method, (N,); the network comes first
+    attention: np.ndarray  # (STEPS, SHOWN, rows, columns)
+    curve: np.ndarray  # (saves, 2)
+    steps: int
+
+    def by_length(self, right: np.ndarray) -> list[float]:
+        """Return the share of right captions for each number of digits."""
+        digits = np.asarray(self.test.lengths) - 1
+        return [float(right[digits == n].mean()) for n in range(1, data.MOST + 1)]
+
+
+def progress_bar(console: Console) -> progress.Progress:
+    """Return a bar with the loss and the time left; silent where there is no one."""
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=None),
+        progress.TextColumn(
+            "step {task.completed} of {task.total}, {task.fields[loss]}"
+        ),
+        progress.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def table(console: Console, results: Results) -> None:
+    """Print how many captions are right, by the number of digits."""
+    shown = Table(
+        title="Captions that are right to the last word", title_justify="left"
+    )
+    shown.add_column("")
+    for n in range(1, data.MOST + 1):
+        shown.add_column(f"{n} digit{'s' if n > 1 else ''}", justify="right")
+    shown.add_column("all", justify="right")
+    for name, right in results.right.items():
+        shares = [*results.by_length(right), right.mean()]
+        shown.add_row(name, *(f"{share:.1%}" for share in shares))
+    console.print(shown)
+    console.print(
+        "Ideal crops: these are told how many digits there are, and given each of them\n"
+        "cut out. All read the same training digits; none of the test is among them."
+    )
+    console.print(verdict(results), highlight=False)
+
+
+def verdict(results: Results) -> str:
+    """Return how the network fares against the best baseline, in one sentence."""
+    names = list(results.right)
+    mine = results.right[names[0]]
+    rival = max(names[2:], key=lambda name: results.right[name].mean())
+    difference = mine.astype(float) - results.right[rival]
+    lead = difference.mean()
+    error = difference.std() / np.sqrt(len(difference))
+    how = "wins by" if lead > 0 else "loses by"
+    noise = ", within noise" if abs(lead) <= 2 * error else ""
+    return (
+        f"{names[0]}: {mine.mean():.1%} of {len(mine)} captions; "
+        f"{how} {abs(lead):.1%} against {rival} (± {2 * error:.1%}){noise}."
+    )
+
+
+def picture(path: Path, results: Results) -> None:
+    """Save the first pictures of the test, where it looked, and the accuracy."""
+    figure = Figure(figsize=(13, 10), layout="constrained")
+    names = list(results.right)
+    share = results.right[names[0]].mean()
+    figure.suptitle(
+        f"Captions of pictures of digits: {share:.1%} right to the last word",
+        fontsize=14,
+        fontweight="bold",
+    )
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.7, 1])
+    draw_attention(top, results)
+    left, right = bottom.subplots(1, 2)
+    draw_accuracy(left, results)
+    draw_curve(right, results)
+    figure.savefig(path, dpi=130)
+
+
+def draw_attention(figure: SubFigure, results: Results) -> None:
+    """Draw, for each picture, one panel for each word: where it looked."""
+    steps = len(results.written)
+    axes = figure.subplots(SHOWN, steps + 1, squeeze=False)
+    peak = results.attention.max()
+    for row in range(SHOWN):
+        image = np.asarray(results.test.pictures[row])
+        truth = data.words(np.asarray(results.test.tokens[:, row]))
+        said = data.words(results.written[:, row])
+        axes[row, 0].imshow(image, cmap="gray_r")
+        right = "right" if said == truth else f"wrong, it is\n{truth}"
+        axes[row, 0].set_title(right, fontsize=9)
+        over = False
+        for step in range(steps):
+            panel, token = axes[row, step + 1], int(results.written[step, row])
+            if over:
+                panel.set_visible(False)
+                continue
+            extent = (-0.5, data.WIDTH - 0.5, data.HEIGHT - 0.5, -0.5)
+            panel.imshow(image, cmap="gray_r", alpha=0.6)
+            weights = results.attention[step, row]
+            panel.imshow(
+                weights, cmap="Oranges", alpha=0.6, extent=extent, vmin=0, vmax=peak
+            )
+            over = token == data.END
+            panel.set_title("(end)" if over else data.WORDS[token], fontsize=11)
+    for panel in axes.ravel():
+        panel.set_xticks([])
+        panel.set_yticks([])
+    figure.suptitle("the first pictures of the test, and where it looked for each word")
+
+
+def draw_accuracy(axes: Axes, results: Results) -> None:
+    """Draw the share of right captions by the number of digits."""
+    digits = np.arange(1, data.MOST + 1)
+    for (name, right), (colour, line) in zip(
+        results.right.items(), STYLES, strict=True
+    ):
+        shares = results.by_length(right)
+        axes.plot(digits, shares, line, marker="o", color=colour, lw=2, label=name)
+    axes.set_title(f"right to the last word, {len(results.test.lengths)} pictures")
+    axes.set_xlabel("digits in the picture")
+    axes.set_xticks(digits)
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower left", frameon=False, fontsize=9)
+
+
+def draw_curve(axes: Axes, results: Results) -> None:
+    """Draw loss and accuracy of the validation along the training."""
+    saves = len(results.curve)
+    steps = np.linspace(0, results.steps, saves + 1)[1:]
+    axes.plot(steps, results.curve[:, 1], "o-", color=STYLES[0][0], lw=2)
+    axes.set_title("validation, greedy: captions right")
+    axes.set_xlabel("steps of training")
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.3)
+    loss = axes.twinx()
+    loss.plot(steps, results.curve[:, 0], ":", color="#777777", lw=2)
+    loss.set_ylabel("loss of training, nats a word (dotted)")
+    loss.set_ylim(bottom=0)

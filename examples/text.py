@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learn to write like Python's own help, one character at a time.
+
+A recurrent network reads the text that ships with Python and forecasts its next
+character. It is trained by truncated back-propagation: its state goes on from chunk to
+chunk, the gradient does not. What it has learned is measured in bits per character on
+text that it has not seen, beside Markov models and compressors on the same text.
+
+    python examples/text.py --help
+
+The training is saved after every epoch. Whatever stops it, the same command goes on
+from there, and ends as it would have ended.
+
+Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
+the training and still reports on the best parameters so far.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import forecast_cli as cli
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import text_baselines as baselines
+import text_data as data
+import text_report as report
+from rich.console import Console
+
+import recurrent_jax as rj
+from recurrent_jax import training
+
+CELLS = {"gru": rj.GRU, "lstm": rj.LSTM, "elman": rj.Elman}
+WARM_UP = 1000  # characters before a held-out text that set the state
+PROMPT = "\n\nThe "
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Model the text that ships with Python, character by character.
+
+    Ctrl-C stops the training and reports on the best parameters so far; the same
+    command goes on.
+
+    Attributes:
+        cell: the recurrent cell.
+        layers: how many, one upon the other.
+        hidden_size: units of each.
+        embedding: numbers that stand for a character.
+        dropout: share of outputs that training leaves out, between layers and at last.
+        streams: pieces of the text that are read side by side.
+        length: characters that the gradient goes back.
+        epochs: passes over the text.
+        learning_rate: of Adam, at its height.
+        weight_decay: of kernels.
+        seed: what all random numbers start from.
+        samples: epochs from one sample to the next; 0 for none.
+        output: directory for picture and checkpoints.
+    """
+
+    cell: Literal["gru", "lstm", "elman"] = "gru"
+    layers: int = 1
+    hidden_size: int = 384
+    embedding: int = 64
+    dropout: float = 0.5
+    streams: int = 32
+    length: int = 64
+    epochs: int = 14
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.3
+    seed: int = 0
+    samples: int = 4
+    output: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden_size", "embedding", "streams", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.epochs < 1 or self.samples < 0:
+            raise ValueError("epochs must be at least 1, and samples not negative")
+        if not 0 <= self.dropout < 1:
+            raise ValueError("dropout must be in [0, 1)")
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise ValueError(
+                "learning_rate must be positive, weight_decay not negative"
+            )
+
+    def network(self) -> rj.Deep:
+        """Return the layers."""
+        layer = CELLS[self.cell](self.hidden_size)
+        return rj.Deep((layer,) * self.layers, dropout=self.dropout)
+
+
+class Params(NamedTuple):
+    """Parameters of the whole model."""
+
+    table: jax.Array  # (characters, E)
+    network: Any
+    kernel: jax.Array  # (H, characters)
+    bias: jax.Array  # (characters,)
+
+
+class Run(NamedTuple):
+    """All that the training keeps: what is saved after every epoch."""
+
+    state: training.State
+    best: Params
+    curve: jax.Array  # (epochs, 2), bits per character of training and validation
+
+
+def init(config: Config, size: int, key: jax.Array) -> Params:
+    """Return fresh parameters for so many characters."""
+    keys = jax.random.split(key, 3)
+    draw = rj.initializers.glorot_uniform
+    return Params(
+        table=0.1 * jax.random.normal(keys[0], (size, config.embedding)),
+        network=config.network().init(keys[1], config.embedding),
+        kernel=draw(keys[2], (config.hidden_size, size), float),
+        bias=jnp.zeros(size),
+    )
+
+
+def logits(
+    config: Config, params: Params, carry: Any, codes: jax.Array, key: Any = None
+) -> tuple[Any, jax.Array]:
+    """Return the carry and the logits of each next character; a key means dropout."""
+    xs = params.table[codes]
+    carry, ys = rj.unroll(config.network(), params.network, xs, carry=carry, key=key)
+    if key is not None:
+        kept = jax.random.bernoulli(
+            jax.random.fold_in(key, 1), 1 - config.dropout, ys.shape
+        )
+        ys = jnp.where(kept, ys / (1 - config.dropout), jnp.zeros_like(ys))
+    return carry, rj.affine(ys, params.kernel, params.bias)
+
+
+def loss(
+    config: Config, params: Params, carry: Any, chunk: training.Chunk, key: Any
+) -> tuple[jax.Array, Any]:
+    """Return the cross-entropy of a chunk in nats, and the carry after it."""
+    carry, guesses = logits(config, params, carry, chunk.inputs, key)
+    return training.cross_entropy(guesses, chunk.targets), carry
+
+
+def make_steps(
+    config: Config, text: jax.Array, optimizer: optax.GradientTransformationExtraArgs
+) -> Callable[[training.State], tuple[training.State, jax.Array]]:
+    """Return a compiled function: many steps, and the sum of their losses in bits."""
+    step = functools.partial(
+        training.truncated,
+        length=config.length,
+        fresh=config.network().initial_carry((config.streams,)),
+        loss=functools.partial(loss, config),
+        optimizer=optimizer,
+    )
+
+    @functools.partial(jax.jit, static_argnames="steps")
+    def some(state: training.State, steps: int) -> tuple[training.State, jax.Array]:
+        state, metrics = jax.lax.scan(
+            lambda s, _: step(s, text), state, None, length=steps
+        )
+        return state, metrics.loss.sum() / jnp.log(2.0)
+
+    return some
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def bits(config: Config, params: Params, codes: jax.Array) -> jax.Array:
+    """Return the bits of each character after the first of each stream, `(T, N)`."""
+    carry = config.network().initial_carry(codes.shape[1:])
+    _, guesses = logits(config, params, carry, codes[:-1])
+    chosen = jnp.take_along_axis(jax.nn.log_softmax(guesses), codes[1:, ..., None], -1)
+    return -chosen[..., 0] / jnp.log(2.0)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "count"))
+def write(
+    config: Config,
+    params: Params,
+    prompt: jax.Array,
+    key: jax.Array,
+    count: int = 300,
+    temperature: float = 0.7,
+) -> jax.Array:
+    """Return characters after the prompt, each drawn and then read."""
+    start = config.network().initial_carry((1,))
+    carry, guesses = logits(config, params, start, prompt[:, None])
+
+    def one(now: Any, key: jax.Array) -> Any:
+        carry, guess = now
+        code = jax.random.categorical(key, guess / temperature)
+        carry, guesses = logits(config, params, carry, code[None])
+        return (carry, guesses[-1]), code[0]
+
+    _, codes = jax.lax.scan(one, (carry, guesses[-1]), jax.random.split(key, count))
+    return codes
+
+
+def start(config: Config, size: int, optimizer: Any) -> Run:
+    """Return the run before its first step."""
+    key_init, key = jax.random.split(jax.random.key(config.seed))
+    params = init(config, size, key_init)
+    carry = config.network().initial_carry((config.streams,))
+    state = training.init(params, optimizer, key=key, carry=carry)
+    return Run(state, params, jnp.full((config.epochs, 2), jnp.nan))
+
+
+def train(
+    config: Config, corpus: data.Corpus, stop: threading.Event, console: Console
+) -> Run:
+    """Return the run after its last epoch, or after the last before it was stopped."""
+    text, validation = (
+        training.streams(corpus.encode(part), count)
+        for part, count in zip(corpus.parts[:2], (config.streams, 8), strict=True)
+    )
+    steps = training.chunks(text, config.length)
+    rate = optax.cosine_onecycle_schedule(
+        steps * config.epochs, config.learning_rate, 0.1, 10.0, 1000.0
+    )
+    optimizer = training.adamw(rate, weight_decay=config.weight_decay, skip=3)
+    run = start(config, corpus.size, optimizer)
+    some = make_steps(config, text, optimizer)
+    directory = config.output / f"text-{name_of(config, corpus)}"
+    run, done = resume(directory, run, steps, console)
+    with report.progress_bar(console) as bar:
+        task = bar.add_task(
+            "training", total=config.epochs, completed=done, loss="compiling"
+        )
+        for epoch in range(done, config.epochs):
+            state, total = run.state, 0.0
+            for part in np.diff(np.linspace(0, steps, 11).astype(int)).tolist():
+                state, value = some(state, part)
+                total += float(value)
+                bar.update(task, advance=0.1)
+                if stop.is_set():  # the epoch is lost, and done again when resumed
+                    return ended(run)
+            run = after_epoch(config, run, state, total / steps, validation, epoch)
+            training.save(directory, run)
+            seen, held = run.curve[epoch].tolist()
+            bar.update(task, loss=f"{seen:.3f} bits, validation {held:.3f}")
+            if config.samples and (epoch + 1) % config.samples == 0:
+                sample(config, run, corpus, epoch, console)
+    return run
+
+
+def ended(run: Run) -> Run:
+    """Return the run that was stopped, if it has come to anything."""
+    if int(run.state.step) == 0:
+        raise KeyboardInterrupt
+    return run
+
+
+def after_epoch(
+    config: Config,
+    run: Run,
+    state: training.State,
+    seen: float,
+    validation: jax.Array,
+    epoch: int,
+) -> Run:
+    """Return the run with its curve, and its best parameters, after an epoch."""
+    if not np.isfinite(seen):
+        raise cli.Failure(
+            f"the loss is {seen} in epoch {epoch + 1}; try a --learning-rate below "
+            f"{config.learning_rate:g}"
+        )
+    held = bits(config, state.params, validation).mean()
+    better = not bool((run.curve[:, 1] <= held).any())
+    curve = run.curve.at[epoch].set(jnp.stack([jnp.asarray(seen, float), held]))
+    return Run(state, state.params if better else run.best, curve)
+
+
+def name_of(config: Config, corpus: data.Corpus) -> str:
+    """Return a name for what is trained on what; other flags, other checkpoints."""
+    fields = dataclasses.asdict(config)
+    for name in ("output", "samples"):
+        del fields[name]
+    text = repr((fields, corpus.parts))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def resume(directory: Path, run: Run, steps: int, console: Console) -> tuple[Run, int]:
+    """Return the run as it was saved last, if it was, and its epochs so far."""
+    with warnings.catch_warnings(record=True) as passed_over:
+        warnings.simplefilter("always", RuntimeWarning)
+        saved = training.restore(directory, run)
+    for warning in passed_over:
+        console.print(f"Warning: {warning.message}", style="bold red")
+    if saved is None:
+        return run, 0
+    epochs = int(saved.state.step) // steps
+    console.print(
+        f"Going on after epoch {epochs}; remove {directory} to start anew.",
+        soft_wrap=True,
+    )
+    return saved, epochs
+
+
+def sample(
+    config: Config, run: Run, corpus: data.Corpus, epoch: int, console: Console
+) -> None:
+    """Print what the network writes by now."""
+    key = jax.random.fold_in(jax.random.key(config.seed), epoch)
+    codes = write(config, run.state.params, jnp.asarray(corpus.encode(PROMPT)), key)
+    text = (PROMPT + corpus.decode(np.asarray(codes))).strip()
+    console.rule(f"written after epoch {epoch + 1}", align="left")
+    console.print(text, markup=False, highlight=False)
+
+
+def measure(config: Config, params: Params, corpus: data.Corpus) -> np.ndarray:
+    """Return the bits of each character of the test, read as one text."""
+    _, validation, test = corpus.parts
+    codes = corpus.encode(validation[-WARM_UP:] + test)
+    each = np.asarray(bits(config, params, jnp.asarray(codes[:, None])))[
+        -len(test) :, 0
+    ]
+    return each + data.ESCAPE * (codes[-len(test) :] == corpus.size - 1)
+
+
+def run(config: Config) -> int:
+    """Train, measure, print the table, save the picture; return the exit status."""
+    began, console = time.perf_counter(), Console()
+    config.output.mkdir(parents=True, exist_ok=True)
+    corpus = data.corpus()
+    with cli.ctrl_c() as stop:
+        sizes = " / ".join(f"{len(part):,}" for part in corpus.parts)
+        console.print(
+            f"Training {config.network()} on {sizes} characters "
+            "(training / validation / test)",
+            highlight=False,
+        )
+        finished = train(config, corpus, stop, console)
+    results = report.Results(
+        name=f"{config.layers} x {config.cell.upper()} of {config.hidden_size}",
+        each=measure(config, finished.best, corpus),
+        text=corpus.parts[2],
+        curve=np.asarray(finished.curve),
+        markov=baselines.markov_bits(corpus),
+        compressed=baselines.compressed_bits(corpus),
+    )
+    report.table(console, results)
+    count = sum(leaf.size for leaf in jax.tree.leaves(finished.best))
+    console.print(f"{count:,} parameters, best epoch {results.best_epoch}.")
+    picture = config.output / "text.png"
+    report.picture(picture, results)
+    seconds = time.perf_counter() - began
+    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
+    if stop.is_set():
+        console.print("Stopped by Ctrl-C; the same command goes on.")
+    return cli.INTERRUPTED if stop.is_set() else 0
+
+
+def main() -> int:
+    """Read the flags and run."""
+    config = cli.parse(Config)
+    return cli.guarded(lambda: run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In both directions of time."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell
+from recurrent_jax._network import Network, Options, out_features, per_part
+from recurrent_jax._steps import time_of, valid
+from recurrent_jax._unroll import unroll
+
+_Merge = Literal["concatenate", "sum", "mean", "product"]
+
+
+class BidirectionalParams(NamedTuple):
+    """Parameters of `Bidirectional`."""
+
+    forward: Any
+    backward: Any
+
+
+class BidirectionalCarry(NamedTuple):
+    """State of `Bidirectional`: of each direction, after its own last step."""
+
+    forward: Any
+    backward: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Bidirectional(Network):
+    r"""Two cells that read a sequence from both ends.
+
+    $$
+    y_t = [\overrightarrow{y}_t, \overleftarrow{y}_t]
+    $$
+
+    The backward cell starts at each sequence's own end, not in its padding, and its
+    final carry is that after the first step. A reset cuts the sequence for both: what
+    starts at a reset is one side of the cut, and the backward cell starts afresh where
+    it crosses to the other. With `reverse=True` the two cells exchange directions, so
+    that the answer is that of the sequence flipped.
+
+    Args:
+        forward: a cell or network.
+        backward: another; one like `forward`, with parameters of its own, if None.
+        merge: how the two outputs become one: `"concatenate"` along features, `"sum"`,
+            `"mean"`, `"product"`; None returns the pair.
+
+    Raises:
+        TypeError, ValueError: if a field is not a cell, or no merge has such a name.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> network = rj.Bidirectional(rj.GRU(3))
+        >>> params = network.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(network, params, jnp.ones((7, 5, 2)))
+        >>> carry.backward.h.shape, ys.shape
+        ((5, 3), (7, 5, 6))
+
+    References:
+        Schuster and Paliwal, 1997. Bidirectional recurrent neural networks.
+        https://doi.org/10.1109/78.650093
+    """
+
+    forward: Cell | Network
+    backward: Cell | Network | None = None
+    merge: _Merge | None = "concatenate"
+
+    def __post_init__(self) -> None:
+        _check.layers("Bidirectional", self._both, (Cell, Network))
+        _check.merge(self.merge, (*_Merge.__args__, None))  # type: ignore[attr-defined]
+        super().__post_init__()
+
+    @property
+    def _both(self) -> tuple[Cell | Network, Cell | Network]:
+        backward = self.forward if self.backward is None else self.backward
+        return self.forward, backward
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> BidirectionalParams:
+        """Return fresh parameters of both directions."""
+        forward, backward = self._both
+        key_f, key_b = jax.random.split(key)
+        return BidirectionalParams(
+            forward=forward.init(key_f, in_features, dtype),
+            backward=backward.init(key_b, in_features, dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> BidirectionalCarry:
+        """Return the carries of both directions."""
+        both = (layer.initial_carry(batch_shape, dtype) for layer in self._both)
+        return BidirectionalCarry(*both)
+
+    def out_features(self, in_features: int) -> int:
+        """Return the features after the merge."""
+        _check.single(self.merge)
+        forward, backward = (out_features(cell, in_features) for cell in self._both)
+        _check.merged(self.merge, forward, backward)
+        return forward + backward if self.merge == "concatenate" else forward
+
+    def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
+        """Return the final carries of both directions, and the merged outputs."""
+        _check.parts("Bidirectional", "params", params, 2)
+        starts = per_part("carry", options.carry, 2)
+        fresh = per_part("reset_carry", options.reset_carry, 2)
+        keys = (None, None) if options.key is None else jax.random.split(options.key)
+        carries: list[Any] = []
+        ys: list[Any] = []
+        for n, cell in enumerate(self._both):
+            mine = options._replace(carry=starts[n], reset_carry=fresh[n], key=keys[n])
+            if n == 1:
+                resets = _across(xs, options)
+                mine = mine._replace(reverse=not options.reverse, resets=resets)
+            carry, y = unroll(cell, params[n], xs, **mine._asdict())
+            carries.append(carry)
+            ys.append(y)
+        return BidirectionalCarry(*carries), self._merged(*ys)
+
+    def _merged(self, forward: Any, backward: Any) -> Any:
+        if self.merge is None:
+            return forward, backward
+        _check.merged(self.merge, forward.shape[-1], backward.shape[-1])
+        if self.merge == "concatenate":
+            return jnp.concatenate([forward, backward], axis=-1)
+        if self.merge == "product":
+            return forward * backward
+        total = forward + backward
+        return total / 2 if self.merge == "mean" else total
+
+
+def _across(xs: Any, options: Options) -> Any:
+    """Return the resets of the other direction, which make the same cuts.
+
+    A reset cuts between its step and the one before, in the order of the run. Seen
+    from the other side, the step before is the first of a new part. Skipped steps are
+    not there, so it is the nearest that counts.
+    """
+    axis, time = time_of(xs, options)
+    if options.resets is None or time == 0:
+        return options.resets
+    resets = jnp.moveaxis(jnp.asarray(options.resets), axis, 0)
+    counts = valid(xs, options)
+    counts = jnp.ones_like(resets) if counts is None else counts
+    if options.reverse:
+        resets, counts = jnp.flip(resets, 0), jnp.flip(counts, 0)
+    step = lax.broadcasted_iota(int, resets.shape, 0)
+    following = lax.cummin(jnp.where(counts, step, time), axis=0, reverse=True)
+    following = jnp.concatenate([following[1:], jnp.full_like(following[:1], time)])
+    ended = jnp.concatenate([resets & counts, jnp.zeros_like(resets[:1])])
+    cuts = jnp.take_along_axis(ended, following, axis=0)
+    return jnp.moveaxis(jnp.flip(cuts, 0) if options.reverse else cuts, 0, axis)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer by layer."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell
+from recurrent_jax._loop import select, zeros
+from recurrent_jax._network import Network, Options, out_features, per_part
+from recurrent_jax._steps import time_of, valid
+from recurrent_jax._unroll import unroll
+
+
+@dataclasses.dataclass(frozen=True)
+class Deep(Network):
+    r"""Layers that each run over the whole sequence before the next one starts.
+
+    $$
+    y^{(l)} = \mathrm{unroll}_l(x^{(l)}), \qquad
+    x^{(1)} = x, \qquad x^{(l + 1)} = \mathrm{dropout}(y^{(l)}), \qquad
+    y = y^{(L)}
+    $$
+
+    Every layer projects its whole input at once, outside of its loop, which makes this
+    the form to train; `Stack` steps through all cells in one loop, for streaming.
+    Whatever `unroll` is asked for (lengths, mask, resets, a strategy, the direction)
+    holds for every layer. With `reverse=True` every layer runs backwards.
+
+    Args:
+        layers: cells or networks, `Bidirectional` ones among them, as a tuple.
+        residual: add to every layer's output what it took: $y^{(l)} + x^{(l)}$, before
+            dropout. Sizes must match; where they do not yet, wrap only those that do:
+            `Deep((LSTM(64), Deep((LSTM(64), LSTM(64)), residual=True)))`.
+        skip: every layer but the first sees $[x^{(l)}, x]$, and the output is all
+            layers' side by side, $[y^{(1)}, \ldots, y^{(L)}]$, as in Graves (2013).
+        dropout: the rate at which single numbers between layers are set to zero, each
+            step anew, the rest scaled by $1 / (1 - \mathrm{rate})$, as in PyTorch;
+            only where `unroll` is given a key.
+
+    Raises:
+        TypeError, ValueError: if `layers` is not a tuple of cells, the rate is not
+            below 1, or sizes do not match where `residual` adds them.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> network = rj.Deep((rj.LSTM(3), rj.GRU(4)), dropout=0.2)
+        >>> params = network.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((7, 5, 2))
+        >>> (lstm, gru), ys = rj.unroll(network, params, xs, key=jax.random.key(1))
+        >>> lstm.c.shape, gru.h.shape, ys.shape
+        ((5, 3), (5, 4), (7, 5, 4))
+
+    References:
+        Graves, 2013. Generating sequences with recurrent neural networks (skip
+        connections). https://arxiv.org/abs/1308.0850
+        Zaremba, Sutskever and Vinyals, 2014. Recurrent neural network regularization
+        (dropout between layers alone). https://arxiv.org/abs/1409.2329
+    """
+
+    layers: tuple[Cell | Network, ...]
+    residual: bool = False
+    skip: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check.layers("Deep", self.layers, (Cell, Network))
+        _check.rate("Deep", "dropout", self.dropout)
+        super().__post_init__()
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> tuple[Any, ...]:
+        """Return fresh parameters of every layer."""
+        _check.size("Deep.init", "in_features", in_features)
+        keys = jax.random.split(key, len(self.layers))
+        each = zip(self.layers, keys, self._taken(in_features), strict=True)
+        return tuple(layer.init(k, size, dtype) for layer, k, size in each)
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> tuple[Any, ...]:
+        """Return the carries of all layers."""
+        return tuple(layer.initial_carry(batch_shape, dtype) for layer in self.layers)
+
+    def out_features(self, in_features: int) -> int:
+        """Return the features of the last layer, or of all with `skip`."""
+        each = zip(self.layers, self._taken(in_features), strict=True)
+        given = [out_features(layer, size) for layer, size in each]
+        return sum(given) if self.skip else given[-1]
+
+    def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
+        """Return the final carries of all layers, and the output."""
+        count = len(self.layers)
+        _check.parts("Deep", "params", params, count)
+        if self.residual or self.skip:
+            _check.one_array("Deep", xs, "residual and skip go around one array alone")
+        carries: list[Any] = []
+        ys: list[Any] = []
+        y = xs
+        starts = per_part("carry", options.carry, count)
+        fresh = per_part("reset_carry", options.reset_carry, count)
+        for n, layer in enumerate(self.layers):
+            key, x = options.key, y
+            if key is not None:
+                key, key_drop = jax.random.split(jax.random.fold_in(key, n))
+                x = _dropped(x, key_drop, self.dropout, options) if n else x
+            x = jnp.concatenate([x, xs], axis=-1) if self.skip and n else x
+            mine = options._replace(carry=starts[n], reset_carry=fresh[n], key=key)
+            before = y
+            carry, y = unroll(layer, params[n], x, **mine._asdict())
+            if self.residual:
+                _check.residual(n, before.shape[-1], y.shape[-1])
+                y = y + (before if n else _shown(before, options))
+            carries.append(carry)
+            ys.append(y)
+        return tuple(carries), jnp.concatenate(ys, axis=-1) if self.skip else y
+
+    def _taken(self, in_features: int) -> list[int]:
+        """Return how many features each layer takes."""
+        taken: list[int] = []
+        size, last = in_features, len(self.layers) - 1
+        for n, layer in enumerate(self.layers):
+            taken.append(size + in_features if self.skip and n else size)
+            if n == last and not self.residual:
+                break  # its outputs may be a pair
+            given = out_features(layer, taken[n])
+            if self.residual:
+                _check.residual(n, size, given)
+            size = given
+        return taken
+
+
+def _shown(x: jax.Array, options: Options) -> jax.Array:
+    """Return `x` with zero in skipped steps, where it may hold anything."""
+    counts, (axis, _) = valid(x, options), time_of(x, options)
+    if counts is None:
+        return x
+    front = jnp.moveaxis(x, axis, 0)
+    shown: jax.Array = select(counts, front, zeros(front))
+    return jnp.moveaxis(shown, 0, axis)
+
+
+def _dropped(x: jax.Array, key: jax.Array, rate: float, options: Options) -> jax.Array:
+    """Return `x` after dropout; drawn time first, wherever time is."""
+    if rate == 0:
+        return x
+    axis, _ = time_of(x, options)
+    front = jnp.moveaxis(x, axis, 0)
+    keep = jax.random.bernoulli(key, 1 - rate, front.shape)
+    front = jnp.where(keep, front / (1 - rate), jnp.zeros_like(front))
+    return jnp.moveaxis(front, 0, axis)

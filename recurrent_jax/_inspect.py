@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tracing a cell tells about it."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax._cell import Cell
+
+
+def output(cell: Cell, x: Any) -> Any:
+    """Return shape and dtype of the output for one input without batch axes."""
+
+    def y(x: Any) -> Any:
+        params, carry = _params(cell, x), cell.initial_carry()
+        return cell.step(params, carry, x)[1]
+
+    return jax.eval_shape(y, x)
+
+
+def features_of(xs: Any, lead: tuple[int, ...]) -> Any:
+    """Return shape and dtype of one input of a sequence, without batch axes."""
+
+    def one(a: Any) -> Any:
+        is_float = jnp.issubdtype(a.dtype, jnp.floating)
+        return jax.ShapeDtypeStruct(
+            a.shape[len(lead) :], jnp.result_type(float) if is_float else a.dtype
+        )
+
+    return jax.tree.map(one, xs)
+
+
+def reads(cell: Cell, x: Any) -> list[bool]:
+    """Return which parts of the carry `feedback` reads."""
+
+    def run(carry: Any, x: Any) -> Any:
+        return cell.feedback(cell.prepare(_params(cell, x)), carry)
+
+    carry = jax.eval_shape(cell.initial_carry)
+    jaxpr = jax.make_jaxpr(run)(carry, x).jaxpr
+    read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars}
+    read |= {id(v) for v in jaxpr.outvars}
+    return [id(v) in read for v in jaxpr.invars[: len(jax.tree.leaves(carry))]]
+
+
+def multiplies(cell: Cell, x: Any) -> bool:
+    """Say whether `update` holds a product of matrices or a convolution."""
+
+    def run(params: Any, x: Any, carry: Any) -> Any:
+        u = cell.feedback(params, carry)
+        return cell.project(params, x), u
+
+    def rest(params: Any, carry: Any, z: Any, u: Any) -> Any:
+        return cell.update(params, carry, z, u)
+
+    carry = jax.eval_shape(cell.initial_carry)
+    params = jax.eval_shape(lambda x: cell.prepare(_params(cell, x)), x)
+    z, u = jax.eval_shape(run, params, x, carry)
+    text = str(jax.make_jaxpr(rest)(params, carry, z, u))
+    return "dot_general" in text or "conv_general_dilated" in text
+
+
+def _params(cell: Cell, x: Any) -> Any:
+    return cell.init(jax.random.key(0), jax.tree.leaves(x)[0].shape[-1])

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time, and which steps count, as a network sees them."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax._network import Options
+from recurrent_jax._unroll import _valid_steps
+
+
+def time_of(xs: Any, options: Options) -> tuple[int, int]:
+    """Return the axis of time, and its size."""
+    first = jax.tree.leaves(xs)[0]
+    axis = options.time_axis % first.ndim
+    return axis, first.shape[axis]
+
+
+def valid(xs: Any, options: Options) -> Any:
+    """Return which steps count, time first, or None if all do."""
+    axis, time = time_of(xs, options)
+    mask = options.mask
+    if mask is not None:
+        mask = jnp.moveaxis(jnp.asarray(mask), axis, 0)
+    return _valid_steps(time, options.lengths, mask)

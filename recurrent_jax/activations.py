@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activations: what `jax.nn` lacks, or has only with an argument besides the array.
+
+A cell compares, hashes, prints and pickles by the values of its fields. A lambda or a
+`functools.partial` does none of that, so `jit` would compile anew for each; these do.
+Softsign and softplus are `jax.nn.soft_sign` and `jax.nn.softplus`.
+
+References:
+    ONNX. Operators: RNN, GRU, LSTM (the functions and their alpha and beta).
+    https://onnx.ai/onnx/operators/onnx__LSTM.html
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, pickled, spell
+
+
+class _Value:
+    """Prints and pickles by its fields."""
+
+    def __repr__(self) -> str:
+        values = (spell(getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
+        return f"recurrent_jax.activations.{type(self).__name__}({', '.join(values)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(self)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Affine(_Value):
+    r"""A straight line, $\alpha x + \beta$.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> rj.activations.Affine(2.0, 1.0)(3.0)
+        7.0
+    """
+
+    alpha: float
+    beta: float
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return self.alpha * x + self.beta
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ScaledTanh(_Value):
+    r"""A stretched tanh, $\alpha \tanh(\beta x)$; 1.7159 and 2/3 are LeCun's.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> print(rj.activations.ScaledTanh(1.7159, 2 / 3)(jnp.array([1.0])).round(3))
+        [1.]
+    """
+
+    alpha: float
+    beta: float
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return self.alpha * jnp.tanh(self.beta * x)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class HardSigmoid(_Value):
+    r"""A sigmoid of three straight lines, $\min(\max(\alpha x + \beta, 0), 1)$.
+
+    The defaults are those of ONNX and of old Keras; `jax.nn.hard_sigmoid`, PyTorch and
+    new Keras have $\alpha = 1/6$.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> print(rj.activations.HardSigmoid()(jnp.array([-9.0, 0.0, 9.0])))
+        [0.  0.5 1. ]
+    """
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return jnp.clip(self.alpha * x + self.beta, 0, 1)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class LeakyRelu(_Value):
+    r"""A ReLU that leaks, $x$ if $x \ge 0$, else $\alpha x$.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> print(rj.activations.LeakyRelu(0.5)(jnp.array([-2.0, 2.0])))
+        [-1.  2.]
+    """
+
+    alpha: float = 0.01
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return jax.nn.leaky_relu(x, self.alpha)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ThresholdedRelu(_Value):
+    r"""A ReLU with a jump, $x$ if $x \ge \alpha$, else 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> print(rj.activations.ThresholdedRelu()(jnp.array([0.5, 1.0, 2.0])))
+        [0. 1. 2.]
+    """
+
+    alpha: float = 1.0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return jnp.where(x >= self.alpha, x, jnp.zeros_like(x))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Elu(_Value):
+    r"""The exponential linear unit, $x$ if $x > 0$, else $\alpha (e^x - 1)$.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> print(rj.activations.Elu(2.0)(jnp.array([-100.0, 1.0])))
+        [-2.  1.]
+    """
+
+    alpha: float = 1.0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return jax.nn.elu(x, self.alpha)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Clipped(_Value):
+    r"""An activation whose argument is clipped, $\phi(\min(\max(x, -b), b))$.
+
+    What `clip` of an ONNX node does to each gate. No gradient passes a clipped number.
+
+    Args:
+        activation: $\phi$.
+        bound: $b$, positive and finite.
+
+    Raises:
+        ValueError: if the bound is not positive and finite.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Elman(4, activation=rj.activations.Clipped(jnp.tanh, 3.0))
+        >>> cell
+        Elman(hidden_size=4,
+              activation=recurrent_jax.activations.Clipped(jax.numpy.tanh, 3.0))
+    """
+
+    activation: Activation
+    bound: float
+
+    def __post_init__(self) -> None:
+        if self.bound is None:
+            raise TypeError(
+                "Clipped: bound must be a number, got None; without one, pass the "
+                "activation itself"
+            )
+        _check.bound("Clipped", "bound", self.bound)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Return the function of each number."""
+        return self.activation(jnp.clip(x, -self.bound, self.bound))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How gradients are made: one value per strategy, none knows a cell's equations.
+
+A strategy runs a `Loop` and decides what its derivative is and what it costs.
+`Autodiff`, `Deferred` and `Checkpointed` give the same gradient; `Truncated` and
+`ClippedBackward` give another one on purpose.
+"""
+
+from typing import Any, Protocol
+
+from recurrent_jax._loop import Loop
+from recurrent_jax.backward._autodiff import Autodiff
+from recurrent_jax.backward._checkpointed import Checkpointed
+from recurrent_jax.backward._clipped import ClippedBackward
+from recurrent_jax.backward._deferred import Deferred
+from recurrent_jax.backward._truncated import Truncated
+
+__all__ = [
+    "Autodiff",
+    "Backward",
+    "Checkpointed",
+    "ClippedBackward",
+    "Deferred",
+    "Truncated",
+]
+
+
+class Backward(Protocol):
+    """A strategy: a hashable value that runs a loop."""
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs."""
+        ...

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes through parameters and inputs: all steps of a block at once, as rows."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from recurrent_jax._loop import Loop, vary_alike
+from recurrent_jax.backward._facts import Product
+from recurrent_jax.backward._plan import Plan, add, feedback, update_mixed
+
+
+def tangent_at_once(
+    plan: Plan, loop: Loop, d_params: Any, d_xs: Any, befores: Any, inputs: Any
+) -> tuple[Any, Any]:
+    """Return the tangents of `update`'s inputs, and of its results directly."""
+    cell, params = loop.cell, loop.params
+    xs, befores, inputs = _rows(loop, (loop.xs, befores, inputs))
+    z = _Map(cell.project, plan.project, xs)
+    u = _Map(functools.partial(feedback, cell), plan.feedback, befores)
+    if plan.additive:
+        d_z, d_u = _through_params([z, u], params, d_params), None
+    else:
+        d_z = _through_params([z], params, d_params)
+        d_u = _through_params([u], params, d_params)
+    if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(d_xs)):
+        project = functools.partial(cell.project, params)
+        d_z = add(
+            d_z, jax.jvp(project, (xs,), (_rows(loop, instantiated(d_xs, loop.xs)),))[1]
+        )
+    direct = None
+    if plan.reads:
+        direct = _through(lambda p, _: update_mixed(plan, p, befores, inputs))(
+            params, d_params, None
+        )
+    d_z, d_u, direct = _unrows(loop, (d_z, d_u, direct))
+    return (d_z, d_u), direct
+
+
+class _Map(NamedTuple):
+    """A function of parameters and an argument, and the product that it is, if any."""
+
+    function: Callable[[Any, Any], Any]
+    product: Product | None
+    argument: Any
+
+
+def _through(function: Any) -> Any:
+    """Return the tangent of `function` along its parameters."""
+
+    def tangent(params: Any, d_params: Any, argument: Any) -> Any:
+        return jax.jvp(lambda p: function(p, argument), (params,), (d_params,))[1]
+
+    return tangent
+
+
+def _through_params(maps: list[_Map], params: Any, d_params: Any) -> Any:
+    """Return the sum of the tangents of maps along their parameters.
+
+    Products are made as one, and biases as a column of ones in it: a single pass, and
+    never a product with a vector, which XLA on CPU may fuse into a slow loop.
+    """
+    parts = [
+        _through(one.function)(params, d_params, one.argument)
+        for one in maps
+        if one.product is None
+    ]
+    if products := [one for one in maps if one.product is not None]:
+        parts.append(_as_one(products, params, d_params))
+    return functools.reduce(add, parts)
+
+
+def _as_one(maps: list[_Map], params: Any, d_params: Any) -> Any:
+    leaves = jax.tree.leaves(d_params)
+    left = [jax.tree.leaves(one.argument)[one.product.source] for one in maps]
+    right = [leaves[one.product.kernel] for one in maps]
+    biases = [leaves[one.product.bias] for one in maps if one.product.bias is not None]
+    if biases:
+        left.append(jnp.ones_like(left[0][..., :1]))
+        right.append(sum(biases[1:], start=biases[0])[None])
+    total = jnp.matmul(
+        jnp.concatenate(left, -1),
+        jnp.concatenate(right, 0),
+        precision=maps[0].product.precision,
+    )
+    shapes = jax.eval_shape(maps[0].function, params, maps[0].argument)
+    return jax.tree.unflatten(jax.tree.structure(shapes), [total])
+
+
+def over_rows(function: Any, loop: Loop, argument: Any) -> Any:
+    """Return `function(params, argument)` for all steps at once."""
+    return _unrows(loop, function(loop.params, _rows(loop, argument)))
+
+
+def instantiated(tangents: Any, primals: Any) -> Any:
+    """Return tangents with zeros in the place of symbols for them."""
+
+    def one(d: Any, primal: Any) -> Any:
+        if not isinstance(d, SymbolicZero):
+            return d
+        return vary_alike(jnp.zeros(d.shape, d.dtype), primal)
+
+    def is_zero(d: Any) -> bool:
+        return isinstance(d, SymbolicZero)
+
+    return jax.tree.map(one, tangents, primals, is_leaf=is_zero)
+
+
+def _rows(loop: Loop, tree: Any) -> Any:
+    """Return arrays with time and batch as one axis: XLA on CPU likes products flat.
+
+    Not where there are several devices: a batch that is shared out among them cannot
+    be told apart in one axis with time, and would be gathered.
+    """
+    if jax.device_count() > 1:
+        return tree
+    rank = 1 + len(loop.batch_shape)
+
+    def flat(a: jax.Array) -> jax.Array:
+        return a.reshape(math.prod(a.shape[:rank]), *a.shape[rank:])
+
+    return jax.tree.map(flat, tree)
+
+
+def _unrows(loop: Loop, tree: Any) -> Any:
+    """Return arrays with time and batch apart again."""
+    if jax.device_count() > 1:
+        return tree
+    lead = (loop.time, *loop.batch_shape)
+    return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), tree)

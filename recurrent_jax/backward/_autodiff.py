@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leave the derivative to JAX."""
+
+import dataclasses
+from typing import Any
+
+from recurrent_jax._loop import Loop, cached_steps, forward, in_blocks
+
+
+@dataclasses.dataclass(frozen=True)
+class Autodiff:
+    """Leave the derivative to JAX: the reference for all exact strategies.
+
+    Every mode and order. Each parameter gradient is added up step by step, and what
+    the derivative needs of each step is kept. The input is projected in blocks of time
+    that stay in a processor's cache.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Elman(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> _, ys = rj.unroll(cell, params, jnp.ones((7, 2)), backward=rj.Autodiff())
+        >>> ys.shape
+        (7, 3)
+    """
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs."""
+
+        def run(block: Loop, carry: Any) -> tuple[Any, Any]:
+            return forward(block, carry)[:2]
+
+        return in_blocks(run, loop, carry, cached_steps(loop))

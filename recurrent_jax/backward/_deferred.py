@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients that are made once, for all steps of a block."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import _check
+from recurrent_jax._loop import Loop, cached_steps, forward, in_blocks, part
+from recurrent_jax.backward._autodiff import Autodiff
+from recurrent_jax.backward._plan import make_plan
+from recurrent_jax.backward._rule import run_block
+
+
+@dataclasses.dataclass(frozen=True)
+class Deferred:
+    r"""Step through time for the carry alone; make all other gradients once per block.
+
+    $$
+    \bar s_{t-1} = \Big(\frac{\partial s_t}{\partial s_{t-1}}\Big)^{\!\top} \bar s_t
+    \qquad \text{step by step}, \qquad
+    \bar U = \sum_t h_{t-1}^\top \bar u_t = H^\top \bar U_{1 \ldots T}
+    \qquad \text{one product}
+    $$
+
+    Only the cotangent of the carry must go step by step. Those of z and u are set
+    aside on the way, and all parameter and input gradients of a block follow from
+    them as one product over its steps. No cell's derivative is written by hand. Every
+    mode and order, and `vmap`. A cell that holds anything but floats is left to
+    `Autodiff`.
+
+    Args:
+        block: steps in a block; None takes as many as stay in a processor's cache.
+
+    Raises:
+        TypeError, ValueError: if `block` is not a positive integer.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> def loss(params):
+        ...     xs = jnp.ones((7, 2))
+        ...     return rj.unroll(cell, params, xs, backward=rj.Deferred())[1].sum()
+        >>> jax.grad(loss)(params).recurrent_kernel.shape
+        (3, 12)
+    """
+
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.block is not None:
+            _check.size("Deferred", "block", self.block)
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs."""
+        if not can_defer(loop, carry):
+            return Autodiff().run(loop, carry)
+        plan = make_plan(loop, carry)
+
+        def run(block: Loop, carry: Any) -> tuple[Any, Any]:
+            return run_block(plan, part(block)[1], carry)
+
+        return in_blocks(run, loop, carry, self.block or cached_steps(loop))
+
+
+def can_defer(loop: Loop, carry: Any) -> bool:
+    """Say whether there are steps, and all that they take and give is floating point.
+
+    A counter in a carry, say, has no cotangent to set aside; autodiff knows what to do.
+    """
+    if loop.time == 0 or 0 in loop.batch_shape:
+        return False
+
+    def ends(carry: Any) -> Any:
+        return loop.cell.project(loop.params, loop.xs), forward(loop, carry)[:2]
+
+    arrays = loop.params, loop.xs, jax.eval_shape(ends, carry)
+    return all(jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(arrays))

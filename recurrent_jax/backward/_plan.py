@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a block of time is run: chosen from shapes and jaxprs, once, while tracing."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax._cell import Cell
+from recurrent_jax._loop import Loop, Static, part
+from recurrent_jax.backward import _facts
+
+# A cell of more gates than this is not cut: the guess of its gates may be wrong.
+_MOST_GATES = 8
+# Measured on CPU: up to this width, and from this many bytes of z, it is faster to
+# make the gates again, a block at once, than to write them to memory.
+_NARROW, _LARGE = 128, 2**25
+
+
+class Plan(NamedTuple):
+    """How a block is run, never what it computes; hashable."""
+
+    static: Static
+    project: _facts.Product | None  # None: anything else
+    feedback: _facts.Product | None
+    additive: bool  # z and u are read through their sum alone
+    reads: bool  # update reads a parameter, as peepholes are read
+    keep: bool  # the gates; or else the carries alone
+    shifted: bool  # of the carries, nothing but what the outputs are is needed
+    gates: int
+    rows: int  # of one step: the size of the batch
+    structure_of_u: Any
+
+
+def make_plan(loop: Loop, carry: Any) -> Plan:
+    """Return how to run the blocks of a loop."""
+    cell = loop.cell
+    feed = functools.partial(feedback, cell)
+    params, x, carry = jax.eval_shape(
+        lambda: (loop.params, jax.tree.map(lambda a: a[0], loop.xs), carry)
+    )
+    z = jax.eval_shape(cell.project, params, x)
+    u = jax.eval_shape(feed, params, carry)
+    facts = _facts.of_update(functools.partial(update, cell), params, carry, z, u)
+    rank = len(loop.batch_shape) + 1
+    product = _facts.product(feed, params, carry, rank)
+    width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
+    total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
+    keep = not facts.reads and (width > _NARROW or total <= _LARGE)
+    emitted = product is not None and product.source in facts.emitted
+    return Plan(
+        static=part(loop)[0],
+        project=_facts.product(cell.project, params, x, rank),
+        feedback=product,
+        additive=facts.additive,
+        reads=facts.reads,
+        keep=keep,
+        shifted=keep and emitted and loop.flags == (None, None),
+        gates=_count_gates(z, width),
+        rows=math.prod(loop.batch_shape),
+        structure_of_u=jax.tree.structure(u),
+    )
+
+
+def feedback(cell: Cell, params: Any, carry: Any) -> Any:
+    """Return the recurrent product; nothing for a cell that does not split."""
+    return cell.feedback(params, carry) if cell.splits else ()
+
+
+def update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> Any:
+    """Return the rest of the step; the whole of it for a cell that does not split."""
+    if cell.splits:
+        return cell.update(params, carry, z, u)
+    return cell.recur(params, carry, z)
+
+
+def update_mixed(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
+    """Return the rest of the step from what `mix` returned."""
+    z, u = glue(inputs[0]), inputs[1]
+    if plan.additive:
+        u = jax.tree.map(jnp.zeros_like, z)
+    return update(plan.static.cell, params, carry, z, u)
+
+
+def mix(plan: Plan, z: Any, u: Any) -> tuple[Any, Any]:
+    """Return z, cut into gates, and u; or their sum and None if that is all one."""
+    return (add(z, cut(plan, u)), None) if plan.additive else (z, u)
+
+
+def cut(plan: Plan, tree: Any) -> list[Any]:
+    """Return one tree for each gate: so XLA keeps the loops over them vectorised."""
+    if plan.gates == 1:
+        return [tree]
+    leaves, structure = jax.tree.flatten(tree)
+    # lax.split and not slices: its transpose is one concatenation.
+    parts = [
+        lax.split(a, (a.shape[-1] // plan.gates,) * plan.gates, axis=a.ndim - 1)
+        for a in leaves
+    ]
+    return [structure.unflatten(part) for part in zip(*parts, strict=True)]
+
+
+def glue(gates: list[Any]) -> Any:
+    """Return what `cut` cut."""
+    if len(gates) == 1:
+        return gates[0]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts, -1), *gates)
+
+
+def add(a: Any, b: Any) -> Any:
+    """Return the sum of two trees."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def _count_gates(z: Any, width: int) -> int:
+    """Return into how many parts to cut z; a guess, and only speed depends on it."""
+    sizes = {a.shape[-1] if a.ndim else 0 for a in jax.tree.leaves(z)}
+    if len(sizes) != 1 or not width:
+        return 1
+    count, rest = divmod(sizes.pop(), width)
+    return count if not rest and 1 <= count <= _MOST_GATES else 1

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The antisymmetric network: a stable differential equation, in steps."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import lecun_normal, per_gate, zeros
+
+
+class AntisymmetricRNNParams(NamedTuple):
+    """Parameters of `AntisymmetricRNN`; side by side in the order n, z."""
+
+    kernel: jax.Array  # (in, H), gated (in, 2H)
+    recurrent_kernel: jax.Array  # (H, H), U; once prepared U - U^T - gamma I
+    bias: jax.Array | None  # (H,), gated (2H,)
+
+
+class AntisymmetricRNNCarry(NamedTuple):
+    """State of `AntisymmetricRNN`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class AntisymmetricRNN(Cell):
+    r"""The antisymmetric network: steps of a system that neither grows nor fades.
+
+    $$
+    \begin{aligned}
+    u_t &= h_{t-1} (U - U^\top - \gamma I) \\
+    n_t &= \phi(x_t W_n + u_t + b_n) && \text{change} \\
+    z_t &= \sigma(x_t W_z + u_t + b_z) && \text{gate, if gated; else 1} \\
+    h_t &= h_{t-1} + \epsilon\, z_t \odot n_t, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    The eigenvalues of an antisymmetric matrix are imaginary, so the system turns states
+    without changing their length; the diffusion $\gamma$ makes up for what the Euler
+    step adds. Gate and change share one product. U is stored whole, as the equation
+    has it, although only the H (H - 1) / 2 numbers of $U - U^\top$ act.
+
+    Args:
+        hidden_size: H, the number of units.
+        gated: whether there is the gate z, which has no recurrent kernel of its own.
+        step_size: $\epsilon$, above 0. The paper chooses it and $\gamma$ by task.
+        diffusion: $\gamma$.
+        activation: $\phi$, of the change.
+        gate_activation: $\sigma$, of the gate.
+        use_bias: whether there are biases.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of U.
+        bias_init: initialiser of each b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.AntisymmetricRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Chang, Chen, Haber and Chi, 2019. AntisymmetricRNN: a dynamical system view on
+        recurrent neural networks. https://arxiv.org/abs/1902.09689
+    """
+
+    hidden_size: int
+    gated: bool = False
+    step_size: float = 0.01
+    diffusion: float = 0.01
+    activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    kernel_init: Initializer = lecun_normal
+    recurrent_kernel_init: Initializer = lecun_normal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.above("AntisymmetricRNN", "step_size", self.step_size, 0)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> AntisymmetricRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("AntisymmetricRNN.init", "in_features", in_features)
+        H, gates = self.hidden_size, 2 if self.gated else 1
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), gates, dtype)
+        return AntisymmetricRNNParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), gates, dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            bias=bias,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> AntisymmetricRNNCarry:
+        """Return a state of zeros."""
+        h = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        return AntisymmetricRNNCarry(h)
+
+    def prepare(self, params: AntisymmetricRNNParams) -> AntisymmetricRNNParams:
+        r"""Return params with $U - U^\top - \gamma I$ in place of U."""
+        U = params.recurrent_kernel
+        diffusion = self.diffusion * jnp.eye(self.hidden_size, dtype=U.dtype)
+        return params._replace(recurrent_kernel=U - U.T - diffusion)
+
+    def project(self, params: AntisymmetricRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$, for n and, if gated, z."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(
+        self, params: AntisymmetricRNNParams, carry: AntisymmetricRNNCarry
+    ) -> jax.Array:
+        r"""Return $h (U - U^\top - \gamma I)$."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self,
+        params: AntisymmetricRNNParams,
+        carry: AntisymmetricRNNCarry,
+        z: jax.Array,
+        u: jax.Array,
+    ) -> tuple[AntisymmetricRNNCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        H = self.hidden_size
+        n = self.activation(z[..., :H] + u)
+        if self.gated:
+            n = self.gate_activation(z[..., H:] + u) * n
+        h = carry.h + self.step_size * n
+        return AntisymmetricRNNCarry(h), h

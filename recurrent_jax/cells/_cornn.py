@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The coupled oscillators: a second-order equation, in steps."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
+
+
+class CoRNNParams(NamedTuple):
+    """Parameters of `CoRNN`."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H), of the position
+    velocity_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+
+
+class CoRNNCarry(NamedTuple):
+    """State of `CoRNN`: positions, which are the output, and velocities."""
+
+    h: jax.Array  # (*batch, H)
+    v: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class CoRNN(Cell):
+    r"""The coRNN: driven, damped oscillators that are coupled by the recurrent kernels.
+
+    $$
+    \begin{aligned}
+    v_t &= v_{t-1} + \Delta t\, (\phi(x_t W + h_{t-1} U + v_{t-1} V + b)
+        - \gamma h_{t-1} - \epsilon v_{t-1}) && \text{velocity} \\
+    h_t &= h_{t-1} + \Delta t\, v_t, \qquad y_t = h_t && \text{position}
+    \end{aligned}
+    $$
+
+    The paper, which bounds its states and gradients, calls $h$ by $y$ and $v$ by $z$.
+    Damping is explicit, of $v_{t-1}$, as in the authors' code; the paper has the
+    implicit form too.
+
+    Args:
+        hidden_size: H, the number of oscillators.
+        step_size: $\Delta t$, above 0. The defaults of these three are the paper's
+            for sequential MNIST; it chooses them by task.
+        stiffness: $\gamma$, which sets the frequency.
+        damping: $\epsilon$.
+        activation: $\phi$.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U and V.
+        bias_init: initialiser of b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.CoRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Rusch and Mishra, 2021. Coupled oscillatory recurrent neural network (coRNN): an
+        accurate and (gradient) stable architecture for learning long time dependencies.
+        https://arxiv.org/abs/2010.00951
+    """
+
+    hidden_size: int
+    step_size: float = 0.042
+    stiffness: float = 2.7
+    damping: float = 4.7
+    activation: Activation = jnp.tanh
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.above("CoRNN", "step_size", self.step_size, 0)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> CoRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("CoRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_v, key_b = jax.random.split(key, 4)
+        return CoRNNParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            velocity_kernel=self.recurrent_kernel_init(key_v, (H, H), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> CoRNNCarry:
+        """Return oscillators at rest."""
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        return CoRNNCarry(h=zero, v=zero)
+
+    def project(self, params: CoRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: CoRNNParams, carry: CoRNNCarry) -> jax.Array:
+        """Return $h U + v V$."""
+        h = affine(carry.h, params.recurrent_kernel)
+        return h + affine(carry.v, params.velocity_kernel)
+
+    def update(
+        self, params: CoRNNParams, carry: CoRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[CoRNNCarry, jax.Array]:
+        """Return the new state, and the position as the output."""
+        h, v = carry
+        force = self.activation(z + u) - self.stiffness * h - self.damping * v
+        v = v + self.step_size * force
+        h = h + self.step_size * v
+        return CoRNNCarry(h, v), h

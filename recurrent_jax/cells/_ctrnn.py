@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The continuous-time network of neuroscience, in steps."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
+
+
+class CTRNNParams(NamedTuple):
+    """Parameters of `CTRNN`."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+
+
+class CTRNNCarry(NamedTuple):
+    """State of `CTRNN`: the potential, whose activation is the firing rate."""
+
+    v: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class CTRNN(Cell):
+    r"""The continuous-time network: potentials leak, rates are sent and put out.
+
+    $$
+    \begin{aligned}
+    v_t &= (1 - \alpha) v_{t-1} + \alpha (x_t W + \phi(v_{t-1}) U + b)
+        && \text{potential} \\
+    y_t &= \phi(v_t) && \text{rate}
+    \end{aligned}
+    $$
+
+    It is an Euler step of $\Delta t$ of $\tau \dot v = -v + x W + \phi(v) U + b$, with
+    $\alpha = \Delta t / \tau$. `LeakyElman` has the activation around the whole sum.
+    Without the noise that some add to the potential; add it to `x` for the same effect
+    before W, or sample it in a cell of your own.
+
+    Args:
+        hidden_size: H, the number of units.
+        leak: $\alpha$, above 0 and at most 1; 0.2 is a step of 20 ms for a time
+            constant of 100 ms.
+        activation: $\phi$, from potential to rate; ReLU in Song et al., a sigmoid in
+            Funahashi and Nakamura.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U.
+        bias_init: initialiser of b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.CTRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Funahashi and Nakamura, 1993. Approximation of dynamical systems by continuous
+        time recurrent neural networks. https://doi.org/10.1016/S0893-6080(05)80125-X
+        Song, Yang and Wang, 2016. Training excitatory-inhibitory recurrent neural
+        networks for cognitive tasks. https://doi.org/10.1371/journal.pcbi.1004792
+    """
+
+    hidden_size: int
+    leak: float = 0.2
+    activation: Activation = jax.nn.relu
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.above("CTRNN", "leak", self.leak, 0, most=1)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> CTRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("CTRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return CTRNNParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> CTRNNCarry:
+        """Return potentials of zero."""
+        return CTRNNCarry(v=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: CTRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: CTRNNParams, carry: CTRNNCarry) -> jax.Array:
+        r"""Return $\phi(v) U$."""
+        return affine(self.activation(carry.v), params.recurrent_kernel)
+
+    def update(
+        self, params: CTRNNParams, carry: CTRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[CTRNNCarry, jax.Array]:
+        """Return the new potential, and the rate as the output."""
+        v = (1 - self.leak) * carry.v + self.leak * (z + u)
+        return CTRNNCarry(v), self.activation(v)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The orthogonal network whose kernel is the exponential of a matrix."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell, Initializer, affine, lift
+from recurrent_jax.initializers import Uniform, glorot_uniform
+
+
+class ExpRNNParams(NamedTuple):
+    """Parameters of `ExpRNN`."""
+
+    kernel: jax.Array  # (in, H)
+    skew: jax.Array  # (H (H - 1) / 2,), A above its diagonal, row by row
+    offset: jax.Array  # (H,)
+
+
+class ExpRNNPrepared(NamedTuple):
+    """Parameters of `ExpRNN` as its steps use them."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H), orthogonal
+    offset: jax.Array  # (H,)
+
+
+class ExpRNNCarry(NamedTuple):
+    """State of `ExpRNN`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+def cayley_angles(
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+) -> jax.Array:
+    r"""Return angles $-\tan(u / 2)$, with u uniform from 0 to $\pi / 2$."""
+    u = jax.random.uniform(key, shape, dtype, 0.0, jnp.pi / 2)
+    return -jnp.tan(u / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpRNN(Cell):
+    r"""The expRNN: its recurrent kernel is orthogonal, whatever the parameters are.
+
+    $$
+    \begin{aligned}
+    U &= \exp(A), \qquad A^\top = -A && \text{orthogonal, of determinant 1} \\
+    a_t &= x_t W + h_{t-1} U \\
+    h_t &= \operatorname{sign}(a_t) \odot \max(0, |a_t| + b), \qquad y_t = h_t
+        && \text{modReLU}
+    \end{aligned}
+    $$
+
+    The product with U keeps lengths, so a gradient neither grows nor fades in it. The
+    exponential is taken once for a sequence, at a cost of some products of H x H
+    matrices, in float32 for half-precision parameters. Any optimiser keeps U
+    orthogonal, since only what lies above the diagonal of A is stored. The
+    paper's cell is this real one; unitary, complex kernels are not offered.
+
+    Args:
+        hidden_size: H, the number of units.
+        kernel_init: initialiser of W.
+        angle_init: draws the H // 2 angles $\theta$ of the planes that U turns at
+            first: $A_{2k, 2k+1} = \theta_k$ and zero elsewhere. The default draws as
+            the paper does after Helfrich et al.; `Uniform(-pi, pi)` is that of Henaff
+            et al.
+        offset_init: initialiser of b; small, so that the cell is almost linear.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.ExpRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Lezcano-Casado and Martinez-Rubio, 2019. Cheap orthogonal constraints in neural
+        networks: a simple parametrization of the orthogonal and unitary group.
+        https://arxiv.org/abs/1901.08428
+        Helfrich, Willmott and Ye, 2018. Orthogonal recurrent neural networks with
+        scaled Cayley transform. https://arxiv.org/abs/1707.09520
+        Henaff, Szlam and LeCun, 2016. Recurrent orthogonal networks and long-memory
+        tasks. https://arxiv.org/abs/1602.06662
+    """
+
+    hidden_size: int
+    kernel_init: Initializer = glorot_uniform
+    angle_init: Initializer = cayley_angles
+    offset_init: Initializer = Uniform(-0.01, 0.01)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> ExpRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("ExpRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        angles = self.angle_init(key_h, (H // 2,), dtype)
+        even = 2 * jnp.arange(H // 2)
+        A = jnp.zeros((H, H), dtype).at[even, even + 1].set(angles)
+        return ExpRNNParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            skew=A[jnp.triu_indices(H, 1)],
+            offset=self.offset_init(key_b, (H,), dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> ExpRNNCarry:
+        """Return a state of zeros."""
+        return ExpRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def prepare(self, params: ExpRNNParams) -> ExpRNNPrepared:
+        r"""Return params with $U = \exp(A)$ in place of A."""
+        H, dtype = self.hidden_size, params.skew.dtype
+        wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+        above = jnp.zeros((H, H), wide)
+        above = above.at[jnp.triu_indices(H, 1)].set(params.skew.astype(wide))
+        U = jax.scipy.linalg.expm(above - above.T).astype(dtype)
+        return ExpRNNPrepared(params.kernel, U, params.offset)
+
+    def project(self, params: ExpRNNPrepared, x: jax.Array) -> jax.Array:
+        """Return $x W$."""
+        return affine(x, params.kernel)
+
+    def feedback(self, params: ExpRNNPrepared, carry: ExpRNNCarry) -> jax.Array:
+        """Return $h U$."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: ExpRNNPrepared, carry: ExpRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[ExpRNNCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        a = z + u
+        h = jnp.sign(a) * jax.nn.relu(jnp.abs(a) + lift(params.offset, a))
+        return ExpRNNCarry(h), h

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FastGRNN: a gated network with one pair of kernels."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class FastGRNNParams(NamedTuple):
+    """Parameters of `FastGRNN`; zeta and nu are stored before the sigmoid."""
+
+    kernel: jax.Array  # (in, H), of gate and candidate alike
+    recurrent_kernel: jax.Array  # (H, H), of both
+    bias: jax.Array | None  # (2H,), in the order z, n
+    zeta: jax.Array  # ()
+    nu: jax.Array  # ()
+
+
+class FastGRNNCarry(NamedTuple):
+    """State of `FastGRNN`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class FastGRNN(Cell):
+    r"""FastGRNN: gate and candidate share their kernels and differ in the bias.
+
+    $$
+    \begin{aligned}
+    a_t &= x_t W + h_{t-1} U \\
+    z_t &= \sigma(a_t + b_z) && \text{gate} \\
+    n_t &= \phi(a_t + b_n) && \text{candidate} \\
+    h_t &= (\zeta (1 - z_t) + \nu) \odot n_t + z_t \odot h_{t-1}, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    A gated cell with the parameters of `Elman`, one bias and two numbers more. $\zeta$
+    and $\nu$ are sigmoids of the numbers that are stored, as in the authors' code. The
+    paper goes on to low-rank, sparse and quantised kernels, which are not part of this
+    cell.
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$, of the candidate.
+        gate_activation: $\sigma$, of the gate.
+        use_bias: whether there are biases. Without them gate and candidate are two
+            activations of one number.
+        zeta_logit: first value of $\zeta$, before the sigmoid.
+        nu_logit: first value of $\nu$, before the sigmoid.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U.
+        bias_init: initialiser of each b. The authors' code has ones.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.FastGRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Kusupati et al., 2018. FastGRNN: a fast, accurate, stable and tiny kilobyte
+        sized gated recurrent neural network. https://arxiv.org/abs/1901.02358
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    zeta_logit: float = 1.0
+    nu_logit: float = -4.0
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> FastGRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("FastGRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 2, dtype)
+        return FastGRNNParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            bias=bias,
+            zeta=jnp.full((), self.zeta_logit, dtype),
+            nu=jnp.full((), self.nu_logit, dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> FastGRNNCarry:
+        """Return a state of zeros."""
+        return FastGRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def prepare(self, params: FastGRNNParams) -> FastGRNNParams:
+        """Return params with zeta and nu after the sigmoid."""
+        return params._replace(
+            zeta=jax.nn.sigmoid(params.zeta), nu=jax.nn.sigmoid(params.nu)
+        )
+
+    def project(self, params: FastGRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for z and n."""
+        a = affine(x, params.kernel)
+        z = jnp.concatenate([a, a], axis=-1)
+        return z if params.bias is None else z + lift(params.bias, z)
+
+    def feedback(self, params: FastGRNNParams, carry: FastGRNNCarry) -> jax.Array:
+        """Return $h U$, once for both."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: FastGRNNParams, carry: FastGRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[FastGRNNCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        z, n = jnp.split(z, 2, axis=-1)
+        z = self.gate_activation(z + u)
+        n = self.activation(n + u)
+        h = (params.zeta * (1 - z) + params.nu) * n + z * carry.h
+        return FastGRNNCarry(h), h

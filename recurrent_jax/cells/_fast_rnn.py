@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FastRNN: an Elman network with a weighted residual connection."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
+
+
+class FastRNNParams(NamedTuple):
+    """Parameters of `FastRNN`; alpha and beta are stored before the sigmoid."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+    alpha: jax.Array  # ()
+    beta: jax.Array  # ()
+
+
+class FastRNNCarry(NamedTuple):
+    """State of `FastRNN`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class FastRNN(Cell):
+    r"""FastRNN: the old state and a new one, weighted by two trained numbers.
+
+    $$ h_t = \alpha\, \phi(x_t W + h_{t-1} U + b) + \beta\, h_{t-1}, \qquad y_t = h_t $$
+
+    Two parameters more than `Elman` make it about as easy to train as gated cells.
+    $\alpha$ and $\beta$ are sigmoids of the numbers that are stored, so both stay
+    between 0 and 1, as in the authors' code.
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$.
+        use_bias: whether there is a bias.
+        alpha_logit: first value of $\alpha$, before the sigmoid.
+        beta_logit: first value of $\beta$, before the sigmoid.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U.
+        bias_init: initialiser of b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.FastRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Kusupati et al., 2018. FastGRNN: a fast, accurate, stable and tiny kilobyte
+        sized gated recurrent neural network. https://arxiv.org/abs/1901.02358
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    use_bias: bool = True
+    alpha_logit: float = -3.0
+    beta_logit: float = 3.0
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> FastRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("FastRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return FastRNNParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+            alpha=jnp.full((), self.alpha_logit, dtype),
+            beta=jnp.full((), self.beta_logit, dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> FastRNNCarry:
+        """Return a state of zeros."""
+        return FastRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def prepare(self, params: FastRNNParams) -> FastRNNParams:
+        """Return params with alpha and beta after the sigmoid."""
+        return params._replace(
+            alpha=jax.nn.sigmoid(params.alpha), beta=jax.nn.sigmoid(params.beta)
+        )
+
+    def project(self, params: FastRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: FastRNNParams, carry: FastRNNCarry) -> jax.Array:
+        """Return $h U$."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: FastRNNParams, carry: FastRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[FastRNNCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        h = params.alpha * self.activation(z + u) + params.beta * carry.h
+        return FastRNNCarry(h), h

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The GRU for series with missing values, which fades what is long unseen."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax.cells._forward_fill import Filled, check_filled
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class GRUDParams(NamedTuple):
+    """Parameters of `GRUD`; gates side by side in the order r, z, n."""
+
+    kernel: jax.Array  # (in, 3H)
+    recurrent_kernel: jax.Array  # (H, 3H)
+    mask_kernel: jax.Array  # (in, 3H)
+    bias: jax.Array | None  # (3H,)
+    input_decay: jax.Array  # (in,)
+    input_decay_bias: jax.Array  # (in,)
+    decay: jax.Array  # (in, H)
+    decay_bias: jax.Array  # (H,)
+
+
+class GRUDCarry(NamedTuple):
+    """State of `GRUD`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+def positive(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return `U(0, a)` with `a = 1 / sqrt(n)` and n the last size."""
+    return jax.random.uniform(key, shape, dtype, 0, float(shape[-1]) ** -0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class GRUD(Cell):
+    r"""GRU-D: missing inputs decay to the mean, and the state with them.
+
+    With $m_t$ the mask, 1 where a variable is observed, $x'_t$ its last observed value
+    and $\delta_t$ the time since then, all for each variable by itself:
+
+    $$
+    \begin{aligned}
+    \gamma_t &= \exp(-\max(0, \delta_t \odot w + b_w))
+        && \text{decay of each input} \\
+    \hat x_t &= m_t \odot x_t + (1 - m_t) \odot \gamma_t \odot x'_t \\
+    \hat h_t &= \exp(-\max(0, \delta_t D + b_D)) \odot h_{t-1}
+        && \text{decay of the state} \\
+    r_t &= \sigma(\hat x_t W_r + \hat h_t U_r + m_t V_r + b_r) \\
+    z_t &= \sigma(\hat x_t W_z + \hat h_t U_z + m_t V_z + b_z) \\
+    n_t &= \phi(\hat x_t W_n + (r_t \odot \hat h_t) U_n + m_t V_n + b_n) \\
+    h_t &= (1 - z_t) \odot n_t + z_t \odot \hat h_t, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    The input is `Filled(x, mask, elapsed)`, which `ForwardFill` makes of a raw series.
+    **Subtract each variable's mean first**: a missing input decays to 0, which is where
+    the paper has the mean; the two are the same. $z = 1$ keeps the old state, as in
+    `GRU`; the paper exchanges $z$ and $1 - z$, which is the same cell with other signs.
+    Decay weights are drawn positive: at zero, where the authors' code starts them, and
+    below, the ReLU passes no gradient. That code also differs from the paper in that
+    its last line keeps $h_{t-1}$ and not $\hat h_t$, and that it feeds $1 - m$.
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$, of the candidate.
+        gate_activation: $\sigma$, of both gates.
+        use_bias: whether there is a bias b.
+        kernel_init: initialiser of each W and V.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b.
+        decay_init: initialiser of w and D.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive, or an
+            input is not `Filled`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> xs = jnp.ones((7, 5, 2)).at[3:5].set(jnp.nan)
+        >>> raw = rj.Observed(xs, mask=~jnp.isnan(xs), elapsed=jnp.ones((7, 5)))
+        >>> _, filled = rj.unroll(rj.ForwardFill(in_features=2), (), raw)
+        >>> cell = rj.GRUD(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, filled)
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Che, Purushotham, Cho, Sontag and Liu, 2018. Recurrent neural networks for
+        multivariate time series with missing values. https://arxiv.org/abs/1606.01865
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+    decay_init: Initializer = positive
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> GRUDParams:
+        """Return fresh parameters for inputs of `in_features` variables."""
+        _check.size("GRUD.init", "in_features", in_features)
+        D, H = in_features, self.hidden_size
+        key_x, key_h, key_m, key_b, key_w, key_d = jax.random.split(key, 6)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 3, dtype)
+        return GRUDParams(
+            kernel=per_gate(self.kernel_init, key_x, (D, H), 3, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 3, dtype
+            ),
+            mask_kernel=per_gate(self.kernel_init, key_m, (D, H), 3, dtype),
+            bias=bias,
+            input_decay=self.decay_init(key_w, (D,), dtype),
+            input_decay_bias=jnp.zeros(D, dtype),
+            decay=self.decay_init(key_d, (D, H), dtype),
+            decay_bias=jnp.zeros(H, dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> GRUDCarry:
+        """Return a state of zeros."""
+        return GRUDCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: GRUDParams, x: Filled) -> tuple[jax.Array, jax.Array]:
+        r"""Return $\hat x W + m V + b$ for r, z and n, and the decay of the state."""
+        check_filled(self, x, params.kernel)
+        delta, m = x.elapsed, x.mask.astype(params.kernel.dtype)
+        rate = delta * lift(params.input_decay, delta)
+        rate = rate + lift(params.input_decay_bias, delta)
+        fading = jnp.exp(-jax.nn.relu(rate)) * x.x
+        filled = jnp.where(x.mask, x.x, fading)
+        z = affine(filled, params.kernel, params.bias) + affine(m, params.mask_kernel)
+        return z, jnp.exp(-jax.nn.relu(affine(delta, params.decay, params.decay_bias)))
+
+    def recur(
+        self, params: GRUDParams, carry: GRUDCarry, z: tuple[jax.Array, jax.Array]
+    ) -> tuple[GRUDCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        H = self.hidden_size
+        z_gates, decay = z
+        h = decay * carry.h
+        r, z_t, n = jnp.split(z_gates, 3, axis=-1)
+        u = affine(h, params.recurrent_kernel[:, : 2 * H])
+        r = self.gate_activation(r + u[..., :H])
+        z_t = self.gate_activation(z_t + u[..., H:])
+        n = self.activation(n + affine(r * h, params.recurrent_kernel[:, 2 * H :]))
+        h = (1 - z_t) * n + z_t * h
+        return GRUDCarry(h), h

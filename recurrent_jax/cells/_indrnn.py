@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The independently recurrent network: each unit feeds back into itself."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax.initializers import Uniform, glorot_uniform, zeros
+
+
+class IndRNNParams(NamedTuple):
+    """Parameters of `IndRNN`."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_scale: jax.Array  # (H,)
+    bias: jax.Array | None  # (H,)
+
+
+class IndRNNCarry(NamedTuple):
+    """State of `IndRNN`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class IndRNN(Cell):
+    r"""The IndRNN: an Elman network whose recurrent kernel is diagonal.
+
+    $$ h_t = \phi(x_t W + u \odot h_{t-1} + b), \qquad y_t = h_t $$
+
+    Units of one layer do not see each other; stack layers to mix them. The gradient of
+    a unit through time is a product of its own $u$, so a bound on $|u|$ bounds it. The
+    paper keeps $|u| \leq 2^{1/T}$ for ReLU by clipping after every update: that is a
+    step of the optimiser, not of the cell, and is not done here.
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$; ReLU in the paper.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of W.
+        recurrent_scale_init: initialiser of u, uniform from 0 to 1. The paper advises
+            close to 1 where only the last output counts.
+        bias_init: initialiser of b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.IndRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Li, Li, Cook, Zhu and Gao, 2018. Independently recurrent neural network
+        (IndRNN): building a longer and deeper RNN. https://arxiv.org/abs/1803.04831
+    """
+
+    hidden_size: int
+    activation: Activation = jax.nn.relu
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_scale_init: Initializer = Uniform(0.0, 1.0)
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> IndRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("IndRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return IndRNNParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_scale=self.recurrent_scale_init(key_h, (H,), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> IndRNNCarry:
+        """Return a state of zeros."""
+        return IndRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: IndRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: IndRNNParams, carry: IndRNNCarry) -> jax.Array:
+        r"""Return $u \odot h$."""
+        return lift(params.recurrent_scale, carry.h) * carry.h
+
+    def update(
+        self, params: IndRNNParams, carry: IndRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[IndRNNCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        h = self.activation(z + u)
+        return IndRNNCarry(h), h

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LSTM with nothing but its forget gate."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class JANETParams(NamedTuple):
+    """Parameters of `JANET`; gates side by side in the order f, g."""
+
+    kernel: jax.Array  # (in, 2H)
+    recurrent_kernel: jax.Array  # (H, 2H)
+    bias: jax.Array | None  # (2H,)
+
+
+class JANETCarry(NamedTuple):
+    """State of `JANET`: the cell state, which is the output too."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class JANET(Cell):
+    r"""Just another network: an LSTM of forget gate and candidate.
+
+    $$
+    \begin{aligned}
+    s_t &= x_t W_f + h_{t-1} U_f + b_f \\
+    g_t &= \phi(x_t W_g + h_{t-1} U_g + b_g) \\
+    h_t &= \sigma(s_t) \odot h_{t-1} + (1 - \sigma(s_t - \beta)) \odot g_t,
+        \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    With $\beta > 0$ a unit takes in more than it forgets, so its state may leave the
+    range of $\phi$. The paper draws $b_f$ by the chrono rule, for which one must know
+    how long dependencies are; here it starts at `forget_bias`. The paper's, for spans
+    up to 700 steps: `bias_init=(rj.initializers.Chrono(700), rj.initializers.zeros)`
+    with `forget_bias=0.0`.
+
+    Args:
+        hidden_size: H, the number of units.
+        beta: $\beta$, how far the input outweighs the forgetting.
+        activation: $\phi$, of the candidate.
+        gate_activation: $\sigma$, of the forget gate.
+        forget_bias: added to the forget gate's bias at initialisation, and stored.
+        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b, or a tuple of two, for f and g.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.JANET(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape, params.kernel.shape
+        ((7, 5, 3), (2, 6))
+
+    References:
+        van der Westhuizen and Lasenby, 2018. The unreasonable effectiveness of the
+        forget gate. https://arxiv.org/abs/1804.04849
+    """
+
+    hidden_size: int
+    beta: float = 1.0
+    activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer | tuple[Initializer, Initializer] = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> JANETParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("JANET.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 2, dtype)
+            bias = bias.at[:H].add(self.forget_bias)
+        return JANETParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 2, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 2, dtype
+            ),
+            bias=bias,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> JANETCarry:
+        """Return a state of zeros."""
+        return JANETCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: JANETParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for f and g."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: JANETParams, carry: JANETCarry) -> jax.Array:
+        """Return $h U$ for f and g."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: JANETParams, carry: JANETCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[JANETCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        s, g = jnp.split(z + u, 2, axis=-1)
+        keep = self.gate_activation(s)
+        write = 1 - self.gate_activation(s - self.beta)
+        h = keep * carry.h + write * self.activation(g)
+        return JANETCarry(h), h

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Jordan network: the output feeds back, not the state."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
+
+
+class JordanParams(NamedTuple):
+    """Parameters of `Jordan`; Y is the size of the output."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (Y, H)
+    bias: jax.Array | None  # (H,)
+    output_kernel: jax.Array  # (H, Y)
+    output_bias: jax.Array | None  # (Y,)
+
+
+class JordanCarry(NamedTuple):
+    """State of `Jordan`: a fading trace of its outputs."""
+
+    s: jax.Array  # (*batch, Y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Jordan(Cell):
+    r"""The network of Jordan: what it remembers is what it put out.
+
+    $$
+    \begin{aligned}
+    h_t &= \phi(x_t W + s_{t-1} U + b) && \text{hidden units} \\
+    y_t &= \psi(h_t V + c) && \text{output} \\
+    s_t &= \mu s_{t-1} + y_t && \text{state}
+    \end{aligned}
+    $$
+
+    With $\mu = 0$, as textbooks have it, the state is the last output. Jordan's own
+    has a trace that fades by $\mu$, and logistic units.
+
+    Args:
+        hidden_size: H, the number of hidden units.
+        output_size: Y, the number of outputs; H if None.
+        decay: $\mu$, what of the state is kept for a step.
+        activation: $\phi$, of the hidden units.
+        output_activation: $\psi$, of the output.
+        use_bias: whether there are biases.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U.
+        output_kernel_init: initialiser of V.
+        bias_init: initialiser of b and c.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Jordan(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Jordan, 1986. Serial order: a parallel distributed processing approach.
+        https://doi.org/10.1016/S0166-4115(97)80111-2 (reprint of 1997)
+    """
+
+    hidden_size: int
+    output_size: int | None = None
+    decay: float = 0.0
+    activation: Activation = jax.nn.sigmoid
+    output_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    output_kernel_init: Initializer = glorot_uniform
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output_size is not None:
+            _check.size("Jordan", "output_size", self.output_size)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> JordanParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("Jordan.init", "in_features", in_features)
+        H, Y = self.hidden_size, self.output_size or self.hidden_size
+        key_x, key_h, key_b, key_y, key_c = jax.random.split(key, 5)
+        return JordanParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (Y, H), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+            output_kernel=self.output_kernel_init(key_y, (H, Y), dtype),
+            output_bias=self.bias_init(key_c, (Y,), dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> JordanCarry:
+        """Return a state of zeros."""
+        Y = self.output_size or self.hidden_size
+        return JordanCarry(s=jnp.zeros((*batch_shape, Y), dtype))
+
+    def project(self, params: JordanParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: JordanParams, carry: JordanCarry) -> jax.Array:
+        """Return $s U$."""
+        return affine(carry.s, params.recurrent_kernel)
+
+    def update(
+        self, params: JordanParams, carry: JordanCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[JordanCarry, jax.Array]:
+        """Return the new state and the output, which takes a second product."""
+        h = self.activation(z + u)
+        y = self.output_activation(affine(h, params.output_kernel, params.output_bias))
+        return JordanCarry(s=self.decay * carry.s + y), y

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LSTM with layer normalisation inside."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax._norm import layer_norm
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class LayerNormLSTMParams(NamedTuple):
+    """Parameters of `LayerNormLSTM`; gates side by side in the order i, f, g, o."""
+
+    kernel: jax.Array  # (in, 4H)
+    recurrent_kernel: jax.Array  # (H, 4H)
+    bias: jax.Array | None  # (4H,)
+    input_scale: jax.Array  # (4H,)
+    recurrent_scale: jax.Array  # (4H,)
+    cell_scale: jax.Array  # (H,)
+    cell_bias: jax.Array | None  # (H,)
+
+
+class LayerNormLSTMCarry(NamedTuple):
+    """State of `LayerNormLSTM`."""
+
+    h: jax.Array  # (*batch, H)
+    c: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNormLSTM(Cell):
+    r"""An LSTM that normalises input part, recurrent part and cell state, each apart.
+
+    $$
+    \begin{aligned}
+    \mathrm{LN}(a; \gamma) &= \gamma \odot (a - \mathrm{mean}\, a) \big/
+        \sqrt{\mathrm{var}\, a + \epsilon} \\
+    (i_t, f_t, g_t, o_t) &= \mathrm{LN}(x_t W; \gamma_x)
+        + \mathrm{LN}(h_{t-1} U; \gamma_h) + b \\
+    c_t &= \sigma(f_t) \odot c_{t-1} + \sigma(i_t) \odot \phi(g_t) \\
+    h_t &= \sigma(o_t) \odot \psi(\mathrm{LN}(c_t; \gamma_c) + \beta_c),
+        \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    As in the paper, mean and variance are those of all 4H numbers together. The paper
+    adds a shift to each normalisation and a bias to their sum; only the sum of the
+    three acts, and it is `bias` here. The state that is carried is $c_t$ as it was
+    before normalisation.
+
+    Args:
+        hidden_size: H, the number of units.
+        gates_apart: True normalises each gate by itself, over H numbers.
+        epsilon: $\epsilon$.
+        activation: $\phi$, of the candidate.
+        output_activation: $\psi$.
+        gate_activation: $\sigma$, of the three gates.
+        forget_bias: added to the forget gate's bias at initialisation, and stored.
+        use_bias: whether there are $b$ and $\beta_c$.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b. Scales start at 1 and $\beta_c$ at 0.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LayerNormLSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape, params.recurrent_scale.shape
+        ((7, 5, 3), (12,))
+
+    References:
+        Ba, Kiros and Hinton, 2016. Layer normalization.
+        https://arxiv.org/abs/1607.06450
+    """
+
+    hidden_size: int
+    gates_apart: bool = False
+    epsilon: float = 1e-5
+    activation: Activation = jnp.tanh
+    output_activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> LayerNormLSTMParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("LayerNormLSTM.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 4, dtype)
+            bias = bias.at[H : 2 * H].add(self.forget_bias)
+        return LayerNormLSTMParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 4, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 4, dtype
+            ),
+            bias=bias,
+            input_scale=jnp.ones(4 * H, dtype),
+            recurrent_scale=jnp.ones(4 * H, dtype),
+            cell_scale=jnp.ones(H, dtype),
+            cell_bias=jnp.zeros(H, dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> LayerNormLSTMCarry:
+        """Return a state of zeros."""
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        return LayerNormLSTMCarry(h=zero, c=zero)
+
+    def project(self, params: LayerNormLSTMParams, x: jax.Array) -> jax.Array:
+        """Return $x W$, normalised, and the bias added."""
+        return self._norm(affine(x, params.kernel), params.input_scale, params.bias)
+
+    def feedback(
+        self, params: LayerNormLSTMParams, carry: LayerNormLSTMCarry
+    ) -> jax.Array:
+        """Return $h U$ for the four gates, not yet normalised."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self,
+        params: LayerNormLSTMParams,
+        carry: LayerNormLSTMCarry,
+        z: jax.Array,
+        u: jax.Array,
+    ) -> tuple[LayerNormLSTMCarry, jax.Array]:
+        """Return the new state, and the hidden part of it as the output."""
+        gates = z + self._norm(u, params.recurrent_scale)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        i = self.gate_activation(i)
+        f = self.gate_activation(f)
+        o = self.gate_activation(o)
+        c = f * carry.c + i * self.activation(g)
+        normed = layer_norm(
+            c, params.cell_scale, params.cell_bias, epsilon=self.epsilon
+        )
+        h = o * self.output_activation(normed)
+        return LayerNormLSTMCarry(h, c), h
+
+    def _norm(
+        self, gates: jax.Array, scale: jax.Array, bias: jax.Array | None = None
+    ) -> jax.Array:
+        groups = 4 if self.gates_apart else 1
+        return layer_norm(gates, scale, bias, groups=groups, epsilon=self.epsilon)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The leaky integrator: an Elman network with inertia."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
+
+
+class LeakyElmanParams(NamedTuple):
+    """Parameters of `LeakyElman`."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+
+
+class LeakyElmanCarry(NamedTuple):
+    """State of `LeakyElman`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeakyElman(Cell):
+    r"""An Elman network of leaky integrators, as echo state networks have them.
+
+    $$ h_t = (1 - \alpha) h_{t-1} + \alpha \phi(x_t W + h_{t-1} U + b), \qquad
+       y_t = h_t $$
+
+    It is an Euler step of $\Delta t$ of $\tau \dot h = -h + \phi(x W + h U + b)$, with
+    $\alpha = \Delta t / \tau$. `CTRNN` has the activation before the product instead.
+    $\alpha = 1$ gives `Elman`.
+
+    Args:
+        hidden_size: H, the number of units.
+        leak: $\alpha$, above 0 and at most 1. Choose it by the time scale of the task:
+            the state forgets in about $1 / \alpha$ steps.
+        activation: $\phi$.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of W.
+        recurrent_kernel_init: initialiser of U.
+        bias_init: initialiser of b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LeakyElman(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Jaeger, Lukosevicius, Popovici and Siewert, 2007. Optimization and applications
+        of echo state networks with leaky-integrator neurons.
+        https://doi.org/10.1016/j.neunet.2007.04.016
+    """
+
+    hidden_size: int
+    leak: float = 0.2
+    activation: Activation = jnp.tanh
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.above("LeakyElman", "leak", self.leak, 0, most=1)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> LeakyElmanParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("LeakyElman.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        return LeakyElmanParams(
+            kernel=self.kernel_init(key_x, (in_features, H), dtype),
+            recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
+            bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> LeakyElmanCarry:
+        """Return a state of zeros."""
+        return LeakyElmanCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: LeakyElmanParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: LeakyElmanParams, carry: LeakyElmanCarry) -> jax.Array:
+        """Return $h U$."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self,
+        params: LeakyElmanParams,
+        carry: LeakyElmanCarry,
+        z: jax.Array,
+        u: jax.Array,
+    ) -> tuple[LeakyElmanCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        h = (1 - self.leak) * carry.h + self.leak * self.activation(z + u)
+        return LeakyElmanCarry(h), h

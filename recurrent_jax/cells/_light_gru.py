@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The light GRU: no reset gate, and a ReLU that normalisation keeps in bounds."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax._norm import layer_norm
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class LightGRUParams(NamedTuple):
+    """Parameters of `LightGRU`; side by side in the order z, n."""
+
+    kernel: jax.Array  # (in, 2H)
+    recurrent_kernel: jax.Array  # (H, 2H)
+    bias: jax.Array | None  # (2H,)
+    input_scale: jax.Array | None  # (2H,), of the normalisation
+
+
+class LightGRUCarry(NamedTuple):
+    """State of `LightGRU`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class LightGRU(Cell):
+    r"""The light gated recurrent unit (Li-GRU) of speech recognition.
+
+    $$
+    \begin{aligned}
+    z_t &= \sigma(\mathrm{LN}(x_t W_z) + h_{t-1} U_z + b_z) && \text{update gate} \\
+    n_t &= \phi(\mathrm{LN}(x_t W_n) + h_{t-1} U_n + b_n) && \text{candidate} \\
+    h_t &= z_t \odot h_{t-1} + (1 - z_t) \odot n_t, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    LN stands where the paper has *batch* normalisation, which would need statistics
+    over all sequences and steps, running ones for evaluation, and would let sequences
+    of a batch change each other. Layer normalisation, of each gate by itself with a
+    learned scale, does the same service: it keeps the ReLU's argument in bounds. Once
+    trained, batch normalisation of the input is a scale and a shift, so the
+    paper's network runs here as `normalise=False`, with both folded into W and b.
+
+    Args:
+        hidden_size: H, the number of units.
+        normalise: whether the input's part is normalised.
+        activation: $\phi$, of the candidate.
+        gate_activation: $\sigma$, of the gate.
+        use_bias: whether there is a bias.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LightGRU(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Ravanelli, Brakel, Omologo and Bengio, 2018. Light gated recurrent units for
+        speech recognition. https://arxiv.org/abs/1803.10225
+    """
+
+    hidden_size: int
+    normalise: bool = True
+    activation: Activation = jax.nn.relu
+    gate_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> LightGRUParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("LightGRU.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 2, dtype)
+        return LightGRUParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 2, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 2, dtype
+            ),
+            bias=bias,
+            input_scale=jnp.ones(2 * H, dtype) if self.normalise else None,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> LightGRUCarry:
+        """Return a state of zeros."""
+        return LightGRUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: LightGRUParams, x: jax.Array) -> jax.Array:
+        r"""Return $\mathrm{LN}(x W) + b$ for z and n."""
+        if params.input_scale is None:
+            return affine(x, params.kernel, params.bias)
+        return layer_norm(
+            affine(x, params.kernel), params.input_scale, params.bias, groups=2
+        )
+
+    def feedback(self, params: LightGRUParams, carry: LightGRUCarry) -> jax.Array:
+        """Return $h U$ for z and n."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: LightGRUParams, carry: LightGRUCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[LightGRUCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        z, n = jnp.split(z + u, 2, axis=-1)
+        z = self.gate_activation(z)
+        n = self.activation(n)
+        h = z * carry.h + (1 - z) * n
+        return LightGRUCarry(h), h

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The LSTM whose input and state scale each other before it reads them."""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class MogrifierLSTMParams(NamedTuple):
+    """Parameters of `MogrifierLSTM`; gates side by side in the order i, f, g, o."""
+
+    kernel: jax.Array  # (in, 4H)
+    recurrent_kernel: jax.Array  # (H, 4H)
+    bias: jax.Array | None  # (4H,)
+    # One entry a round, first, third, ... Q (H, in), second, fourth, ... R (in, H);
+    # each a tuple of one matrix, or of the two factors that it is a product of.
+    rounds: tuple[tuple[jax.Array, ...], ...]
+
+
+class MogrifierLSTMCarry(NamedTuple):
+    """State of `MogrifierLSTM`."""
+
+    h: jax.Array  # (*batch, H)
+    c: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class MogrifierLSTM(Cell):
+    r"""An LSTM before which input and hidden state gate each other, in turns.
+
+    $$
+    \begin{aligned}
+    x^{i} &= 2 \sigma(h^{i-1} Q^i) \odot x^{i-2} && i = 1, 3, \ldots \le r \\
+    h^{i} &= 2 \sigma(x^{i-1} R^i) \odot h^{i-2} && i = 2, 4, \ldots \le r \\
+    h_t, c_t &= \mathrm{LSTM}(x^{\mathrm{last}}, h^{\mathrm{last}}, c_{t-1}),
+        \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    from $x^{-1} = x_t$ and $h^0 = h_{t-1}$. The LSTM is that of `rj.LSTM`. Since the
+    state scales the input before any product, no product can be taken over all steps
+    at once, and a step has r of them more, one after the other.
+
+    Args:
+        hidden_size: H, the number of units.
+        rounds: r; 0 is an LSTM.
+        rank: if given, each Q and R is the product of two factors of this rank.
+        activation: of the candidate.
+        output_activation: of the cell state.
+        gate_activation: $\sigma$, of gates and rounds.
+        forget_bias: added to the forget gate's bias at initialisation, and stored.
+        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b.
+        round_init: initialiser of each Q and R, or of their factors.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.MogrifierLSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> [q.shape for (q,) in params.rounds]
+        [(3, 2), (2, 3), (3, 2), (2, 3), (3, 2)]
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Melis, Kocisky and Blunsom, 2020. Mogrifier LSTM.
+        https://arxiv.org/abs/1909.01792
+    """
+
+    hidden_size: int
+    rounds: int = 5
+    rank: int | None = None
+    activation: Activation = jnp.tanh
+    output_activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+    round_init: Initializer = glorot_uniform
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.size("MogrifierLSTM", "rounds", self.rounds, least=0)
+        if self.rank is not None:
+            _check.size("MogrifierLSTM", "rank", self.rank)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> MogrifierLSTMParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("MogrifierLSTM.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b, *keys = jax.random.split(key, 3 + self.rounds)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 4, dtype)
+            bias = bias.at[H : 2 * H].add(self.forget_bias)
+        ends = ((in_features, H), (H, in_features))
+        return MogrifierLSTMParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 4, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 4, dtype
+            ),
+            bias=bias,
+            rounds=tuple(
+                self._factors(key, *ends[i % 2], dtype)
+                for i, key in enumerate(keys, start=1)
+            ),
+        )
+
+    def _factors(
+        self, key: jax.Array, start: int, end: int, dtype: DTypeLike
+    ) -> tuple[jax.Array, ...]:
+        if self.rank is None:
+            return (self.round_init(key, (start, end), dtype),)
+        left, right = jax.random.split(key)
+        return (
+            self.round_init(left, (start, self.rank), dtype),
+            self.round_init(right, (self.rank, end), dtype),
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> MogrifierLSTMCarry:
+        """Return a state of zeros."""
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        return MogrifierLSTMCarry(h=zero, c=zero)
+
+    def recur(
+        self, params: MogrifierLSTMParams, carry: MogrifierLSTMCarry, z: jax.Array
+    ) -> tuple[MogrifierLSTMCarry, jax.Array]:
+        """Return the new state, and the hidden part of it as the output."""
+        x, h = z, carry.h
+        for i, factors in enumerate(params.rounds, start=1):
+            if i % 2:
+                x = 2 * self.gate_activation(functools.reduce(affine, factors, h)) * x
+            else:
+                h = 2 * self.gate_activation(functools.reduce(affine, factors, x)) * h
+        gates = affine(x, params.kernel, params.bias)
+        gates = gates + affine(h, params.recurrent_kernel)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        i = self.gate_activation(i)
+        f = self.gate_activation(f)
+        o = self.gate_activation(o)
+        c = f * carry.c + i * self.activation(g)
+        h = o * self.output_activation(c)
+        return MogrifierLSTMCarry(h, c), h

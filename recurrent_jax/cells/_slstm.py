@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scalar LSTM of xLSTM: exponential gates, in the range that floats have."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class SLSTMParams(NamedTuple):
+    """Parameters of `SLSTM`; gates side by side in the order i, f, g, o."""
+
+    kernel: jax.Array  # (in, 4H)
+    recurrent_kernel: jax.Array  # (heads, H / heads, 4H / heads)
+    bias: jax.Array | None  # (4H,)
+
+
+class SLSTMCarry(NamedTuple):
+    """State of `SLSTM`: c and n are what they should be times exp(-m)."""
+
+    h: jax.Array  # (*batch, H)
+    c: jax.Array  # (*batch, H), the cell state
+    n: jax.Array  # (*batch, H), the normaliser
+    m: jax.Array  # (*batch, H), the stabiliser
+
+
+@dataclasses.dataclass(frozen=True)
+class SLSTM(Cell):
+    r"""An LSTM with an exponential input gate, divided by the sum of what it let in.
+
+    $$
+    \begin{aligned}
+    (\tilde i_t, \tilde f_t, \tilde g_t, \tilde o_t) &= x_t W + h_{t-1} U + b \\
+    m_t &= \max(\log f_t + m_{t-1}, \tilde i_t), \qquad
+        \log f_t = \log \sigma(\tilde f_t) \\
+    i_t &= \exp(\tilde i_t - m_t), \qquad
+        f_t = \exp(\log f_t + m_{t-1} - m_t) \\
+    c_t &= f_t \odot c_{t-1} + i_t \odot \phi(\tilde g_t) \\
+    n_t &= f_t \odot n_{t-1} + i_t \\
+    h_t &= \sigma(\tilde o_t) \odot c_t / n_t, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    Mathematically m cancels; it keeps the exponentials from overflowing. U is block
+    diagonal: a head sees its own units alone.
+
+    $m_0$ should be $-\infty$, since nothing has been let in, and is half the most
+    negative number of the dtype. Then $n_t \ge 1$ from the first step on, however
+    small a first input is. The group normalisation that follows in an xLSTM block is
+    not part of the cell.
+
+    Args:
+        hidden_size: H, the number of units.
+        heads: the number of blocks of U; divides H. The paper has 4.
+        activation: $\phi$, of the candidate (z in the paper).
+        output_gate_activation: $\sigma$ of the output gate.
+        log_forget_activation: from $\tilde f$ to $\log f$; `jax.nn.identity` is the
+            exponential forget gate that the paper offers as well.
+        forget_bias: added to the forget gate's bias at initialisation, and stored.
+        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each block of each U. The authors' code
+            starts at zero.
+        bias_init: initialiser of each b, or a tuple of four.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive, or the
+            heads do not divide the units.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.SLSTM(hidden_size=8)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> params.recurrent_kernel.shape
+        (4, 2, 8)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape, carry.m.shape
+        ((7, 5, 8), (5, 8))
+
+    References:
+        Beck et al., 2024. xLSTM: extended long short-term memory.
+        https://arxiv.org/abs/2405.04517
+    """
+
+    hidden_size: int
+    heads: int = 4
+    activation: Activation = jnp.tanh
+    output_gate_activation: Activation = jax.nn.sigmoid
+    log_forget_activation: Activation = jax.nn.log_sigmoid
+    forget_bias: float = 1.0
+    use_bias: bool = True
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer | tuple[Initializer, ...] = zeros
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check.size("SLSTM", "heads", self.heads)
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"SLSTM: heads must divide hidden_size={self.hidden_size}, got "
+                f"{self.heads}; heads=1 always does"
+            )
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> SLSTMParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("SLSTM.init", "in_features", in_features)
+        H, D = self.hidden_size, self.hidden_size // self.heads
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 4, dtype)
+            bias = bias.at[H : 2 * H].add(self.forget_bias)
+        blocks = [
+            per_gate(self.recurrent_kernel_init, k, (D, D), 4, dtype)
+            for k in jax.random.split(key_h, self.heads)
+        ]
+        return SLSTMParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 4, dtype),
+            recurrent_kernel=jnp.stack(blocks),
+            bias=bias,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> SLSTMCarry:
+        """Return a state of zeros, and a stabiliser that stands for minus infinity."""
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
+        lowest = jnp.finfo(zero.dtype).min / 2
+        return SLSTMCarry(h=zero, c=zero, n=zero, m=jnp.full_like(zero, lowest))
+
+    def project(self, params: SLSTMParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for the four gates."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: SLSTMParams, carry: SLSTMCarry) -> jax.Array:
+        """Return $h U$ for the four gates, head by head."""
+        batch, D = carry.h.shape[:-1], self.hidden_size // self.heads
+        h = carry.h.reshape(*batch, self.heads, D)
+        u = jnp.einsum("...nd,nde->...ne", h, params.recurrent_kernel)
+        by_gate = u.reshape(*batch, self.heads, 4, D).swapaxes(-3, -2)
+        return by_gate.reshape(*batch, 4 * self.hidden_size)
+
+    def update(
+        self, params: SLSTMParams, carry: SLSTMCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[SLSTMCarry, jax.Array]:
+        """Return the new state, and the hidden part of it as the output."""
+        i, f, g, o = jnp.split(z + u, 4, axis=-1)
+        kept = self.log_forget_activation(f) + carry.m
+        m = jnp.maximum(kept, i)
+        i = jnp.exp(i - m)
+        f = jnp.exp(kept - m)
+        c = f * carry.c + i * self.activation(g)
+        n = f * carry.n + i
+        h = self.output_gate_activation(o) * c / n
+        return SLSTMCarry(h, c, n, m), h

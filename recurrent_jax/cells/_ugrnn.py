@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The update-gate network: an Elman network that may keep its state."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
+
+
+class UGRNNParams(NamedTuple):
+    """Parameters of `UGRNN`; side by side in the order g, c."""
+
+    kernel: jax.Array  # (in, 2H)
+    recurrent_kernel: jax.Array  # (H, 2H)
+    bias: jax.Array | None  # (2H,)
+
+
+class UGRNNCarry(NamedTuple):
+    """State of `UGRNN`."""
+
+    h: jax.Array  # (*batch, H)
+
+
+@dataclasses.dataclass(frozen=True)
+class UGRNN(Cell):
+    r"""The UGRNN: one gate between the old state and a new one.
+
+    $$
+    \begin{aligned}
+    g_t &= \sigma(x_t W_g + h_{t-1} U_g + b_g) && \text{update gate} \\
+    c_t &= \phi(x_t W_c + h_{t-1} U_c + b_c) && \text{candidate} \\
+    h_t &= g_t \odot h_{t-1} + (1 - g_t) \odot c_t, \qquad y_t = h_t
+    \end{aligned}
+    $$
+
+    Here $g = 1$ keeps the old state. It is a GRU without its reset gate; Flax has it as
+    `MGUCell(reset_gate=False)`.
+
+    Args:
+        hidden_size: H, the number of units.
+        activation: $\phi$, of the candidate.
+        gate_activation: $\sigma$, of the gate.
+        use_bias: whether there are biases.
+        forget_bias: added to $b_g$ at initialisation, so that a state is kept at first.
+        kernel_init: initialiser of each W.
+        recurrent_kernel_init: initialiser of each U.
+        bias_init: initialiser of each b, before `forget_bias`.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.UGRNN(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Collins, Sohl-Dickstein and Sussillo, 2017. Capacity and trainability in
+        recurrent neural networks. https://arxiv.org/abs/1611.09913
+    """
+
+    hidden_size: int
+    activation: Activation = jnp.tanh
+    gate_activation: Activation = jax.nn.sigmoid
+    use_bias: bool = True
+    forget_bias: float = 1.0
+    kernel_init: Initializer = glorot_uniform
+    recurrent_kernel_init: Initializer = orthogonal
+    bias_init: Initializer = zeros
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> UGRNNParams:
+        """Return fresh parameters for inputs of `in_features` features."""
+        _check.size("UGRNN.init", "in_features", in_features)
+        H = self.hidden_size
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        bias = None
+        if self.use_bias:
+            bias = per_gate(self.bias_init, key_b, (H,), 2, dtype)
+            bias = bias.at[:H].add(self.forget_bias)
+        return UGRNNParams(
+            kernel=per_gate(self.kernel_init, key_x, (in_features, H), 2, dtype),
+            recurrent_kernel=per_gate(
+                self.recurrent_kernel_init, key_h, (H, H), 2, dtype
+            ),
+            bias=bias,
+        )
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> UGRNNCarry:
+        """Return a state of zeros."""
+        return UGRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+
+    def project(self, params: UGRNNParams, x: jax.Array) -> jax.Array:
+        """Return $x W + b$ for g and c."""
+        return affine(x, params.kernel, params.bias)
+
+    def feedback(self, params: UGRNNParams, carry: UGRNNCarry) -> jax.Array:
+        """Return $h U$ for g and c."""
+        return affine(carry.h, params.recurrent_kernel)
+
+    def update(
+        self, params: UGRNNParams, carry: UGRNNCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[UGRNNCarry, jax.Array]:
+        """Return the new state, twice: it is also the output."""
+        g, c = jnp.split(z + u, 2, axis=-1)
+        g = self.gate_activation(g)
+        h = g * carry.h + (1 - g) * self.activation(c)
+        return UGRNNCarry(h), h

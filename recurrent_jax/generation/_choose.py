@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which tokens may be drawn: logits in, logits out, minus infinity where not."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check, _check_tasks
+
+
+def top_k(logits: jax.Array, k: int) -> jax.Array:
+    """Return logits with all but the `k` greatest at minus infinity.
+
+    Of equal ones the first are kept, so that it is always `k`.
+
+    Args:
+        logits: `(*batch, vocabulary)`.
+        k: at least 1; more than there are tokens keeps all.
+
+    Returns:
+        Logits of the same shape.
+
+    Raises:
+        TypeError, ValueError: if `k` is not a positive integer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> print(rj.generation.top_k(jnp.array([1.0, 3.0, 2.0]), 2))
+        [-inf   3.   2.]
+
+    References:
+        Fan, Lewis and Dauphin, 2018. Hierarchical neural story generation.
+        https://arxiv.org/abs/1805.04833
+    """
+    logits = _check_tasks.logits("top_k", logits)
+    _check.size("top_k", "k", k)
+    if k >= logits.shape[-1]:
+        return logits
+    _, best = lax.top_k(logits, k)
+    keep = jax.nn.one_hot(best, logits.shape[-1], dtype=bool).any(-2)
+    return jnp.where(keep, logits, -jnp.inf)
+
+
+def top_p(logits: jax.Array, p: ArrayLike) -> jax.Array:
+    """Return logits with all but the nucleus at minus infinity.
+
+    The nucleus is the fewest most probable tokens that together have a probability of
+    at least `p`; the most probable one is always in it.
+
+    Args:
+        logits: `(*batch, vocabulary)`.
+        p: above 0, up to 1, which keeps all; may be traced.
+
+    Returns:
+        Logits of the same shape.
+
+    Raises:
+        ValueError: if `p` is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> logits = jnp.log(jnp.array([0.2, 0.5, 0.3]))
+        >>> print(rj.generation.top_p(logits, 0.7) > -jnp.inf)
+        [False  True  True]
+
+    References:
+        Holtzman et al., 2020. The curious case of neural text degeneration.
+        https://arxiv.org/abs/1904.09751
+    """
+    logits = _check_tasks.logits("top_p", logits)
+    _check_tasks.share("top_p", "p", p)
+    order = jnp.argsort(logits, axis=-1, descending=True)
+    mass = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
+    before = jnp.cumsum(mass, axis=-1) - mass
+    p = jnp.asarray(p, logits.dtype)
+    keep = (before < p) | (p >= 1)
+    keep = jnp.take_along_axis(keep, jnp.argsort(order, axis=-1), axis=-1)
+    return jnp.where(keep, logits, -jnp.inf)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers that are fed back: forecasts, and how sure they are."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax import _check, _check_tasks
+
+Step = Callable[..., tuple[Any, Any]]
+Draw = Callable[[jax.Array, Any], jax.Array]
+
+
+def forecast(
+    step: Step,
+    carry: Any,
+    x: jax.Array,
+    *,
+    steps: int,
+    known: Any = None,
+    draw: Draw | None = None,
+    key: jax.Array | None = None,
+) -> tuple[Any, jax.Array]:
+    r"""Return what a model expects next, and next, each read to forecast the one after.
+
+    $$ (s_t, \hat x_{t+1}) = \mathrm{step}(s_{t-1}, \hat x_t) $$
+
+    Without `draw` the prediction itself is fed back, such as a mean: a single course,
+    which knows nothing of how unsure it is. With `draw` and a key it is one possible
+    course; `ensemble` makes many.
+
+    Args:
+        step: `(carry, x) -> (carry, prediction)`, a pure function; with `known`,
+            `(carry, x, now) -> (carry, prediction)`.
+        carry: the state after the past: after all of it but the last value.
+        x: the last value, `(*batch, features)`.
+        steps: how many values to forecast.
+        known: what is known of the future, such as the calendar: a pytree of arrays
+            `(steps, ...)`, of which each step is given its own.
+        draw: `(key, prediction) -> x`, such as `normal`.
+        key: for `draw`.
+
+    Returns:
+        The final carry, and the values, `(steps, *batch, features)`.
+
+    Raises:
+        TypeError, ValueError: if a prediction is not like a value, `known` has not
+            `steps` steps, or `draw` and `key` are not both given.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> def halved(carry, x):
+        ...     return carry, x / 2
+        >>> _, course = rj.generation.forecast(halved, (), jnp.array([8.0]), steps=3)
+        >>> print(course[:, 0])
+        [4. 2. 1.]
+    """
+    x = _check.array("forecast", "x", x)
+    _check.size("forecast", "steps", steps)
+    _check_tasks.known(known, steps)
+    _check_tasks.draws(draw, key)
+
+    def body(state: Any, now: Any) -> tuple[Any, jax.Array]:
+        (carry, x), (key, given) = state, now
+        more = () if known is None else (given,)
+        carry, prediction = step(carry, x, *more)
+        new = prediction if draw is None else draw(key, prediction)
+        new = _check_tasks.like_input(new, x)
+        return (carry, new), new
+
+    keys = None if key is None else jax.random.split(key, steps)
+    (carry, _), course = lax.scan(body, (carry, x), (keys, known), length=steps)
+    return carry, course
+
+
+def ensemble(
+    step: Step,
+    carry: Any,
+    x: jax.Array,
+    *,
+    steps: int,
+    draws: int,
+    draw: Draw,
+    key: jax.Array,
+    known: Any = None,
+) -> jax.Array:
+    """Return many possible courses: forecasts that draw what they feed back.
+
+    What is unsure at one step makes the next ones more unsure, as it should.
+
+    Args:
+        step: as for `forecast`.
+        carry: as for `forecast`.
+        x: as for `forecast`.
+        steps: how many values to forecast.
+        draws: how many courses.
+        draw: `(key, prediction) -> x`, such as `normal`.
+        key: what all draws come from.
+        known: as for `forecast`.
+
+    Returns:
+        `(draws, steps, *batch, features)`; `interval` reads bounds off it.
+
+    Raises:
+        TypeError, ValueError: as for `forecast`.
+
+    Example:
+        A random walk, which spreads as the root of time:
+
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> def walk(carry, x):
+        ...     return carry, (x, jnp.ones_like(x))  # mean and deviation
+        >>> courses = rj.generation.ensemble(walk, (), jnp.zeros(1), steps=16,
+        ...     draws=4000, draw=rj.generation.normal, key=jax.random.key(0))
+        >>> print(courses.std(0)[jnp.array([0, 3, 15]), 0].round(1))
+        [1. 2. 4.]
+    """
+    _check.size("ensemble", "draws", draws)
+
+    def one(key: jax.Array) -> jax.Array:
+        return forecast(step, carry, x, steps=steps, known=known, draw=draw, key=key)[1]
+
+    courses: jax.Array = jax.vmap(one)(jax.random.split(key, draws))
+    return courses
+
+
+def normal(key: jax.Array, prediction: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Return a draw from a normal distribution, given as its mean and deviation.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> rj.generation.normal(jax.random.key(0), (jnp.zeros(3), jnp.ones(3))).shape
+        (3,)
+    """
+    mean, deviation = prediction
+    return mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+class Interval(NamedTuple):
+    """Between these bounds lies the given share of all courses."""
+
+    low: jax.Array  # (steps, *batch, features)
+    high: jax.Array
+
+
+def interval(courses: jax.Array, level: float = 0.9) -> Interval:
+    """Return bounds between which, at each step, a share of all courses lies.
+
+    Args:
+        courses: what `ensemble` returned, draws first.
+        level: the share; as much is left out below as above.
+
+    Returns:
+        `Interval(low, high)`, each `(steps, *batch, features)`.
+
+    Raises:
+        ValueError: if the level is not between 0 and 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> low, high = rj.generation.interval(jnp.arange(101.0), level=0.9)
+        >>> print(low, high)
+        5.0 95.0
+    """
+    _check_tasks.share("interval", "level", level)
+    sides = (0.5 - level / 2, 0.5 + level / 2)
+    low, high = (jnp.quantile(courses, side, axis=0) for side in sides)
+    return Interval(low, high)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that writes: each token it chooses is the next it reads."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check, _check_tasks
+from recurrent_jax._loop import select
+from recurrent_jax.generation._choose import top_k as _top_k
+from recurrent_jax.generation._choose import top_p as _top_p
+
+Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
+
+
+class Generated(NamedTuple):
+    """What `generate` wrote."""
+
+    tokens: jax.Array  # (steps, *batch); after the end token nothing but end tokens
+    lengths: jax.Array  # (*batch), the end token counted
+    log_probs: jax.Array  # (steps, *batch), of each token; 0 after the end
+    carry: Any  # after the last token that was read
+
+
+def generate(
+    step: Step,
+    carry: Any,
+    token: ArrayLike,
+    *,
+    steps: int,
+    key: jax.Array | None = None,
+    temperature: ArrayLike | None = None,
+    top_k: int | None = None,
+    top_p: ArrayLike | None = None,
+    end: int | None = None,
+) -> Generated:
+    r"""Write token after token, greedily or by chance, in one scan that feeds back.
+
+    $$
+    (s_t, l_t) = \mathrm{step}(s_{t-1}, x_t), \qquad
+    x_{t+1} = \arg\max l_t
+    \quad \text{or} \quad
+    x_{t+1} \sim \mathrm{softmax}(l_t / \tau)
+    $$
+
+    The model is any pure `step`: an embedding, a step of any cell, a head. For a cell
+    `cell.step`, for `Deep` layers `rj.streaming.step` is the middle of it:
+
+        def step(carry, token):
+            carry, y = cell.step(params.cell, carry, params.table[token])
+            return carry, rj.affine(y, params.kernel, params.bias)
+
+    Call it under `jax.jit`; outside of one, every call is compiled anew.
+
+    Args:
+        step: `(carry, token) -> (carry, logits)`, tokens `(*batch)` and logits
+            `(*batch, vocabulary)`.
+        carry: the state to start from: initial, or that after a prompt.
+        token: the first token to read, integers `(*batch)`; the last of a prompt.
+        steps: how many tokens to write.
+        key: what tokens are drawn from; None takes the most probable one each time.
+        temperature: divides the logits before a draw: below 1 is bolder than the
+            model, above 1 more varied.
+        top_k: draw among the `k` most probable alone; see `top_k`.
+        top_p: draw from the nucleus alone, of what `top_k` has left; see `top_p`.
+        end: the token after which a sequence is over. Its carry then stays as it is.
+
+    Returns:
+        Tokens, lengths, the log-probability of each token under the model itself (at
+        temperature 1, and nothing cut), and the final carry.
+
+    Raises:
+        TypeError, ValueError: if tokens are no integers, logits do not fit them, or an
+            option of drawing is given without a key.
+
+    Example:
+        A model that has learned to count to three:
+
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> def step(carry, token):
+        ...     return carry, 9.0 * jax.nn.one_hot((token + 1) % 4, 4)
+        >>> written = rj.generation.generate(step, (), 0, steps=5, end=3)
+        >>> print(written.tokens, written.lengths)
+        [1 2 3 3 3] 3
+    """
+    token = _check_tasks.tokens("generate", token)
+    _check.size("generate", "steps", steps)
+    _check_tasks.drawing(key, temperature, top_k, top_p)
+
+    def choose(key: jax.Array, logits: jax.Array) -> jax.Array:
+        if temperature is not None:
+            logits = logits / jnp.asarray(temperature, logits.dtype)
+        logits = logits if top_k is None else _top_k(logits, top_k)
+        logits = logits if top_p is None else _top_p(logits, top_p)
+        return jax.random.categorical(key, logits)
+
+    def body(state: Any, key: Any) -> tuple[Any, Any]:
+        before, token, over = state
+        after, logits = step(before, token)
+        logits = _check_tasks.logits_of("generate", logits, token)
+        best = logits.argmax(-1) if key is None else choose(key, logits)
+        new = best.astype(token.dtype)
+        log_prob = log_prob_of(logits, new)
+        if end is not None:
+            after = select(over, before, after)
+            new = jnp.where(over, jnp.asarray(end, token.dtype), new)
+            log_prob = jnp.where(over, jnp.zeros_like(log_prob), log_prob)
+        next_over = over if end is None else over | (new == end)
+        return (after, new, next_over), (new, log_prob, ~over)
+
+    keys = None if key is None else jax.random.split(key, steps)
+    state = carry, token, jnp.zeros(token.shape, bool)
+    state, (tokens, log_probs, written) = lax.scan(body, state, keys, length=steps)
+    return Generated(tokens, written.sum(0), log_probs, state[0])
+
+
+def log_prob_of(logits: jax.Array, token: jax.Array) -> jax.Array:
+    """Return the log-probability of one token for each row of logits."""
+    log_probs = jax.nn.log_softmax(logits)
+    return jnp.take_along_axis(log_probs, token[..., None], axis=-1)[..., 0]

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Initialisers: what `jax.nn.initializers` lacks, and other libraries' defaults.
+
+An initialiser is a function `(key, shape, dtype) -> array`. A cell calls it once for
+each gate, with the shape of that gate alone, so that fan-in, fan-out and orthogonality
+mean what they say; wrap it in `Fused` to draw all gates as one matrix. The functions
+here are named, not made by a factory, so that cells that hold them compare, hash and
+pickle; those of `jax.nn.initializers` work too, without pickling.
+"""
+
+from recurrent_jax.initializers._basic import (
+    Fused,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+    glorot_uniform,
+    identity,
+    lecun_normal,
+    orthogonal,
+    per_gate,
+    zeros,
+)
+from recurrent_jax.initializers._presets import (
+    haiku_linear,
+    preset,
+    torch_bias,
+    torch_uniform,
+)
+from recurrent_jax.initializers._recurrent import (
+    BlockDiagonal,
+    Scaled,
+    SpectralRadius,
+    critical_gain,
+)
+from recurrent_jax.initializers._timescales import (
+    Chrono,
+    Opposed,
+    PowerLaw,
+    timescales,
+    uniform_gate,
+)
+
+__all__ = [
+    "BlockDiagonal",
+    "Chrono",
+    "Fused",
+    "Normal",
+    "Opposed",
+    "PowerLaw",
+    "Scaled",
+    "SpectralRadius",
+    "TruncatedNormal",
+    "Uniform",
+    "critical_gain",
+    "glorot_uniform",
+    "haiku_linear",
+    "identity",
+    "lecun_normal",
+    "orthogonal",
+    "per_gate",
+    "preset",
+    "timescales",
+    "torch_bias",
+    "torch_uniform",
+    "uniform_gate",
+    "zeros",
+]

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws of one gate, and of all gates side by side."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax._cell import Initializer, spell
+
+
+def zeros(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return zeros; the key is not used."""
+    return jnp.zeros(shape, dtype)
+
+
+def glorot_uniform(
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+) -> jax.Array:
+    """Return `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`.
+
+    References:
+        Glorot and Bengio, 2010. Understanding the difficulty of training deep
+        feedforward neural networks. https://proceedings.mlr.press/v9/glorot10a.html
+    """
+    return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
+
+
+def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return a normal draw, cut at two deviations, of variance `1 / fan_in`."""
+    return jax.nn.initializers.lecun_normal()(key, shape, dtype)
+
+
+def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return a matrix with orthonormal rows or columns, in any float dtype.
+
+    The factorisation runs in at least float32 and is cast afterwards; half precision
+    has none of its own.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from recurrent_jax import initializers
+        >>> q = initializers.orthogonal(jax.random.key(0), (4, 4), jnp.bfloat16)
+        >>> q.dtype
+        dtype(bfloat16)
+
+    References:
+        Saxe, McClelland and Ganguli, 2014. Exact solutions to the nonlinear dynamics
+        of learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
+    """
+    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+    return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
+
+
+def identity(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return the identity matrix, so that at first a unit keeps its state.
+
+    The key is not used.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> print(initializers.identity(jax.random.key(0), (2, 2), float))
+        [[1. 0.]
+         [0. 1.]]
+
+    References:
+        Le, Jaitly and Hinton, 2015. A simple way to initialize recurrent networks of
+        rectified linear units. https://arxiv.org/abs/1504.00941
+    """
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"identity: the matrix must be square, got shape {shape}; it initialises a "
+            "recurrent kernel, gate by gate"
+        )
+    return jnp.eye(shape[0], dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class TruncatedNormal:
+    """A normal draw cut at two deviations, of deviation `stddev` before the cut."""
+
+    stddev: float
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the draw."""
+        draw = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+        return draw * jnp.asarray(self.stddev, dtype)
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.TruncatedNormal({self.stddev!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """A normal draw of deviation `stddev`.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Elman(4, kernel_init=rj.initializers.Normal(0.01))
+        >>> cell.kernel_init
+        recurrent_jax.initializers.Normal(0.01)
+    """
+
+    stddev: float
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the draw."""
+        draw = jax.random.normal(key, shape, dtype)
+        return draw * jnp.asarray(self.stddev, dtype)
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.Normal({self.stddev!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """A uniform draw from `low` up to `high`.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.IndRNN(4, recurrent_scale_init=rj.initializers.Uniform(0.9, 1.0))
+        >>> cell.recurrent_scale_init
+        recurrent_jax.initializers.Uniform(0.9, 1.0)
+    """
+
+    low: float
+    high: float
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the draw."""
+        return jax.random.uniform(key, shape, dtype, self.low, self.high)
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.Uniform({self.low!r}, {self.high!r})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """Draw all gates as one matrix with `initializer`, as Keras does."""
+
+    initializer: Initializer
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the draw of the whole matrix."""
+        return self.initializer(key, shape, dtype)
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.Fused({spell(self.initializer)})"
+
+
+def per_gate(
+    initializer: Initializer | tuple[Initializer, ...],
+    key: jax.Array,
+    shape: tuple[int, ...],
+    gates: int,
+    dtype: DTypeLike,
+) -> jax.Array:
+    """Return one draw of `shape` for each gate, side by side along the last axis.
+
+    Args:
+        initializer: one for all gates, or a tuple of one for each; a `Fused` one
+            draws the wide array at once.
+        key: a PRNG key.
+        shape: of one gate.
+        gates: how many.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of shape `(*shape[:-1], gates * shape[-1])`.
+
+    Raises:
+        ValueError: if a tuple has not one initialiser for each gate.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> kernel = initializers.per_gate(
+        ...     initializers.orthogonal, jax.random.key(0), (3, 3), 4, float)
+        >>> kernel.shape
+        (3, 12)
+    """
+    if isinstance(initializer, Fused):
+        return initializer(key, (*shape[:-1], gates * shape[-1]), dtype)
+    each = initializer if isinstance(initializer, tuple) else (initializer,) * gates
+    if len(each) != gates:
+        raise ValueError(
+            f"per_gate: got a tuple of {len(each)} initialisers for {gates} gates; "
+            "give one for each gate, or a single one for all"
+        )
+    keys = jax.random.split(key, gates)
+    draws = [draw(k, shape, dtype) for draw, k in zip(each, keys, strict=True)]
+    return jnp.concatenate(draws, axis=-1)

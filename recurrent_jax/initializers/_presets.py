@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The initialisers that other libraries have by default."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.typing import DTypeLike
+
+from recurrent_jax._cell import Cell, Initializer
+from recurrent_jax.initializers._basic import (
+    Fused,
+    TruncatedNormal,
+    glorot_uniform,
+    lecun_normal,
+    orthogonal,
+    zeros,
+)
+
+
+def torch_uniform(
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+) -> jax.Array:
+    """Return PyTorch's `U(-a, a)` with `a = 1 / sqrt(hidden_size)`."""
+    a = float(shape[-1]) ** -0.5
+    return jax.random.uniform(key, shape, dtype, -a, a)
+
+
+def torch_bias(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return the sum of PyTorch's two bias draws, which only ever act together."""
+    first, second = jax.random.split(key)
+    return torch_uniform(first, shape, dtype) + torch_uniform(second, shape, dtype)
+
+
+def haiku_linear(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    """Return Haiku's `Linear` draw: deviation `1 / sqrt(fan_in)` before the cut."""
+    return TruncatedNormal(float(shape[0]) ** -0.5)(key, shape, dtype)
+
+
+def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
+    """Return `cell` with the initialisers that another library has by default.
+
+    The distributions are equal; the draws are not, since the generators differ.
+
+    | name  | kernel, recurrent kernel                        | bias       | forget |
+    |-------|-------------------------------------------------|------------|--------|
+    | torch | `U(-a, a)`, `a = 1 / sqrt(hidden)`              | two of `U` | 0      |
+    | keras | Glorot uniform and orthogonal, all gates as one | 0          | 1      |
+    | flax  | LeCun normal and orthogonal, gate by gate       | 0          | 0      |
+    | haiku | normal of variance `1 / fan_in`, cut            | 0          | 1      |
+
+    Args:
+        name: `"torch"`, `"keras"`, `"flax"` or `"haiku"`.
+        cell: a cell with the fields `kernel_init`, `recurrent_kernel_init` and
+            `bias_init`.
+        in_features: needed by `"haiku"` for LSTMs alone. One matrix acts there on
+            input and state together, so its fan-in is the sum of the two.
+
+    Returns:
+        A new cell of the same type.
+
+    Raises:
+        ValueError: if the name is unknown, the cell lacks those fields, or
+            `in_features` is missing where it is needed.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.initializers.preset("keras", rj.LSTM(8))
+        >>> cell.kernel_init
+        recurrent_jax.initializers.Fused(recurrent_jax.initializers.glorot_uniform)
+    """
+    fields = {f.name for f in dataclasses.fields(cell)}
+    if missing := {"kernel_init", "recurrent_kernel_init", "bias_init"} - fields:
+        raise ValueError(f"preset: {cell!r} has no field {sorted(missing)}")
+    is_lstm, is_gru = "forget_bias" in fields, "recurrent_bias_init" in fields
+    changes: dict[str, Any]
+    if name == "torch":
+        # The candidate of a GRU keeps its two biases apart, so neither is a sum.
+        bias = (torch_bias, torch_bias, torch_uniform) if is_gru else torch_bias
+        changes = _fields(torch_uniform, torch_uniform, bias)
+        changes |= {"recurrent_bias_init": torch_uniform} if is_gru else {}
+        forget = 0.0
+    elif name == "keras":
+        changes = _fields(Fused(glorot_uniform), Fused(orthogonal), zeros)
+        forget = 1.0
+    elif name == "flax":
+        changes = _fields(lecun_normal, orthogonal, zeros)
+        forget = 0.0
+    elif name == "haiku":
+        draw: Initializer = lecun_normal if is_gru else haiku_linear
+        if is_lstm:
+            if in_features is None:
+                raise ValueError(
+                    "preset: 'haiku' needs in_features for an LSTM, whose one matrix "
+                    "there takes input and state together; pass in_features=..."
+                )
+            draw = TruncatedNormal((in_features + cell.hidden_size) ** -0.5)  # type: ignore[attr-defined]
+        changes = _fields(draw, draw, zeros)
+        forget = 1.0
+    else:
+        raise ValueError(
+            f"preset: no preset is called {name!r}; there are 'torch', 'keras', "
+            "'flax' and 'haiku'"
+        )
+    changes |= {"forget_bias": forget} if is_lstm else {}
+    return dataclasses.replace(cell, **changes)
+
+
+def _fields(kernel: Any, recurrent_kernel: Any, bias: Any) -> dict[str, Any]:
+    return {
+        "kernel_init": kernel,
+        "recurrent_kernel_init": recurrent_kernel,
+        "bias_init": bias,
+    }

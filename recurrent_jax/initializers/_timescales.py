@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws for the bias of a gate that keeps: how long a fresh cell remembers."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax._cell import Cell, Initializer, spell
+from recurrent_jax.initializers._basic import Fused, zeros
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Chrono:
+    r"""The chrono draw: memory spans uniform from 2 to `max_steps` steps.
+
+    $$ b \sim \log \mathcal{U}(1, T_{\max} - 1) $$
+
+    A gate that keeps a share $\sigma(b)$ forgets over about $1 / (1 - \sigma(b))$
+    steps, that is $1 + e^b$.
+
+    Args:
+        max_steps: $T_{\max}$, the longest span, above 2.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.initializers import Chrono, timescales
+        >>> cell = timescales(Chrono(max_steps=500), rj.LSTM(64))
+
+    References:
+        Tallec and Ollivier, 2018. Can recurrent neural networks warp time?
+        https://arxiv.org/abs/1804.11188
+    """
+
+    max_steps: float
+
+    def __post_init__(self) -> None:
+        if not self.max_steps > 2:
+            raise ValueError(
+                f"Chrono: max_steps must be more than 2, got {self.max_steps}"
+            )
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the draw."""
+        longest = float(self.max_steps) - 1
+        return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, longest))
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.Chrono({self.max_steps!r})"
+
+
+def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+    r"""Return biases with which a gate, at rest, is uniform: spans of all scales.
+
+    $$ b = \sigma^{-1}(u), \qquad u \sim \mathcal{U}(1 / H, 1 - 1 / H) $$
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.initializers import timescales, uniform_gate
+        >>> cell = timescales(uniform_gate, rj.GRU(64))
+
+    References:
+        Gu et al., 2020. Improving the gating mechanism of recurrent neural networks.
+        https://arxiv.org/abs/1910.09890
+    """
+    edge = 1 / max(2, shape[-1])
+    # Drawn and turned in at least float32: the ends of half precision are coarse.
+    wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+    u = jax.random.uniform(key, shape, wide, edge, 1 - edge)
+    return jax.scipy.special.logit(u).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class PowerLaw:
+    r"""Biases with which memory fades by a power law, as dependence in language does.
+
+    $$
+    b = -\log(e^{1 / T} - 1), \qquad T \sim \mathrm{InverseGamma}(\alpha, 1)
+    $$
+
+    A unit with a gate of $\sigma(b) = e^{-1 / T}$ fades with a time constant of T
+    steps; the mean over all units fades as $t^{-\alpha}$.
+
+    Args:
+        alpha: the exponent; 0.56 fits English in the paper.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.initializers import PowerLaw, timescales
+        >>> cell = timescales(PowerLaw(), rj.LSTM(64))
+
+    References:
+        Mahto et al., 2021. Multi-timescale representation learning in LSTM language
+        models. https://arxiv.org/abs/2009.12727
+    """
+
+    alpha: float = 0.56
+
+    def __post_init__(self) -> None:
+        if not self.alpha > 0:
+            raise ValueError(f"PowerLaw: alpha must be positive, got {self.alpha}")
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the draw."""
+        # Of small rates, half precision would make zero, and then an infinite bias.
+        wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+        rate = jax.random.gamma(key, self.alpha, shape, wide)  # 1 / T
+        rate = jnp.maximum(rate, jnp.finfo(wide).tiny)
+        # log(e^r - 1), where r is large or small.
+        return -(rate + jnp.log(-jnp.expm1(-rate))).astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.PowerLaw({self.alpha!r})"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Opposed:
+    """The biases of the gates i, f, g, o at once: a draw for f, its opposite for i.
+
+    What is let in then matches what is let go. `Fused` tells a cell to draw all gates
+    at once; `timescales` puts both in place.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.initializers import Chrono, Fused, Opposed
+        >>> bias_init = Fused(Opposed(Chrono(max_steps=100)))
+        >>> cell = rj.LSTM(64, bias_init=bias_init, forget_bias=0.0)
+    """
+
+    initializer: Initializer
+
+    def __call__(
+        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+    ) -> jax.Array:
+        """Return the biases, zero for g and o."""
+        f = self.initializer(key, (*shape[:-1], shape[-1] // 4), dtype)
+        return jnp.concatenate([-f, f, jnp.zeros_like(f), jnp.zeros_like(f)], axis=-1)
+
+    def __repr__(self) -> str:
+        return f"recurrent_jax.initializers.Opposed({spell(self.initializer)})"
+
+
+def timescales(initializer: Initializer, cell: Cell) -> Any:
+    """Return `cell` with the biases of its gates drawn for memory of many spans.
+
+    For an LSTM the draw is the forget gate's whole bias, and its opposite the input
+    gate's, so that what is let in matches what is let go; for a GRU it is the update
+    gate's, which keeps here. All other biases are zero. For other cells put the draw
+    in its place yourself: `bias_init` may be a tuple with one for each gate.
+
+    Args:
+        initializer: `Chrono(max_steps)`, `uniform_gate`, `PowerLaw()`, or one of yours.
+        cell: with the gates of an LSTM, i, f, g, o, or of a GRU, r, z, n.
+
+    Returns:
+        A new cell of the same type.
+
+    Raises:
+        ValueError: if the cell has other gates, or no bias.
+
+    Example:
+        >>> import jax
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.initializers import Chrono, timescales
+        >>> cell = timescales(Chrono(max_steps=100), rj.LSTM(4))
+        >>> i, f, g, o = cell.init(jax.random.key(0), in_features=2).bias.reshape(4, 4)
+        >>> bool((i == -f).all()), bool((f > 0).all()), bool((g == 0).all())
+        (True, True, True)
+    """
+    fields = {f.name for f in dataclasses.fields(cell)}
+    params: Any = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))
+    bias = getattr(params, "bias", None)
+    size = getattr(cell, "hidden_size", 0)
+    gates = 0 if bias is None or not size else bias.shape[-1] / size
+    changes: dict[str, Any]
+    if {"bias_init", "forget_bias"} <= fields and gates == 4:
+        changes = {"bias_init": Fused(Opposed(initializer)), "forget_bias": 0.0}
+        return dataclasses.replace(cell, **changes)
+    if {"bias_init", "recurrent_bias_init"} <= fields and gates == 3:
+        changes = {"bias_init": (zeros, initializer, zeros)}
+        return dataclasses.replace(cell, **changes)
+    raise ValueError(
+        f"timescales: {cell!r} has neither the biases of an LSTM (i, f, g, o) nor "
+        "those of a GRU (r, z, n); give bias_init a tuple with one for each gate"
+    )

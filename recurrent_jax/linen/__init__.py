@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flax Linen: cells and networks as modules.
+
+Inputs are batch-major, `(batch, time, features)`, as everywhere in Flax. Parameters are
+a nested dict by field name: `{"kernel": ..., "recurrent_kernel": ..., "bias": ...}`.
+"""
+
+from recurrent_jax.linen._from_flax import FromFlax
+from recurrent_jax.linen._rnn_cell import RNNCell
+from recurrent_jax.linen._sequence import RNN, Bidirectional, Deep
+from recurrent_jax.linen._weights import from_flax, pack, to_flax, unpack
+
+__all__ = [
+    "RNN",
+    "Bidirectional",
+    "Deep",
+    "FromFlax",
+    "RNNCell",
+    "from_flax",
+    "pack",
+    "to_flax",
+    "unpack",
+]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every module of Linen has."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from jax.typing import DTypeLike
+
+from recurrent_jax import _adapters, _check
+from recurrent_jax._cell import Cell
+from recurrent_jax._network import Network
+
+
+class Module(nn.Module, kw_only=True):
+    """What every module has: dtypes, parameters, and a key to draw with."""
+
+    deterministic: bool | None = None
+    dtype: DTypeLike | None = None
+    param_dtype: DTypeLike = jnp.float32
+    in_features: int | None = None
+    partition: Mapping[str, Callable[..., Any]] = FrozenDict()
+
+    def __post_init__(self) -> None:
+        # A plain dict would not hash.
+        object.__setattr__(self, "partition", FrozenDict(self.partition))
+        super().__post_init__()
+
+    @nn.nowrap
+    def _params(self, part: Cell | Network, features: int) -> Any:
+        """Return the parameters, which are drawn while the module is initialised."""
+        where, like = type(self).__name__, _check.fresh(part, features)
+        names = list(_adapters.nest(like))
+        absent = [name for name in names if not self.has_variable("params", name)]
+        if absent and self.is_mutable_collection("params"):
+            boxes = _adapters.named(where, self.partition, like)
+            drawn = part.init(self.make_rng("params"), features, self.param_dtype)
+            tree = _adapters.nest(drawn, lambda path, p: _boxed(boxes.get(path), p))
+            for name in absent:
+                self.put_variable("params", name, tree[name])
+        tree = {name: self.get_variable("params", name) for name in names}
+        return _adapters.unnest(where, nn.meta.unbox(tree), like)
+
+    @nn.nowrap
+    def _key(self, part: Cell | Network, features: int, flag: bool | None) -> Any:
+        """Return a key from the stream `dropout`, or None to evaluate."""
+        if not _adapters.draws(part, features):
+            return None
+        evaluate = nn.merge_param("deterministic", self.deterministic, flag)
+        return None if evaluate else self.make_rng("dropout")
+
+
+def _boxed(wrap: Callable[..., Any] | None, param: jax.Array) -> Any:
+    return param if wrap is None else wrap(lambda: param)()

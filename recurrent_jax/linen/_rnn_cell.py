@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our cells where Flax expects one."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from recurrent_jax import _adapters
+from recurrent_jax._cell import Cell
+from recurrent_jax.linen._module import Module
+
+
+class RNNCell(Module, nn.RNNCellBase):
+    """A cell where Flax expects one: in `flax.linen.RNN`, or in a loop of your own.
+
+    Args:
+        cell: a cell, of this library or your own.
+
+    The other fields are those of `RNN`. Under `flax.linen.RNN` a cell that draws wants
+    `split_rngs={"params": False, "dropout": True}`; with False there, it draws once for
+    the whole sequence.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> rnn = nn.RNN(rj.linen.RNNCell(rj.LSTM(hidden_size=3)))
+        >>> ys, variables = rnn.init_with_output(
+        ...     jax.random.key(0), jnp.ones((5, 7, 2)))
+        >>> ys.shape
+        (5, 7, 3)
+    """
+
+    cell: Cell
+
+    def __call__(
+        self, carry: Any, inputs: Any, *, deterministic: bool | None = None
+    ) -> tuple[Any, Any]:
+        """Return `(carry, y)` after one step, in Flax's order of arguments."""
+        features = _adapters.in_features("RNNCell", inputs, self.in_features)
+        params = self._params(self.cell, features)
+        params, carry, x = _adapters.promote(self.dtype, params, carry, inputs)
+        key = self._key(self.cell, features, deterministic)
+        return _adapters.step(self.cell, params, carry, x, key)
+
+    @nn.nowrap
+    def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
+        """Return the carry that a sequence starts from; `rng` is not used.
+
+        Of an unbound module it is `initial_carry`, of a bound one `start`, which may
+        be learned.
+        """
+        dtype = self.param_dtype if self.dtype is None else self.dtype
+        batch_shape = tuple(input_shape[: -self.num_feature_axes])
+        if self.scope is None:
+            return self.cell.initial_carry(batch_shape, dtype)
+        params = self._params(self.cell, self.in_features or input_shape[-1])
+        (params,) = _adapters.promote(dtype, params)
+        return self.cell.start(params, batch_shape, dtype)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many trailing axes of an input are features and not batch."""
+        return self.cell.feature_axes

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules that read a whole sequence."""
+
+from typing import Any, Literal
+
+from recurrent_jax import _adapters
+from recurrent_jax import _sequence as core
+from recurrent_jax._cell import Cell
+from recurrent_jax._network import Network
+from recurrent_jax._unroll import unroll
+from recurrent_jax.backward import Backward
+from recurrent_jax.linen._module import Module
+
+
+class Sequence(Module, kw_only=True):
+    """A module that reads a whole sequence."""
+
+    reverse: bool = False
+    time_axis: int = 1
+    backward: Backward | None = None
+
+    @property
+    def network(self) -> Cell | Network:
+        """What runs: a cell or a network."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        xs: Any,
+        *,
+        carry: Any = None,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        reset_carry: Any = None,
+        deterministic: bool | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the final carry and the outputs, as `unroll` does.
+
+        Args:
+            xs: the inputs, `(batch, time, features)` unless `time_axis` says otherwise.
+            carry: the state to start from.
+            lengths: integers, `(batch,)`: the valid steps of right-padded sequences.
+            mask: bool, laid out like `xs`: False skips a step anywhere.
+            resets: bool, laid out like `xs`: True starts afresh before that step.
+            reset_carry: the state that a reset starts from.
+            deterministic: False draws from the stream `dropout`; needed for what draws,
+                here or as a field.
+
+        Returns:
+            The carry after the last valid step, and the outputs with time where `xs`
+            has it.
+        """
+        features = _adapters.in_features(type(self).__name__, xs, self.in_features)
+        params = self._params(self.network, features)
+        params, xs, carry, reset_carry = _adapters.promote(
+            self.dtype, params, xs, carry, reset_carry
+        )
+        return unroll(
+            self.network,
+            params,
+            xs,
+            carry=carry,
+            lengths=lengths,
+            mask=mask,
+            resets=resets,
+            reset_carry=reset_carry,
+            reverse=self.reverse,
+            time_axis=self.time_axis,
+            key=self._key(self.network, features, deterministic),
+            **({} if self.backward is None else {"backward": self.backward}),
+        )
+
+
+class RNN(Sequence):
+    """A cell or a network over a sequence: `unroll` as a module.
+
+    Unlike `flax.linen.RNN` it always returns `(carry, ys)`, leaves the outputs of a
+    reversed run at their inputs' places, and makes them zero beyond `lengths`.
+
+    Args:
+        cell: a cell or network, of this library or your own.
+        reverse: run from the last step to the first.
+        time_axis: the axis of time.
+        backward: how the gradient is made; that of `unroll` if None.
+        deterministic: True evaluates, False draws; may be left to the call.
+        dtype: to compute in; what parameters and inputs promote to if None.
+        param_dtype: of the parameters.
+        in_features: needed where the input is several arrays.
+        partition: from a parameter's name (`kernel`, or its path `0/kernel`) to what
+            wraps its initialiser: `functools.partial(nn.with_partitioning,
+            names=(None, "model"))`, or `nn.with_logical_partitioning`.
+
+    Raises:
+        TypeError, ValueError: as `unroll` does.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> rnn = rj.linen.RNN(rj.LSTM(hidden_size=3))
+        >>> xs = jnp.ones((5, 7, 2))  # N x T x D
+        >>> variables = rnn.init(jax.random.key(0), xs)
+        >>> carry, ys = rnn.apply(variables, xs, lengths=jnp.array([7, 2, 0, 1, 4]))
+        >>> carry.h.shape, ys.shape
+        ((5, 3), (5, 7, 3))
+        >>> sorted(variables["params"])
+        ['bias', 'kernel', 'recurrent_kernel']
+    """
+
+    cell: Cell | Network
+
+    @property
+    def network(self) -> Cell | Network:
+        """The cell."""
+        return self.cell
+
+
+class Deep(Sequence):
+    """Layers that each run over the whole sequence: `RNN` of a `Deep` network.
+
+    Args:
+        layers: cells or networks.
+        residual: add to every layer's output what it took.
+        skip: every layer but the first sees the input as well.
+        dropout: between layers, drawn from the stream `dropout`.
+
+    The other fields are those of `RNN`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> deep = rj.linen.Deep((rj.LSTM(3), rj.GRU(4)), dropout=0.2)
+        >>> (carry, ys), variables = deep.init_with_output(
+        ...     jax.random.key(0), jnp.ones((5, 7, 2)), deterministic=True)
+        >>> ys.shape, sorted(variables["params"])
+        ((5, 7, 4), ['0', '1'])
+    """
+
+    layers: tuple[Cell | Network, ...]
+    residual: bool = False
+    skip: bool = False
+    dropout: float = 0.0
+
+    @property
+    def network(self) -> Network:
+        """The layers as one network."""
+        return core.Deep(self.layers, self.residual, self.skip, self.dropout)
+
+
+class Bidirectional(Sequence):
+    """Two cells from both ends: `RNN` of a `Bidirectional` network.
+
+    Args:
+        forward_cell: a cell or network.
+        backward_cell: another; one like the first if None.
+        merge: how two outputs become one.
+
+    The other fields are those of `RNN`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> both = rj.linen.Bidirectional(rj.GRU(3))
+        >>> (carry, ys), variables = both.init_with_output(
+        ...     jax.random.key(0), jnp.ones((5, 7, 2)))
+        >>> ys.shape, sorted(variables["params"])
+        ((5, 7, 6), ['backward', 'forward'])
+    """
+
+    forward_cell: Cell | Network
+    backward_cell: Cell | Network | None = None
+    merge: Literal["concatenate", "sum", "mean", "product"] | None = "concatenate"
+
+    @property
+    def network(self) -> Network:
+        """Both cells as one network."""
+        return core.Bidirectional(self.forward_cell, self.backward_cell, self.merge)

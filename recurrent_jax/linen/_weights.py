@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variables and parameters, ours and those of Flax."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import _adapters, _check, convert
+from recurrent_jax._cell import Activation, Cell
+from recurrent_jax._network import Network
+
+
+def pack(params: Any) -> dict[str, Any]:
+    """Return parameters of a cell or network as variables of its module.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.GRU(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.linen.RNN(cell).apply(
+        ...     rj.linen.pack(params), jnp.ones((5, 7, 2)))
+        >>> ys.shape
+        (5, 7, 3)
+    """
+    return {"params": _adapters.nest(params)}
+
+
+def unpack(
+    cell: Cell | Network, variables: Mapping[str, Any], in_features: int = 1
+) -> Any:
+    """Return variables of a module as parameters of its cell or network.
+
+    Args:
+        cell: a cell or network.
+        variables: of its module.
+        in_features: needed where a network takes no other number, as a residual one.
+
+    Raises:
+        ValueError: if a parameter is missing, or one is there that has no place.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(hidden_size=3)
+        >>> variables = rj.linen.RNN(cell).init(jax.random.key(0), jnp.ones((5, 7, 2)))
+        >>> params = rj.linen.unpack(cell, variables)
+        >>> params.kernel.shape
+        (2, 12)
+    """
+    tree = nn.meta.unbox(variables["params"])
+    return _adapters.unnest("unpack", tree, _check.fresh(cell, in_features))
+
+
+def from_flax(
+    variables: Mapping[str, Any],
+    *,
+    gate_fn: Activation = jax.nn.sigmoid,
+    activation_fn: Activation = jnp.tanh,
+    spatial_shape: tuple[int, ...] | None = None,
+    residual: bool = False,
+) -> tuple[Cell | Network, dict[str, Any]]:
+    """Return what variables of Flax's own recurrent modules are for `RNN`.
+
+    Args:
+        variables: of a cell of Flax, an `nn.RNN`, an `nn.Bidirectional` or an
+            `nn.Sequential` of these: see `convert.from_linen`.
+        gate_fn: as there.
+        activation_fn: as there.
+        spatial_shape: of the images that a `ConvLSTMCell` takes.
+        residual: as there, of a `SimpleCell`.
+
+    Returns:
+        A cell or network of ours, and the variables of `RNN` of it.
+
+    Raises:
+        TypeError, ValueError: as `convert.from_linen` does.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> xs = jnp.ones((5, 7, 2))
+        >>> theirs = nn.RNN(nn.OptimizedLSTMCell(features=3))
+        >>> ys, variables = theirs.init_with_output(jax.random.key(0), xs)
+        >>> cell, ours = rj.linen.from_flax(variables)
+        >>> carry, same = rj.linen.RNN(cell).apply(ours, xs)
+        >>> bool(jnp.allclose(same, ys, atol=1e-6))
+        True
+    """
+    network, params = convert.from_linen(
+        variables,
+        gate_fn=gate_fn,
+        activation_fn=activation_fn,
+        spatial_shape=spatial_shape,
+        residual=residual,
+    )
+    return network, pack(params)
+
+
+def to_flax(
+    network: Cell | Network, variables: Mapping[str, Any], *, nearest: bool = False
+) -> dict[str, Any]:
+    """Return variables of `RNN` as those of Flax's own modules.
+
+    Args:
+        network: the cell or network.
+        variables: of its module.
+        nearest: convert also what Flax computes otherwise, with a warning.
+
+    Raises:
+        TypeError, ValueError: as `convert.to_linen` does.
+
+    Example:
+        >>> import flax.linen as nn
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell, xs = rj.GRU(3), jnp.ones((5, 7, 2))
+        >>> ours = rj.linen.RNN(cell).init(jax.random.key(0), xs)
+        >>> theirs = rj.linen.to_flax(cell, ours)
+        >>> sorted(theirs["params"])
+        ['hn', 'hr', 'hz', 'in', 'ir', 'iz']
+    """
+    return convert.to_linen(network, unpack(network, variables), nearest=nearest)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flax NNX: cells and networks as modules.
+
+Inputs are batch-major, `(batch, time, features)`, as everywhere in Flax. Parameters are
+`nnx.Param` leaves by field name: `rnn.params.kernel`, `rnn.params.recurrent_kernel`.
+"""
+
+from recurrent_jax.nnx._from_flax import FromFlax
+from recurrent_jax.nnx._module import unpack
+from recurrent_jax.nnx._rnn_cell import RNNCell
+from recurrent_jax.nnx._sequence import RNN, Bidirectional, Deep
+from recurrent_jax.nnx._weights import from_flax, load, to_flax
+
+__all__ = [
+    "RNN",
+    "Bidirectional",
+    "Deep",
+    "FromFlax",
+    "RNNCell",
+    "from_flax",
+    "load",
+    "to_flax",
+    "unpack",
+]

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every module of NNX has."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from recurrent_jax import _adapters, _check
+from recurrent_jax._cell import Cell
+from recurrent_jax._network import Network
+
+NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+Streams = nnx.Rngs | nnx.RngStream
+
+
+class Module(nnx.Module):
+    """What every module has: dtypes, parameters, and a stream of keys to draw with."""
+
+    def __init__(
+        self,
+        network: Cell | Network,
+        in_features: int,
+        *,
+        deterministic: bool = False,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        metadata: Mapping[str, Mapping[str, Any]] = NONE,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.network = network
+        self.in_features = in_features
+        self.deterministic = deterministic
+        self.dtype = dtype
+        self.param_dtype = param_dtype
+        drawn = network.init(rngs.params(), in_features, param_dtype)
+        said = _adapters.named(type(self).__name__, metadata, drawn)
+        self.params = _variables(
+            _adapters.nest(drawn, lambda path, p: nnx.Param(p, **said.get(path, {})))
+        )
+        # Without a stream where nothing draws: its state would be in the way of
+        # whoever splits a model into parameters and nothing else.
+        self.draws = _adapters.draws(network, in_features)
+        self.rngs = rngs["dropout"].fork() if self.draws else nnx.data(None)
+
+    def _key(self, flag: bool | None, given: Streams | None) -> Any:
+        """Return a key from the stream `dropout`, or None to evaluate."""
+        evaluate = self.deterministic if flag is None else flag
+        if evaluate or not self.draws:
+            return None
+        stream: Streams = self.rngs if given is None else given
+        return (stream.dropout if isinstance(stream, nnx.Rngs) else stream)()
+
+
+def _variables(tree: Any) -> Any:
+    if not isinstance(tree, dict):
+        return tree
+    return nnx.Dict({name: _variables(part) for name, part in tree.items()})
+
+
+def unpack(module: Module) -> Any:
+    """Return the parameters of a module as its cell or network knows them.
+
+    Example:
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> rnn = rj.nnx.RNN(rj.LSTM(hidden_size=3), 2, rngs=nnx.Rngs(0))
+        >>> params = rj.nnx.unpack(rnn)
+        >>> params.kernel.shape
+        (2, 12)
+    """
+    tree = nnx.to_pure_dict(nnx.state(module.params))
+    like = _check.fresh(module.network, module.in_features)
+    return _adapters.unnest(type(module).__name__, tree, like)

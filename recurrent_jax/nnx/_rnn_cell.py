@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our cells where Flax expects one."""
+
+from typing import Any
+
+from flax import nnx
+
+from recurrent_jax import _adapters
+from recurrent_jax._cell import Cell
+from recurrent_jax.nnx._module import Module, Streams, unpack
+
+
+class RNNCell(Module, nnx.RNNCellBase):
+    """A cell where Flax expects one: in `nnx.RNN`, or in a loop of your own.
+
+    Args:
+        cell: a cell, of this library or your own.
+        in_features: the number of features of an input.
+        options: `deterministic`, `dtype`, `param_dtype`, `metadata` and `rngs`, those
+            of `RNN`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> cell = rj.nnx.RNNCell(rj.LSTM(hidden_size=3), 2, rngs=nnx.Rngs(0))
+        >>> nnx.RNN(cell)(jnp.ones((5, 7, 2))).shape
+        (5, 7, 3)
+    """
+
+    def __init__(self, cell: Cell, in_features: int, **options: Any) -> None:
+        super().__init__(cell, in_features, **options)
+        self.cell = cell
+
+    def __call__(
+        self,
+        carry: Any,
+        inputs: Any,
+        *,
+        deterministic: bool | None = None,
+        rngs: Streams | None = None,
+    ) -> tuple[Any, Any]:
+        """Return `(carry, y)` after one step, in Flax's order of arguments."""
+        params, carry, x = _adapters.promote(self.dtype, unpack(self), carry, inputs)
+        return _adapters.step(
+            self.cell, params, carry, x, self._key(deterministic, rngs)
+        )
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Streams | None = None,
+        carry_init: Any = None,
+    ) -> Any:
+        """Return the carry that a sequence starts from; `rngs` is not used.
+
+        Raises:
+            ValueError: if there is a `carry_init`: a start is the cell's own.
+        """
+        if carry_init is not None:
+            raise ValueError(
+                "RNNCell: a start is the cell's own, so carry_init has no effect; pass "
+                "initial_carry to nnx.RNN"
+            )
+        (params,) = _adapters.promote(self.dtype, unpack(self))
+        dtype = self.param_dtype if self.dtype is None else self.dtype
+        batch_shape = tuple(input_shape[: -self.num_feature_axes])
+        return self.cell.start(params, batch_shape, dtype)
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many trailing axes of an input are features and not batch."""
+        return self.cell.feature_axes

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Modules that read a whole sequence."""
+
+from typing import Any, Literal
+
+from recurrent_jax import _adapters
+from recurrent_jax import _sequence as core
+from recurrent_jax._cell import Cell
+from recurrent_jax._network import Network
+from recurrent_jax._unroll import unroll
+from recurrent_jax.backward import Backward
+from recurrent_jax.nnx._module import Module, Streams, unpack
+
+
+class Sequence(Module):
+    """A module that reads a whole sequence."""
+
+    def __init__(
+        self,
+        network: Cell | Network,
+        in_features: int,
+        *,
+        reverse: bool = False,
+        time_axis: int = 1,
+        backward: Backward | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, in_features, **options)
+        self.reverse = reverse
+        self.time_axis = time_axis
+        self.backward = backward
+
+    def __call__(
+        self,
+        xs: Any,
+        *,
+        carry: Any = None,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        reset_carry: Any = None,
+        deterministic: bool | None = None,
+        rngs: Streams | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the final carry and the outputs, as `unroll` does.
+
+        Args:
+            xs: the inputs, `(batch, time, features)` unless `time_axis` says otherwise.
+            carry: the state to start from.
+            lengths: integers, `(batch,)`: the valid steps of right-padded sequences.
+            mask: bool, laid out like `xs`: False skips a step anywhere.
+            resets: bool, laid out like `xs`: True starts afresh before that step.
+            reset_carry: the state that a reset starts from.
+            deterministic: True evaluates, False draws; as `eval` and `train` of the
+                model have set it if None.
+            rngs: keys to draw with; the module's own if None.
+
+        Returns:
+            The carry after the last valid step, and the outputs with time where `xs`
+            has it.
+        """
+        params, xs, carry, reset_carry = _adapters.promote(
+            self.dtype, unpack(self), xs, carry, reset_carry
+        )
+        return unroll(
+            self.network,
+            params,
+            xs,
+            carry=carry,
+            lengths=lengths,
+            mask=mask,
+            resets=resets,
+            reset_carry=reset_carry,
+            reverse=self.reverse,
+            time_axis=self.time_axis,
+            key=self._key(deterministic, rngs),
+            **({} if self.backward is None else {"backward": self.backward}),
+        )
+
+
+class RNN(Sequence):
+    """A cell or a network over a sequence: `unroll` as a module.
+
+    Unlike `nnx.RNN` it always returns `(carry, ys)`, leaves the outputs of a reversed
+    run at their inputs' places, and makes them zero beyond `lengths`.
+
+    Args:
+        cell: a cell or network, of this library or your own.
+        in_features: the number of features of an input.
+        reverse: run from the last step to the first.
+        time_axis: the axis of time.
+        backward: how the gradient is made; that of `unroll` if None.
+        deterministic: True evaluates, False draws from the stream `dropout`; `eval` and
+            `train` of a model set it.
+        dtype: to compute in; what parameters and inputs promote to if None.
+        param_dtype: of the parameters.
+        metadata: from a parameter's name (`kernel`, or its path `0/kernel`) to what its
+            `nnx.Param` is told, such as `{"out_sharding": (None, "model")}`.
+        rngs: the streams `params` and, for what draws, `dropout`.
+
+    Raises:
+        TypeError, ValueError: as `unroll` does.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> rnn = rj.nnx.RNN(rj.LSTM(hidden_size=3), in_features=2, rngs=nnx.Rngs(0))
+        >>> xs = jnp.ones((5, 7, 2))  # N x T x D
+        >>> carry, ys = rnn(xs, lengths=jnp.array([7, 2, 0, 1, 4]))
+        >>> carry.h.shape, ys.shape
+        ((5, 3), (5, 7, 3))
+        >>> rnn.params.kernel.shape
+        (2, 12)
+    """
+
+    def __init__(self, cell: Cell | Network, in_features: int, **options: Any) -> None:
+        super().__init__(cell, in_features, **options)
+
+
+class Deep(Sequence):
+    """Layers that each run over the whole sequence: `RNN` of a `Deep` network.
+
+    Args:
+        layers: cells or networks.
+        in_features: the number of features of an input.
+        residual: add to every layer's output what it took.
+        skip: every layer but the first sees the input as well.
+        dropout: between layers, drawn from the stream `dropout`.
+        options: the others of `RNN`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> layers = rj.LSTM(3), rj.GRU(4)
+        >>> deep = rj.nnx.Deep(layers, 2, dropout=0.2, rngs=nnx.Rngs(0))
+        >>> carry, ys = deep(jnp.ones((5, 7, 2)), deterministic=True)
+        >>> ys.shape, deep.params["0"].kernel.shape
+        ((5, 7, 4), (2, 12))
+    """
+
+    def __init__(
+        self,
+        layers: tuple[Cell | Network, ...],
+        in_features: int,
+        *,
+        residual: bool = False,
+        skip: bool = False,
+        dropout: float = 0.0,
+        **options: Any,
+    ) -> None:
+        network = core.Deep(layers, residual, skip, dropout)
+        super().__init__(network, in_features, **options)
+
+
+class Bidirectional(Sequence):
+    """Two cells from both ends: `RNN` of a `Bidirectional` network.
+
+    Args:
+        forward_cell: a cell or network.
+        in_features: the number of features of an input.
+        backward_cell: another; one like the first if None.
+        merge: how two outputs become one.
+        options: the others of `RNN`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> both = rj.nnx.Bidirectional(rj.GRU(3), 2, rngs=nnx.Rngs(0))
+        >>> carry, ys = both(jnp.ones((5, 7, 2)))
+        >>> ys.shape, both.params.forward.kernel.shape
+        ((5, 7, 6), (2, 9))
+    """
+
+    def __init__(
+        self,
+        forward_cell: Cell | Network,
+        in_features: int,
+        *,
+        backward_cell: Cell | Network | None = None,
+        merge: Literal["concatenate", "sum", "mean", "product"] | None = "concatenate",
+        **options: Any,
+    ) -> None:
+        network = core.Bidirectional(forward_cell, backward_cell, merge)
+        super().__init__(network, in_features, **options)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variables and parameters, ours and those of Flax."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from recurrent_jax import _adapters, convert
+from recurrent_jax.nnx._module import Module, unpack
+from recurrent_jax.nnx._sequence import RNN, Sequence
+
+
+def load(module: Module, params: Any) -> None:
+    """Put parameters of a cell or network into its module.
+
+    Raises:
+        ValueError: if names or shapes are not those of the module.
+
+    Example:
+        >>> import jax
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(hidden_size=3)
+        >>> rnn = rj.nnx.RNN(cell, 2, rngs=nnx.Rngs(0))
+        >>> rj.nnx.load(rnn, cell.init(jax.random.key(1), in_features=2))
+    """
+    tree = _adapters.nest(params)
+    now = unpack(module)
+    given = _adapters.unnest("load", tree, now)
+    for (path, new), old in zip(
+        jax.tree.leaves_with_path(given), jax.tree.leaves(now), strict=True
+    ):
+        if new.shape != old.shape:
+            raise ValueError(
+                f"load: params{jax.tree_util.keystr(path)} must be of shape "
+                f"{old.shape}, got {new.shape}"
+            )
+    nnx.update(module.params, tree)
+
+
+def from_flax(module: nnx.Module) -> RNN:
+    """Return Flax's own recurrent modules, with their parameters, as an `RNN` of ours.
+
+    Args:
+        module: a cell of Flax, an `nnx.RNN`, an `nnx.Bidirectional` or an
+            `nnx.Sequential` of these.
+
+    Raises:
+        TypeError, ValueError: as `convert.from_nnx` does; or if there is no cell,
+            or cells differ in their activations.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> xs = jnp.ones((5, 7, 2))
+        >>> theirs = nnx.RNN(nnx.LSTMCell(2, 3, rngs=nnx.Rngs(0)))
+        >>> carry, ys = rj.nnx.from_flax(theirs)(xs)
+        >>> bool(jnp.allclose(ys, theirs(xs), atol=1e-6))
+        True
+    """
+    cells = [m for _, m in nnx.iter_modules(module) if isinstance(m, nnx.RNNCellBase)]
+    options = {
+        (
+            getattr(cell, "gate_fn", nnx.sigmoid),
+            getattr(cell, "activation_fn", nnx.tanh),
+            getattr(cell, "residual", False),
+        )
+        for cell in cells
+    }
+    if len(options) != 1:
+        raise ValueError(
+            f"from_flax: found {len(cells)} cells with {len(options)} choices of "
+            "(gate_fn, activation_fn, residual); there must be one. Convert layer by "
+            "layer"
+        )
+    gate_fn, activation_fn, residual = options.pop()
+    weights = nnx.to_pure_dict(nnx.state(module, nnx.Param))
+    network, params = convert.from_nnx(
+        weights, gate_fn=gate_fn, activation_fn=activation_fn, residual=residual
+    )
+    kernel = jax.tree.leaves(params)[0]
+    rnn = RNN(network, kernel.shape[0], param_dtype=kernel.dtype, rngs=nnx.Rngs(0))
+    load(rnn, params)
+    return rnn
+
+
+def to_flax(
+    module: Sequence, *, optimized: bool = False, nearest: bool = False
+) -> dict[str, Any]:
+    """Return the parameters of a module as those of Flax's own modules.
+
+    Args:
+        module: an `RNN`, `Deep` or `Bidirectional` of ours.
+        optimized: of an LSTM, those of `OptimizedLSTMCell`, not of `LSTMCell`.
+        nearest: convert also what Flax computes otherwise, with a warning.
+
+    Returns:
+        Nested dicts of arrays, which `nnx.update(theirs, ...)` takes.
+
+    Raises:
+        TypeError, ValueError: as `convert.to_nnx` does.
+
+    Example:
+        >>> from flax import nnx
+        >>> import recurrent_jax as rj
+        >>> ours = rj.nnx.RNN(rj.LSTM(3), 2, rngs=nnx.Rngs(0))
+        >>> theirs = nnx.OptimizedLSTMCell(2, 3, rngs=nnx.Rngs(1))
+        >>> nnx.update(theirs, rj.nnx.to_flax(ours, optimized=True))
+    """
+    return convert.to_nnx(
+        module.network, unpack(module), optimized=optimized, nearest=nearest
+    )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sequences side by side, padded to one length."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check_tasks
+
+
+class Padded(NamedTuple):
+    """Sequences side by side, zeros after their ends."""
+
+    xs: np.ndarray  # (time, batch, ...)
+    lengths: np.ndarray  # (batch,)
+
+
+def pad(sequences: Sequence[Any], *, time: int | None = None) -> Padded:
+    """Return sequences of several lengths as one array, and their lengths.
+
+    Args:
+        sequences: arrays `(length, ...)` that differ in length alone.
+        time: the number of steps of the result; that of the longest if None.
+
+    Returns:
+        `Padded(xs, lengths)`: `(time, batch, ...)` and `(batch,)`, for `unroll`.
+
+    Raises:
+        ValueError: if there are none, they do not fit together, or `time` is too short.
+
+    Example:
+        >>> import numpy as np
+        >>> import recurrent_jax as rj
+        >>> xs, lengths = rj.ragged.pad([np.array([1, 2, 3]), np.array([4])])
+        >>> print(xs.T, lengths)
+        [[1 2 3]
+         [4 0 0]] [3 1]
+    """
+    arrays = _check_tasks.sequences("pad", [np.asarray(s) for s in sequences])
+    lengths = np.array([len(a) for a in arrays])
+    time = _check_tasks.fits("pad", lengths, time)
+    shape = (time, len(arrays), *arrays[0].shape[1:])
+    xs = np.zeros(shape, arrays[0].dtype)
+    for n, a in enumerate(arrays):
+        xs[: len(a), n] = a
+    return Padded(xs, lengths)
+
+
+def unpad(xs: ArrayLike, lengths: ArrayLike) -> list[np.ndarray]:
+    """Return the valid parts of padded sequences, `(time, batch, ...)`, as a list.
+
+    Example:
+        >>> import numpy as np
+        >>> import recurrent_jax as rj
+        >>> rj.ragged.unpad(np.array([[1, 4], [2, 0], [3, 0]]), [3, 1])
+        [array([1, 2, 3]), array([4])]
+    """
+    xs = np.asarray(xs)
+    counts = _check_tasks.host_lengths("unpad", lengths, xs.shape[0])
+    return [xs[:n, b] for b, n in enumerate(counts)]
+
+
+def mask(lengths: ArrayLike, time: int) -> jax.Array:
+    """Return which steps are valid, `(time, *batch)`: for `unroll`, and for losses.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> print(rj.ragged.mask([3, 1], time=3).T)
+        [[ True  True  True]
+         [ True False False]]
+    """
+    counts = _check_tasks.lengths_of("mask", lengths, time)
+    return jnp.arange(time).reshape(time, *(1,) * counts.ndim) < counts[None]

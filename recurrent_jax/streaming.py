@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step at a time: as data comes in, and in another process.
+
+A stream is a carry and a step. Stepping gives what `unroll` gives of the whole
+sequence at once, so a network is trained with the one and served with the other.
+"""
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import _check, _check_tasks
+from recurrent_jax._cell import Cell
+from recurrent_jax._loop import Loop, forward
+from recurrent_jax._network import Network
+from recurrent_jax._sequence import Bidirectional
+from recurrent_jax._unroll import unroll
+
+
+def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+    """Return `(carry, y)` after one step of a cell, or of `Deep` layers of cells.
+
+    For a cell it is `cell.step`. Layers that run one after the other give the same
+    when all of them make one step.
+
+    Args:
+        cell: any cell, or a network that does not look ahead.
+        params: what `cell.init` returned.
+        carry: the state before the step, of `cell.initial_carry(batch_shape)`.
+        x: the input, `(*batch, features)`, no time axis.
+
+    Returns:
+        The state after the step, and the output.
+
+    Raises:
+        TypeError: if the network reads from both ends, so that no step is its last.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> network = rj.Deep((rj.LSTM(3), rj.GRU(4)))
+        >>> params = network.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((2, 5, 2))
+        >>> carry = network.initial_carry((5,))
+        >>> for x in xs:
+        ...     carry, y = rj.streaming.step(network, params, carry, x)
+        >>> print(jnp.allclose(y, rj.unroll(network, params, xs)[1][-1], atol=1e-6))
+        True
+    """
+    if not isinstance(cell, Network):
+        _check.instance("streaming.step", cell, order="(cell, params, carry, x)")
+        return cell.step(params, carry, x)
+    _check_tasks.causal(cell, _looks_ahead(cell))
+    xs = jax.tree.map(lambda a: jnp.asarray(a)[None], x)
+    carry, ys = unroll(cell, params, xs, carry=carry, backward=_Plain())
+    return carry, jax.tree.map(lambda y: y[0], ys)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    """A strategy that has nothing to choose: the batch need not be known."""
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        return forward(loop, carry)[:2]
+
+
+def _looks_ahead(part: Any) -> bool:
+    """Say whether there is anything in a network that reads backwards."""
+    if isinstance(part, Bidirectional):
+        return True
+    if isinstance(part, tuple):
+        return any(map(_looks_ahead, part))
+    if not isinstance(part, Network):
+        return False
+    return any(_looks_ahead(getattr(part, f.name)) for f in dataclasses.fields(part))
+
+
+class Stream(NamedTuple):
+    """A step and its start, exported: `load` returns one.
+
+    Example:
+        >>> stream = load(data)  # doctest: +SKIP
+        >>> carry = stream.start(x)  # doctest: +SKIP
+        >>> carry, y = stream.step(carry, x)  # doctest: +SKIP
+    """
+
+    start: Callable[[Any], tuple[jax.Array, ...]]  # the carry for inputs like x
+    step: Callable[[tuple[jax.Array, ...], Any], tuple[tuple[jax.Array, ...], Any]]
+
+
+def export(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    start: Callable[[tuple[Any, ...]], Any],
+    x: Any,
+    *,
+    batch: int | str | None = "batch",
+    platforms: tuple[str, ...] | None = None,
+) -> bytes:
+    """Return a step as bytes that any process with JAX can run, without this library.
+
+    Parameters are in it as constants; a carry is a tuple of its arrays. The bytes are a
+    zip file of two `jax.export` artefacts, `start` and `step`, so that `load` is a
+    convenience and no need.
+
+    Args:
+        step: `(carry, x) -> (carry, y)`, a pure function, such as
+            `partial(cell.step, params)`, with a head or without.
+        start: `batch_shape -> carry`, such as `partial(cell.start, params)`.
+        x: one input without batch, as arrays or `jax.ShapeDtypeStruct`.
+        batch: the size of the batch; a name, for one that is chosen at each call; None
+            for inputs without batch axis.
+        platforms: to compile for, such as `("cpu", "cuda")`; this one if None.
+
+    Returns:
+        The bytes. They hold for as long as `jax.export` promises.
+
+    Raises:
+        TypeError, ValueError: if the carry changes from step to step.
+
+    Example:
+        >>> import functools
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.GRU(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> data = rj.streaming.export(
+        ...     functools.partial(cell.step, params),
+        ...     functools.partial(cell.start, params),
+        ...     jax.ShapeDtypeStruct((2,), float))
+        >>> stream = rj.streaming.load(data)
+        >>> x = jnp.ones((5, 2))  # any batch
+        >>> carry, y = stream.step(stream.start(x), x)
+        >>> y.shape
+        (5, 3)
+    """
+    from jax import export as jax_export
+
+    size: Any = batch
+    if isinstance(batch, str):
+        (size,) = jax_export.symbolic_shape(batch)
+    elif batch is not None:
+        _check.size("streaming.export", "batch", batch)
+    batch_shape = () if batch is None else (size,)
+    like = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct((*batch_shape, *a.shape), a.dtype), x
+    )
+    structure = jax.tree.structure(jax.eval_shape(lambda: start(())))
+
+    def begin(x: Any) -> tuple[jax.Array, ...]:
+        shape = jax.tree.leaves(x)[0].shape[: len(batch_shape)]
+        return tuple(jax.tree.leaves(start(shape)))
+
+    def advance(leaves: tuple[jax.Array, ...], x: Any) -> tuple[Any, Any]:
+        carry, y = step(structure.unflatten(leaves), x)
+        _check_tasks.same_carry(structure, leaves, carry)
+        return tuple(jax.tree.leaves(carry)), y
+
+    carry = jax.eval_shape(begin, like)
+    box = io.BytesIO()
+    with zipfile.ZipFile(box, "w") as archive:
+        for name, function, arguments in (
+            ("start", begin, (like,)),
+            ("step", advance, (carry, like)),
+        ):
+            exported = jax_export.export(jax.jit(function), platforms=platforms)
+            archive.writestr(name, bytes(exported(*arguments).serialize()))
+    return box.getvalue()
+
+
+def load(data: bytes) -> Stream:
+    """Return the stream that `export` wrote.
+
+    Args:
+        data: what `export` returned, from a file perhaps.
+
+    Returns:
+        `Stream(start, step)`, of compiled functions.
+
+    Raises:
+        ValueError: if the bytes are no such artefact.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> rj.streaming.load(b"what is this?")
+        Traceback (most recent call last):
+            ...
+        ValueError: load: these bytes are not what streaming.export returned
+    """
+    from jax import export as jax_export
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            parts = [bytearray(archive.read(name)) for name in ("start", "step")]
+    except (zipfile.BadZipFile, KeyError):
+        raise ValueError(
+            "load: these bytes are not what streaming.export returned"
+        ) from None
+    return Stream(*(jax.jit(jax_export.deserialize(part).call) for part in parts))

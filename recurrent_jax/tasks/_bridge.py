@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a vector to the state that a cell starts from."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell, affine
+from recurrent_jax._network import Network
+from recurrent_jax.initializers import glorot_uniform
+
+
+class BridgeParams(NamedTuple):
+    """Parameters of `bridge`: one product for each part of the carry."""
+
+    kernels: Any  # each (in, size of the part)
+    biases: Any
+
+
+def init_bridge(
+    key: jax.Array, cell: Cell | Network, in_features: int, dtype: DTypeLike = float
+) -> BridgeParams:
+    """Return fresh parameters of `bridge` for vectors of `in_features`.
+
+    Example:
+        >>> import jax
+        >>> import recurrent_jax as rj
+        >>> params = rj.tasks.init_bridge(jax.random.key(0), rj.LSTM(3), in_features=2)
+        >>> params.kernels.c.shape
+        (2, 3)
+    """
+    _check.size("init_bridge", "in_features", in_features)
+    leaves, tree = jax.tree.flatten(cell.initial_carry((), dtype))
+    keys = jax.random.split(key, len(leaves))
+    draws = [
+        glorot_uniform(k, (in_features, leaf.size), dtype)
+        for k, leaf in zip(keys, leaves, strict=True)
+    ]
+    biases = [jnp.zeros(leaf.size, dtype) for leaf in leaves]
+    return BridgeParams(tree.unflatten(draws), tree.unflatten(biases))
+
+
+def bridge(params: BridgeParams, vector: jax.Array) -> Any:
+    r"""Return a carry that a vector decides: where a decoder starts.
+
+    $$ s_0 = \tanh(v W + b) \qquad \text{for each part of the carry} $$
+
+    From what an encoder of any kind has made, a picture among them, to any cell whose
+    carry is vectors.
+
+    Args:
+        params: what `init_bridge` returned.
+        vector: `(*batch, features)`.
+
+    Returns:
+        A carry, each part `(*batch, hidden)`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> params = rj.tasks.init_bridge(jax.random.key(0), rj.LSTM(3), in_features=2)
+        >>> rj.tasks.bridge(params, jnp.ones((5, 2))).c.shape
+        (5, 3)
+
+    References:
+        Bahdanau, Cho and Bengio, 2015. Neural machine translation by jointly learning
+        to align and translate. https://arxiv.org/abs/1409.0473
+    """
+    return jax.tree.map(
+        lambda kernel, bias: jnp.tanh(affine(vector, kernel, bias)), *params
+    )

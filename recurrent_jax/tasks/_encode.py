@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encoder and decoder."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from recurrent_jax import _check_tasks
+from recurrent_jax._cell import Cell
+from recurrent_jax._network import Network, out_features
+from recurrent_jax._unroll import unroll
+from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge
+from recurrent_jax.tasks._pool import last
+from recurrent_jax.wrappers import Attention, AttentionCarry
+
+
+class EncoderDecoderParams(NamedTuple):
+    """Parameters of an encoder, a decoder, and the bridge between them, if any."""
+
+    encoder: Any
+    decoder: Any
+    bridge: BridgeParams | None = None
+
+
+def init_encoder_decoder(
+    key: jax.Array,
+    encoder: Cell | Network,
+    decoder: Cell | Network,
+    *,
+    in_features: int,
+    decoder_features: int,
+    dtype: DTypeLike = float,
+) -> EncoderDecoderParams:
+    """Return fresh parameters of both, with a bridge if their carries differ.
+
+    Args:
+        key: a PRNG key.
+        encoder: any cell or network.
+        decoder: any cell or network; `Attention` looks at the encoder's outputs.
+        in_features: of what the encoder reads.
+        decoder_features: of what the decoder reads.
+        dtype: a floating-point dtype.
+
+    Returns:
+        `EncoderDecoderParams`.
+
+    Raises:
+        TypeError, ValueError: if a size does not fit.
+
+    Example:
+        >>> import jax
+        >>> import recurrent_jax as rj
+        >>> encoder = rj.Bidirectional(rj.LSTM(3))
+        >>> params = rj.tasks.init_encoder_decoder(
+        ...     jax.random.key(0), encoder, rj.GRU(4), in_features=2,
+        ...     decoder_features=5)
+        >>> params.bridge.kernels.h.shape  # from h and c of both directions
+        (12, 4)
+    """
+    key_e, key_d, key_b = jax.random.split(key, 3)
+    inside = decoder
+    if isinstance(decoder, Attention):
+        _check_tasks.reads_encoder(decoder, out_features(encoder, in_features))
+        inside = decoder.cell
+    here, there = (jax.eval_shape(c.initial_carry) for c in (encoder, inside))
+    over = None
+    if not _alike(here, there):
+        size = sum(leaf.size for leaf in jax.tree.leaves(here))
+        over = init_bridge(key_b, inside, size, dtype)
+    return EncoderDecoderParams(
+        encoder=encoder.init(key_e, in_features, dtype),
+        decoder=decoder.init(key_d, decoder_features, dtype),
+        bridge=over,
+    )
+
+
+def encode(
+    encoder: Cell | Network,
+    decoder: Cell | Network,
+    params: EncoderDecoderParams,
+    xs: Any,
+    *,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    time_axis: int = 0,
+    key: jax.Array | None = None,
+) -> tuple[Any, Any]:
+    r"""Read a sequence; return what a decoder needs: its parameters and its carry.
+
+    $$
+    (s_T, m) = \mathrm{unroll}_e(\theta_e, x), \qquad
+    (s'_T, y) = \mathrm{unroll}_d(\theta_d, x'; s'_0)
+    $$
+
+    where $s'_0$ is the encoder's final carry $s_T$, or what `bridge` makes of it. An
+    `Attention` as the decoder looks at all outputs $m$ of the encoder, padding left
+    out; the parameters that are returned hold them. Then decode with
+    teacher forcing:
+
+        params_d, carry = encode(encoder, decoder, params, xs, lengths=lengths)
+        inputs = embed(delay(targets, first=start_token))
+        _, ys = rj.unroll(decoder, params_d, inputs, carry=carry)
+
+    or, feeding predictions back, with `recurrent_jax.generation`.
+
+    Args:
+        encoder: any cell or network.
+        decoder: any cell or network. Without a bridge, its carry (that of the cell
+            inside, for `Attention`) must be of the kind and size of the encoder's.
+        params: of both, and of the bridge or None.
+        xs: what to read, as for `unroll`.
+        lengths: of what is read, as for `unroll`.
+        mask: of what is read, as for `unroll`.
+        time_axis: of what is read.
+        key: for an encoder that draws.
+
+    Returns:
+        The decoder's parameters, and the carry that it starts from.
+
+    Raises:
+        TypeError, ValueError: if shapes or types do not fit.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> encoder = rj.GRU(4)
+        >>> decoder = rj.Attention(rj.GRU(4), memory_features=4)
+        >>> params = rj.tasks.init_encoder_decoder(
+        ...     jax.random.key(0), encoder, decoder, in_features=2, decoder_features=3)
+        >>> xs = jnp.ones((9, 5, 2))
+        >>> params_d, carry = rj.tasks.encode(encoder, decoder, params, xs)
+        >>> _, ys = rj.unroll(decoder, params_d, jnp.ones((7, 5, 3)), carry=carry)
+        >>> ys.shape
+        (7, 5, 8)
+
+    References:
+        Sutskever, Vinyals and Le, 2014. Sequence to sequence learning with neural
+        networks. https://arxiv.org/abs/1409.3215
+        Cho et al., 2014. Learning phrase representations using RNN encoder-decoder for
+        statistical machine translation. https://arxiv.org/abs/1406.1078
+    """
+    read = {"lengths": lengths, "mask": mask, "time_axis": time_axis}
+    carry, ys = unroll(encoder, params.encoder, xs, key=key, **read)
+    if params.bridge is not None:
+        carry = bridge(params.bridge, jnp.concatenate(jax.tree.leaves(carry), -1))
+    params_d = params.decoder
+    if isinstance(decoder, Attention):
+        params_d = decoder.bind(params_d, ys, **read)
+        carry = AttentionCarry(carry, jnp.zeros_like(last(ys, time_axis=time_axis)))
+    return params_d, carry
+
+
+def _alike(here: Any, there: Any) -> bool:
+    """Say whether two carries are of one kind and size."""
+    shapes = (jax.tree.map(lambda a: a.shape, carry) for carry in (here, there))
+    one, other = shapes
+    return jax.tree.structure(here) == jax.tree.structure(there) and one == other

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sequence as one vector."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check, _check_tasks
+from recurrent_jax._loop import trail
+
+
+def last(
+    ys: Any,
+    *,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    reverse: bool = False,
+    time_axis: int = 0,
+) -> Any:
+    r"""Return the output of the last step that counts: a sequence as one vector.
+
+    $$ v = y_{\max \{t \,:\, \text{step } t \text{ counts}\}} $$
+
+    Args:
+        ys: outputs of `unroll`, `(time, *batch, features)`, or a pytree of them.
+        lengths: as given to `unroll`.
+        mask: as given to `unroll`.
+        reverse: of a run with `reverse=True`, whose last step is the first one. For
+            both directions at once, take `Bidirectional(..., merge=None)` and join
+            `last(forward)` and `last(backward, reverse=True)`.
+        time_axis: the axis of time in `ys` and `mask`.
+
+    Returns:
+        `(*batch, features)`; zeros for a sequence without steps.
+
+    Raises:
+        TypeError, ValueError: if lengths or mask do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> ys = jnp.arange(1.0, 7.0).reshape(3, 2, 1)
+        >>> print(rj.tasks.last(ys, lengths=jnp.array([3, 1]))[:, 0])
+        [5. 2.]
+    """
+    ys, valid = _timed("last", ys, lengths, mask, time_axis)
+    step = jnp.arange(valid.shape[0]).reshape(-1, *(1,) * (valid.ndim - 1))
+    if valid.shape[0] == 0:
+        return jax.tree.map(lambda y: jnp.zeros(y.shape[1:], y.dtype), ys)
+    order = -step if reverse else step
+    least = -valid.shape[0]
+    chosen = jnp.argmax(jnp.where(valid, order, least), axis=0)[None]
+    exists = jnp.any(valid, axis=0)
+
+    def one(y: jax.Array) -> jax.Array:
+        v = jnp.take_along_axis(y, trail(chosen, y), axis=0)[0]
+        return jnp.where(trail(exists, v), v, jnp.zeros_like(v))
+
+    return jax.tree.map(one, ys)
+
+
+def mean(
+    ys: Any,
+    *,
+    lengths: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    time_axis: int = 0,
+) -> Any:
+    r"""Return the mean of the outputs over the steps that count.
+
+    $$ v = \frac{1}{|\mathcal{T}|} \sum_{t \in \mathcal{T}} y_t $$
+
+    Args:
+        ys: outputs of `unroll`, `(time, *batch, features)`, or a pytree of them.
+        lengths: as given to `unroll`.
+        mask: as given to `unroll`.
+        time_axis: the axis of time in `ys` and `mask`.
+
+    Returns:
+        `(*batch, features)`; zeros for a sequence without steps.
+
+    Raises:
+        TypeError, ValueError: if lengths or mask do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> ys = jnp.arange(1.0, 7.0).reshape(3, 2, 1)
+        >>> print(rj.tasks.mean(ys, lengths=jnp.array([3, 1]))[:, 0])
+        [3. 2.]
+    """
+    ys, valid = _timed("mean", ys, lengths, mask, time_axis)
+
+    def one(y: jax.Array) -> jax.Array:
+        total = jnp.where(trail(valid, y), y, jnp.zeros_like(y)).sum(0)
+        count = jnp.maximum(valid.sum(0), 1).astype(y.dtype)
+        return total / trail(count, total)
+
+    return jax.tree.map(one, ys)
+
+
+def _timed(
+    where: str, ys: Any, lengths: Any, mask: Any, time_axis: int
+) -> tuple[Any, jax.Array]:
+    """Return outputs time first, and which steps count, `(time, *batch)`."""
+    ys = _check.arrays(where, "ys", ys)
+    leaves = jax.tree.leaves(ys)
+    if not leaves:
+        raise ValueError(f"{where}: ys must hold an array")
+    first = leaves[0]
+    # A mask and lengths tell how many axes are batch; without them none need be known.
+    batch = 0
+    if mask is not None:
+        batch = np.ndim(mask) - 1
+    elif lengths is not None:
+        batch = np.ndim(lengths)
+    features = max(first.ndim - 1 - batch, 0)
+    valid = _check_tasks.steps(where, "ys", first, lengths, mask, time_axis, features)
+    ys = jax.tree.map(lambda y: jnp.moveaxis(y, time_axis, 0), ys)
+    if valid is None:
+        valid = jnp.ones(first.shape[time_axis], bool)
+    return ys, valid

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scheduled sampling: between teacher forcing and running free."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax import _check, _check_tasks
+from recurrent_jax._loop import trail
+
+Step = Callable[[Any, Any], tuple[Any, Any]]
+Draw = Callable[[jax.Array, Any], jax.Array]
+
+
+def scheduled_sampling(
+    step: Step,
+    carry: Any,
+    inputs: jax.Array,
+    *,
+    rate: jax.typing.ArrayLike,
+    key: jax.Array,
+    draw: Draw = jax.random.categorical,
+) -> tuple[Any, Any]:
+    r"""Run a decoder that reads, now and then, its own prediction for the true input.
+
+    $$
+    \tilde x_t = \begin{cases}
+    \hat x_t \sim p(\cdot \mid \tilde x_{<t}) & \text{with probability the rate} \\
+    x_t & \text{otherwise}
+    \end{cases}
+    $$
+
+    At rate 0 this is teacher forcing, at rate 1 a free run; every sequence throws its
+    own coin at every step. The rate is a number to anneal, and may be traced.
+
+    Args:
+        step: `(carry, x) -> (carry, prediction)`, a pure function: an embedding, a step
+            of any cell, a head.
+        carry: what the decoder starts from.
+        inputs: the true inputs, as of `delay`: tokens, `(time, *batch)` integers, or
+            `(time, *batch, features)` floats. The first one is always read.
+        rate: the probability of reading an own prediction.
+        key: what coins and draws come from.
+        draw: `(key, prediction) -> x`. The default takes predictions for logits and
+            draws tokens, through which no gradient flows; `lambda key, p: p` feeds
+            numbers back as they are, and gradients with them.
+
+    Returns:
+        The final carry, and all predictions, with a first axis of time.
+
+    Raises:
+        TypeError, ValueError: if what is drawn is not like an input.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.GRU(4)
+        >>> params = cell.init(jax.random.key(0), in_features=4)
+        >>> def step(carry, token):
+        ...     return cell.step(params, carry, jax.nn.one_hot(token, 4))
+        >>> inputs = jnp.zeros((7, 5), int)
+        >>> _, logits = rj.tasks.scheduled_sampling(
+        ...     step, cell.initial_carry((5,)), inputs, rate=0.25,
+        ...     key=jax.random.key(1))
+        >>> logits.shape
+        (7, 5, 4)
+
+    References:
+        Bengio, Vinyals, Jaitly and Shazeer, 2015. Scheduled sampling for sequence
+        prediction with recurrent neural networks. https://arxiv.org/abs/1506.03099
+    """
+    inputs = _check.array("scheduled_sampling", "inputs", inputs)
+    _check_tasks.rate("scheduled_sampling", rate)
+    rate = jnp.asarray(rate, float)
+    is_tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
+    batch_shape = inputs.shape[1:] if is_tokens else inputs.shape[1:-1]
+    if len(inputs) == 0:
+        _, prediction = jax.eval_shape(step, carry, inputs.sum(0, dtype=inputs.dtype))
+        return carry, jax.tree.map(
+            lambda p: jnp.zeros((0, *p.shape), p.dtype), prediction
+        )
+
+    def body(state: Any, now: Any) -> tuple[Any, Any]:
+        carry, own = state
+        x, key, is_first = now
+        key_coin, key_draw = jax.random.split(key)
+        coin = jax.random.bernoulli(key_coin, rate, batch_shape) & ~is_first
+        carry, prediction = step(carry, jnp.where(trail(coin, x), own, x))
+        own = _check_tasks.like_input(draw(key_draw, prediction), x)
+        return (carry, own), prediction
+
+    is_first = jnp.arange(len(inputs)) == 0
+    keys = jax.random.split(key, len(inputs))
+    timed = (inputs, keys, is_first)
+    (carry, _), predictions = lax.scan(body, (carry, inputs[0]), timed)
+    return carry, predictions

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which examples a step reads: windows that do not leak, batches that resume."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check
+
+
+def windows(
+    steps: int,
+    size: int,
+    *,
+    parts: Sequence[float] = (0.7, 0.15, 0.15),
+    stride: int = 1,
+    gap: int = 0,
+) -> tuple[np.ndarray, ...]:
+    """Return the windows of each part of a series, in time order, as indices.
+
+    The series is cut into parts first and into windows afterwards, so that no step is
+    in windows of two parts. Cut the other way about, windows that overlap carry the
+    test into the training.
+
+    Args:
+        steps: of the series.
+        size: steps of a window, what is to be forecast included.
+        parts: shares of the series, in order: training, validation, test.
+        stride: steps from the start of one window to that of the next.
+        gap: steps left out before each later part, for series that remember.
+
+    Returns:
+        For each part an integer array, `(windows, size)`: `series[indices]` are the
+        windows themselves.
+
+    Raises:
+        ValueError: if a part is too short for one window, or shares do not add to 1.
+
+    Example:
+        >>> from recurrent_jax.training import windows
+        >>> train, test = windows(10, 3, parts=(0.6, 0.4))
+        >>> print(train[0], train[-1], test[0], test[-1])
+        [0 1 2] [3 4 5] [6 7 8] [7 8 9]
+    """
+    for name, value in (("steps", steps), ("size", size), ("stride", stride)):
+        _check.size("windows", name, value)
+    _check.integer("windows", "gap", gap)
+    if gap < 0:
+        raise ValueError(f"windows: gap must not be negative, got {gap}")
+    if not math.isclose(sum(parts), 1.0) or not all(0 < part <= 1 for part in parts):
+        raise ValueError(
+            f"windows: parts must be positive and add to 1, got {tuple(parts)}"
+        )
+    ends = [round(end * steps) for end in np.cumsum(parts)]
+    starts = [0, *(end + gap for end in ends[:-1])]
+    return tuple(
+        _within(number, start, end, size, stride)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+    )
+
+
+def batch(key: jax.Array, step: ArrayLike, *, examples: int, size: int) -> jax.Array:
+    """Return which examples training reads at a step, counted over all epochs.
+
+    A pure function of key and step: a run that resumes at a step reads what it would
+    have read. Each epoch has an order of its own, and leaves out what does not fill a
+    batch, not the same examples each time. The order of the whole epoch is drawn anew
+    at each call, which costs as much as sorting `examples` numbers.
+
+    Args:
+        key: the same throughout the training.
+        step: an integer; it may be traced.
+        examples: how many there are.
+        size: of a batch.
+
+    Returns:
+        Indices without repetition, `(size,)`.
+
+    Raises:
+        ValueError: if the batch is larger than the data.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from recurrent_jax.training import batch
+        >>> epoch = [batch(jax.random.key(0), n, examples=6, size=2) for n in range(3)]
+        >>> print(jnp.sort(jnp.concatenate(epoch)))
+        [0 1 2 3 4 5]
+    """
+    _check.size("batch", "examples", examples)
+    _check.size("batch", "size", size)
+    if size > examples:
+        raise ValueError(
+            f"batch: size={size} is more than examples={examples}; take smaller batches"
+        )
+    count = examples // size
+    epoch, place = jnp.divmod(jnp.asarray(step), count)
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), examples)
+    return lax.dynamic_slice_in_dim(order, place * size, size)
+
+
+def _within(number: int, start: int, end: int, size: int, stride: int) -> np.ndarray:
+    if end - start < size:
+        raise ValueError(
+            f"windows: part {number} has {max(end - start, 0)} steps, too few for a "
+            f"window of {size}; take shorter windows or a larger share"
+        )
+    firsts = np.arange(start, end - size + 1, stride)
+    return firsts[:, None] + np.arange(size)

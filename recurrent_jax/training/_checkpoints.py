@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints that survive being killed, on Orbax."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recurrent_jax import _check
+from recurrent_jax.training import _leaves
+
+
+class CheckpointError(Exception):
+    """No checkpoint can be used; the message says why, one by one.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.training import CheckpointError, restore, save
+        >>> directory = tempfile.mkdtemp()
+        >>> _ = save(directory, {"w": jnp.zeros(3)})
+        >>> try:
+        ...     restore(directory, {"w": jnp.zeros(4)})
+        ... except CheckpointError as error:
+        ...     print(str(error).partition("checkpoint 0 ")[2])
+        is of something else: ['w'] is float32[3], expected float32[4]
+    """
+
+
+def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -> int:
+    """Save a state as the newest checkpoint, and drop the oldest.
+
+    Orbax writes beside and renames at the end, so that a process killed at any moment
+    leaves the checkpoints before whole. Each array goes with a digest, which `restore`
+    compares. Returns when all is on the disk. For one process; give one run a
+    directory of its own.
+
+    Args:
+        directory: made if it is not there.
+        state: a pytree of arrays, PRNG keys and numbers, such as a
+            `recurrent_jax.training.State`.
+        about: what the state belongs to, for example `repr` of the cell: two cells
+            may have parameters of equal shapes.
+        keep: how many checkpoints stay, the newest; 2 at least, so that there is one
+            to fall back on.
+
+    Returns:
+        The number of the checkpoint, one more than that of the last.
+
+    Raises:
+        ValueError: if `keep` is less than 2.
+        TypeError: if a part of the state is no array, key or number.
+        ImportError: if Orbax is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> import jax, optax
+        >>> import recurrent_jax as rj
+        >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
+        >>> state = rj.training.init(params, optax.adam(0.1), key=jax.random.key(1))
+        >>> directory = tempfile.mkdtemp()
+        >>> rj.training.save(directory, state)
+        0
+        >>> again = rj.training.restore(directory, state)
+        >>> bool((again.params.kernel == params.kernel).all())
+        True
+    """
+    _check.integer("save", "keep", keep)
+    if keep < 2:
+        raise ValueError(
+            f"save: keep must be at least 2, so that a damaged checkpoint leaves one "
+            f"to fall back on; got {keep}"
+        )
+    arrays = _leaves.flatten(state)
+    content = {"about": about, "leaves": _leaves.describe(arrays)}
+    ocp = _orbax()
+    # Left by a save that was killed: Orbax removes it before it writes.
+    with _manager(directory, max_to_keep=keep, cleanup_tmp_directories=True) as manager:
+        number = max(manager.all_steps(), default=-1) + 1
+        parts = {
+            "state": ocp.args.StandardSave(_full(arrays)),
+            "content": ocp.args.JsonSave(content),
+        }
+        manager.save(number, args=ocp.args.Composite(**parts), force=True)
+    return number
+
+
+def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
+    """Return the newest state in a directory that is whole and fits.
+
+    A checkpoint that is damaged, or of something else, is passed over with a warning
+    that says which one, why, and which one is used in its place.
+
+    Args:
+        directory: the one given to `save`; it need not exist.
+        like: a state of the same structure, shapes and dtypes, as training starts
+            from. Arrays come back on the devices that its arrays are on.
+        about: the text given to `save`.
+
+    Returns:
+        The state, equal in every bit, or None if there are no checkpoints.
+
+    Raises:
+        CheckpointError: if there are checkpoints, and none can be used.
+        ImportError: if Orbax is not installed.
+
+    Warns:
+        RuntimeWarning: if a checkpoint is passed over.
+
+    Example:
+        >>> import tempfile
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.training import restore
+        >>> restore(tempfile.mkdtemp(), {"w": jnp.zeros(3)}) is None
+        True
+    """
+    if not Path(directory).is_dir():
+        return None
+    failures: list[str] = []
+    with _manager(directory) as manager:
+        numbers = sorted(manager.all_steps(), reverse=True)
+        for number in numbers:
+            try:
+                state = _read(manager, number, like, about)
+            except _leaves.Mismatch as error:
+                failures.append(f"checkpoint {number} {error}")
+                continue
+            if failures:
+                text = f"restore: {directory}: using checkpoint {number}, since "
+                warnings.warn(text + "; ".join(failures), RuntimeWarning, stacklevel=2)
+            return state
+    if not failures:
+        return None
+    raise CheckpointError(
+        f"restore: {directory}: no checkpoint can be used; " + "; ".join(failures)
+    )
+
+
+def _read(manager: Any, number: int, like: Any, about: str) -> Any:
+    """Return one checkpoint, or raise `Mismatch` with what is wrong with it."""
+    args = _orbax().args
+    expected = _leaves.flatten(like)
+    content = _item(manager, number, "content", args.JsonRestore())
+    _leaves.compare(content, expected, about)
+    # Onto the host: devices may not be those that the state was saved from.
+    found = _item(manager, number, "state", args.StandardRestore(_full(expected)))
+    arrays = expected | found
+    _leaves.verify(arrays, content["leaves"])
+    return _leaves.rebuild(arrays, like)
+
+
+def _full(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays that hold something; Orbax refuses the others."""
+    return {name: array for name, array in arrays.items() if array.size}
+
+
+def _item(manager: Any, number: int, name: str, args: Any) -> Any:
+    composite = _orbax().args.Composite
+    try:
+        return manager.restore(number, args=composite(**{name: args}))[name]
+    # Whatever Orbax, TensorStore or the file system make of broken files.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise _leaves.Mismatch(
+            f"is damaged: {name} cannot be read ({type(error).__name__}: {reason})"
+        ) from error
+
+
+def _manager(directory: Path | str, **options: Any) -> Any:
+    ocp = _orbax()
+    return ocp.CheckpointManager(
+        Path(directory).absolute(),
+        options=ocp.CheckpointManagerOptions(
+            enable_async_checkpointing=False, **options
+        ),
+    )
+
+
+def _orbax() -> Any:
+    try:
+        import orbax.checkpoint as ocp
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "checkpoints need Orbax: pip install 'recurrent-jax[checkpoints]'"
+        ) from error
+    return ocp

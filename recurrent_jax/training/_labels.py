@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What kind each parameter is of, read from its name."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import jax
+import optax
+
+LABELS = ("kernel", "recurrent_kernel", "bias", "other")
+
+
+def labels(params: Any) -> Any:
+    """Return `params` with the label of each array in its place, by its name.
+
+    | label | names |
+    |---|---|
+    | `bias` | those that hold `bias` |
+    | `recurrent_kernel` | those that begin with `recurrent` and end in `kernel` |
+    | `kernel` | the others that end in `kernel` |
+    | `other` | all else: peepholes, scales, learned starts, tables |
+
+    Names and not ranks: an ensemble stacked by `vmap` has biases of rank two. The name
+    is the last one on the way to the array, a field or a key, so that NamedTuples,
+    dicts and tuples of them may nest.
+
+    Args:
+        params: any pytree.
+
+    Returns:
+        A pytree of the same structure, of text.
+
+    Example:
+        >>> import jax
+        >>> import recurrent_jax as rj
+        >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
+        >>> rj.training.labels(params)
+        ElmanParams(kernel='kernel', recurrent_kernel='recurrent_kernel', bias='bias')
+    """
+    return jax.tree_util.tree_map_with_path(lambda path, _: _label(path), params)
+
+
+def decayed(params: Any) -> Any:
+    """Return True for kernels, which weight decay is for, and False for all else.
+
+    A bias, a peephole or a scale holds few numbers and no product of inputs; decay
+    there, of a forget bias above all, costs memory and saves nothing. Give it to
+    Optax as a mask: `optax.adamw(1e-3, weight_decay=0.01, mask=decayed)`.
+
+    Args:
+        params: any pytree.
+
+    Returns:
+        A pytree of the same structure, of bools.
+
+    Example:
+        >>> import jax
+        >>> import recurrent_jax as rj
+        >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
+        >>> rj.training.decayed(params)
+        ElmanParams(kernel=True, recurrent_kernel=True, bias=False)
+    """
+    return jax.tree.map(lambda label: label.endswith("kernel"), labels(params))
+
+
+def relative_rates(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    r"""Return a transformation that scales updates by the label of their parameter.
+
+    $$ \Delta\theta \leftarrow \mathrm{rate}_{\mathrm{label}(\theta)} \Delta\theta $$
+
+    Put it last in the chain: scaling a gradient before Adam does nothing. A rate of 0
+    freezes parameters; labels that are not named keep their updates.
+
+    Args:
+        rates: the rate for each label of `labels`.
+
+    Returns:
+        A transformation for `optax.chain`.
+
+    Raises:
+        ValueError: if a label is unknown, or a rate is negative or not finite.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> import recurrent_jax as rj
+        >>> params = rj.Elman(hidden_size=1).init(jax.random.key(0), in_features=1)
+        >>> slow = rj.training.relative_rates({"recurrent_kernel": 0.1})
+        >>> tx = optax.chain(optax.sgd(1.0), slow)
+        >>> gradient = jax.tree.map(jnp.ones_like, params)
+        >>> updates, _ = tx.update(gradient, tx.init(params), params)
+        >>> [float(u.ravel()[0].round(3)) for u in updates]
+        [-1.0, -0.1..., -1.0]
+    """
+    if unknown := sorted(set(rates) - set(LABELS)):
+        raise ValueError(
+            f"relative_rates: no label is called {unknown}; there are {list(LABELS)}"
+        )
+    for label, rate in rates.items():
+        if not 0 <= rate < float("inf"):
+            raise ValueError(
+                f"relative_rates: the rate of {label!r} must be finite and not "
+                f"negative, got {rate}; 0 freezes it"
+            )
+    scales: dict[Hashable, optax.GradientTransformation] = {
+        label: optax.scale(rates.get(label, 1.0)) for label in LABELS
+    }
+    return optax.partition(scales, labels)
+
+
+def _label(path: tuple[Any, ...]) -> str:
+    name = _name(path)
+    if "bias" in name:
+        return "bias"
+    if not name.endswith("kernel"):
+        return "other"
+    return "recurrent_kernel" if name.startswith("recurrent") else "kernel"
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """Return the last name on a path; places in tuples have none."""
+    for key in reversed(path):
+        name = getattr(key, "name", getattr(key, "key", None))
+        if isinstance(name, str):
+            return name
+    return ""

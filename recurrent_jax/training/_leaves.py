@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pytree as named host arrays with digests, and back."""
+
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class Mismatch(Exception):
+    """What is wrong with a checkpoint, as the end of a sentence about it."""
+
+
+def flatten(state: Any) -> dict[str, np.ndarray]:
+    """Return all leaves on the host under the path to each; keys as their data."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path): _host(path, leaf) for path, leaf in leaves}
+
+
+def describe(arrays: dict[str, np.ndarray]) -> dict[str, list[str]]:
+    """Return what each array is: dtype and shape, and the digest of its bytes."""
+    return {name: [_kind(a), _digest(a)] for name, a in arrays.items()}
+
+
+def compare(content: Any, expected: dict[str, np.ndarray], about: str) -> None:
+    """Check that a checkpoint is of the expected structure, shapes and dtypes."""
+    if not isinstance(content, dict) or not {"about", "leaves"} <= set(content):
+        raise Mismatch("is of something else: it was not written by save")
+    found = {name: kind for name, (kind, _) in content["leaves"].items()}
+    wanted = {name: _kind(a) for name, a in expected.items()}
+    odd = [
+        f"{name} is {found.get(name, 'absent')}, expected {wanted.get(name, 'none')}"
+        for name in {**wanted, **found}
+        if found.get(name) != wanted.get(name)
+    ]
+    if odd:
+        more = f"; and {len(odd) - 3} more" if len(odd) > 3 else ""
+        raise Mismatch("is of something else: " + "; ".join(odd[:3]) + more)
+    if content["about"] != about:
+        raise Mismatch(
+            f"is of something else: about {content['about']!r}, expected {about!r}"
+        )
+
+
+def verify(arrays: dict[str, Any], leaves: dict[str, list[str]]) -> None:
+    """Check the bytes that were read against their digests."""
+    for name, (_, digest) in leaves.items():
+        if _digest(np.asarray(arrays[name])) != digest:
+            raise Mismatch(f"is damaged: {name} has other bytes than were saved")
+
+
+def rebuild(arrays: dict[str, Any], like: Any) -> Any:
+    """Return the arrays in the structure of `like`, each as its counterpart is."""
+
+    def one(path: Any, old: Any) -> Any:
+        new = np.asarray(arrays[jax.tree_util.keystr(path)])
+        if not isinstance(old, jax.Array):
+            return new if isinstance(old, np.ndarray) else type(old)(new.item())
+        if _is_key(old):
+            data = jax.device_put(new, jax.random.key_data(old).sharding)
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(old))
+        return jax.device_put(new, old.sharding)
+
+    return jax.tree_util.tree_map_with_path(one, like)
+
+
+def _host(path: Any, leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array) and _is_key(leaf):
+        leaf = jax.random.key_data(leaf)
+    array = np.asarray(leaf)
+    if array.dtype == object or array.dtype.kind in "US":
+        raise TypeError(
+            f"save: state{jax.tree_util.keystr(path)} must be an array, a key or a "
+            f"number, got {type(leaf).__name__}"
+        )
+    return array
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype}[{','.join(map(str, array.shape))}]"
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses that padding does not enter."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check
+from recurrent_jax._loop import trail
+
+
+def masked_mean(values: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
+    r"""Return the mean of the values that count.
+
+    $$ \frac{\sum_k m_k v_k}{\sum_k m_k}, \qquad 0 \text{ if nothing counts} $$
+
+    It selects and does not multiply, so that a NaN in padding changes neither the mean
+    nor its gradient with respect to `values`. A NaN *gradient* of what made the values
+    it cannot undo: select before you divide or take logarithms, as `cross_entropy` and
+    `squared_error` do.
+
+    Args:
+        values: floating point, `(*lead, ...)`.
+        mask: bool, `(*lead)`, True for what counts; trailing axes of `values` count
+            together. None counts everything.
+
+    Returns:
+        A scalar of the dtype of `values`, summed in at least float32.
+
+    Raises:
+        TypeError, ValueError: if `values` are not floating point, or the mask is not
+            bool or does not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.training import masked_mean
+        >>> values = jnp.array([1.0, 3.0, jnp.nan])
+        >>> print(masked_mean(values, jnp.array([True, True, False])))
+        2.0
+    """
+    values = _check.array("masked_mean", "values", values)
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise TypeError(
+            "masked_mean: values must be floating point, got "
+            f"{_check.describe(values)}; .astype(float) makes them so"
+        )
+    wide = values.dtype if jnp.finfo(values.dtype).bits >= 32 else jnp.float32
+    if mask is None:
+        return values.mean(dtype=wide).astype(values.dtype)
+    mask = leading_mask("masked_mean", mask, "values", values)
+    total = jnp.where(trail(mask, values), values, jnp.zeros_like(values))
+    each = math.prod(values.shape[mask.ndim :])
+    count = jnp.maximum(mask.sum(), 1).astype(wide) * jnp.asarray(max(each, 1), wide)
+    return (total.sum(dtype=wide) / count).astype(values.dtype)
+
+
+def cross_entropy(
+    logits: ArrayLike, labels: ArrayLike, *, mask: ArrayLike | None = None
+) -> jax.Array:
+    r"""Return the mean cross-entropy of the steps that count, in nats.
+
+    $$ -\frac{1}{\sum_t m_t} \sum_t m_t \log \mathrm{softmax}(a_t)_{k_t} $$
+
+    Exactly the loss without the padding: neither the logits nor the labels there,
+    NaN, inf and -1 included, change the value or any gradient.
+
+    Args:
+        logits: $a$, `(*lead, classes)`, floating point.
+        labels: $k$, `(*lead)`, integers below the number of classes.
+        mask: bool, `(*lead)`, True for steps that count; None counts all.
+
+    Returns:
+        A scalar of the dtype of `logits`.
+
+    Raises:
+        TypeError, ValueError: if dtypes or shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.training import cross_entropy
+        >>> logits, labels = jnp.zeros((3, 2, 4)), jnp.array([[0, 1], [3, 2], [-1, 0]])
+        >>> loss = cross_entropy(logits, labels, mask=labels >= 0)
+        >>> print((loss / jnp.log(2.0)).round(4))
+        2.0
+    """
+    logits = _check.array("cross_entropy", "logits", logits)
+    labels = _check.array("cross_entropy", "labels", labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(
+            "cross_entropy: labels must be integers, one for each step; got "
+            f"{_check.describe(labels)}. For one-hot labels: labels.argmax(-1)"
+        )
+    if labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: labels must be {logits.shape[:-1]}, one for each step of "
+            f"logits {_check.describe(logits)}; got {_check.describe(labels)}"
+        )
+    if mask is not None:
+        mask = leading_mask("cross_entropy", mask, "labels", labels)
+        logits = jnp.where(trail(mask, logits), logits, jnp.zeros_like(logits))
+        labels = jnp.where(mask, labels, jnp.zeros_like(labels))
+    # Optax compares labels with a range of its own integers.
+    with jax.numpy_dtype_promotion("standard"):
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return masked_mean(each, mask)
+
+
+def squared_error(
+    predictions: ArrayLike, targets: ArrayLike, *, mask: ArrayLike | None = None
+) -> jax.Array:
+    r"""Return the mean squared error of the steps that count.
+
+    $$ \frac{1}{D \sum_t m_t} \sum_t m_t \lVert y_t - \hat y_t \rVert^2 $$
+
+    Exactly the loss without the padding, as `cross_entropy`. Shapes must be equal:
+    `(T, N)` and `(T, N, 1)` would broadcast to every pair of sequences.
+
+    Args:
+        predictions: floating point, `(*lead, ...)`.
+        targets: of the same shape and dtype.
+        mask: bool, `(*lead)`, True for steps that count; None counts all.
+
+    Returns:
+        A scalar of the dtype of `predictions`.
+
+    Raises:
+        TypeError, ValueError: if dtypes or shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.training import squared_error
+        >>> print(squared_error(jnp.array([1.0, 5.0]), jnp.array([3.0, 5.0])))
+        2.0
+    """
+    predictions = _check.array("squared_error", "predictions", predictions)
+    targets = _check.array("squared_error", "targets", targets)
+    if (predictions.shape, predictions.dtype) != (targets.shape, targets.dtype):
+        raise ValueError(
+            "squared_error: targets must be of the shape and dtype of predictions, "
+            f"{_check.describe(predictions)}; got {_check.describe(targets)}"
+        )
+    if mask is not None:
+        mask = leading_mask("squared_error", mask, "predictions", predictions)
+        chosen = trail(mask, predictions)
+        predictions, targets = (
+            jnp.where(chosen, x, jnp.zeros_like(x)) for x in (predictions, targets)
+        )
+    return masked_mean(optax.squared_error(predictions, targets), mask)
+
+
+def leading_mask(where: str, mask: ArrayLike, argument: str, like: Any) -> jax.Array:
+    """Return the mask as an array, checked to be bool and to lead `like`."""
+    mask = _check.array(where, "mask", mask)
+    if mask.dtype != bool:
+        raise TypeError(
+            f"{where}: mask must be bool, got {_check.describe(mask)}; "
+            "make it mask != 0"
+        )
+    if mask.shape != like.shape[: mask.ndim]:
+        raise ValueError(
+            f"{where}: mask must have the leading axes of {argument} "
+            f"{_check.describe(like)}, got {_check.describe(mask)}"
+        )
+    return mask

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Standardising features, and back."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import lift
+from recurrent_jax.training._losses import leading_mask
+
+
+class Standardiser(NamedTuple):
+    r"""Mean and deviation of each feature, as `standardiser` found them.
+
+    $$ x \mapsto (x - \mu) / \sigma, \qquad z \mapsto z \sigma + \mu $$
+
+    A pytree of two arrays: save it beside the parameters.
+
+    Example:
+        >>> import numpy as np
+        >>> from recurrent_jax.training import standardiser
+        >>> scale = standardiser(np.array([[0.0, 1.0], [2.0, 5.0]]))
+        >>> print(scale.apply(np.array([[4.0, 3.0]])))
+        [[3. 0.]]
+    """
+
+    mean: Any  # (D,)
+    deviation: Any  # (D,)
+
+    def apply(self, x: Any) -> Any:
+        """Return `x`, `(..., D)`, in deviations from the mean."""
+        return (x - lift(self.mean, x)) / lift(self.deviation, x)
+
+    def invert(self, x: Any) -> Any:
+        """Return `x`, `(..., D)`, in its units again."""
+        return x * lift(self.deviation, x) + lift(self.mean, x)
+
+
+def standardiser(train: ArrayLike, *, mask: ArrayLike | None = None) -> Standardiser:
+    r"""Return the mean and the deviation of each feature, over all other axes.
+
+    Give it the training part alone. Statistics of the whole series tell the network
+    about the part that it is tested on.
+
+    Args:
+        train: floating point, `(..., D)`.
+        mask: bool, the leading axes of `train`: False leaves padding out.
+
+    Returns:
+        A `Standardiser` of NumPy arrays, `(D,)`, of the dtype of `train`; computed in
+        float64. The deviation is that of the sample as it is, without a correction.
+
+    Raises:
+        ValueError: if a feature is constant or not finite, or nothing is left.
+        TypeError: if `train` is not floating point.
+
+    Example:
+        >>> import numpy as np
+        >>> from recurrent_jax.training import standardiser
+        >>> series = np.random.default_rng(0).normal(5.0, 2.0, (100, 3))
+        >>> scale = standardiser(series[:70])
+        >>> bool(np.allclose(scale.invert(scale.apply(series)), series))
+        True
+    """
+    data = np.asarray(train)
+    if not np.issubdtype(data.dtype, np.floating) or data.ndim == 0:
+        raise TypeError(
+            "standardiser: train must be floating point with features last, got "
+            f"{_check.describe(data)}; .astype(float) makes it so"
+        )
+    rows = data
+    if mask is not None:
+        rows = data[np.asarray(leading_mask("standardiser", mask, "train", data))]
+    rows = rows.reshape(-1, data.shape[-1]).astype(np.float64)
+    if not len(rows):
+        raise ValueError(f"standardiser: no steps in train {_check.describe(data)}")
+    mean, deviation = rows.mean(0), rows.std(0)
+    if bad := np.flatnonzero(~np.isfinite(deviation)).tolist():
+        raise ValueError(
+            f"standardiser: features {bad} are not finite in train; leave padding out "
+            "with mask=..., and mend the rest"
+        )
+    if flat := np.flatnonzero(rows.max(0) == rows.min(0)).tolist():
+        raise ValueError(
+            f"standardiser: features {flat} are constant in train, so they have no "
+            "scale; drop them"
+        )
+    return Standardiser(mean.astype(data.dtype), deviation.astype(data.dtype))

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A step of training: everything that changes is in one value."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
+
+
+class State(NamedTuple):
+    """All that training changes: keep this, and it can go on.
+
+    The key stays as it is; the draws of a step come from key and step together. So
+    does, with `batch` and `chunk`, the place in the data: a run that goes on from a
+    saved state does what it would have done.
+
+    Example:
+        >>> import jax, optax
+        >>> import recurrent_jax as rj
+        >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
+        >>> state = rj.training.init(params, optax.sgd(0.1), key=jax.random.key(1))
+        >>> int(state.step)
+        0
+    """
+
+    params: Any
+    opt_state: Any
+    carry: Any  # that the next batch starts from, or None
+    key: jax.Array
+    step: jax.Array  # (), the number of steps made
+
+
+class Metrics(NamedTuple):
+    """What a step tells about itself."""
+
+    loss: jax.Array  # ()
+    gradient_norm: jax.Array  # (), before clipping
+
+
+def init(
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    key: jax.Array,
+    carry: Any = None,
+) -> State:
+    """Return the state that training starts from.
+
+    Args:
+        params: any pytree of arrays: of a cell, of a network, with a head or without.
+        optimizer: of Optax.
+        key: what every draw of the training comes from.
+        carry: what the first batch starts from, where one batch goes on from another.
+
+    Returns:
+        A `State` at step 0.
+
+    Example:
+        >>> import jax, optax
+        >>> import recurrent_jax as rj
+        >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
+        >>> state = rj.training.init(params, optax.adam(0.1), key=jax.random.key(1))
+        >>> state.params.kernel.shape
+        (2, 3)
+    """
+    return State(params, optimizer.init(params), carry, key, jnp.zeros((), "int32"))
+
+
+def step(
+    state: State, batch: Any, *, loss: Loss, optimizer: optax.GradientTransformation
+) -> tuple[State, Metrics]:
+    r"""Return the state after one step down the gradient of `loss` on `batch`.
+
+    $$ \theta \leftarrow \theta + \mathrm{update}(\nabla_\theta L(\theta, s, x)) $$
+
+    A pure function: give it to `jax.jit` with `loss` and `optimizer` bound by
+    `functools.partial`, or to `jax.lax.scan` for many steps in one call. Nothing in
+    this library needs it, and your own five lines do as well.
+
+    The loss value is handed to the optimiser too, for those that read it, such as
+    `optax.contrib.reduce_on_plateau`. No gradient flows through the carry that is
+    kept.
+
+    Args:
+        state: what `init` or the last step returned.
+        batch: whatever `loss` reads.
+        loss: `(params, carry, batch, key) -> (value, carry)`, with a scalar value and
+            the carry that the next batch starts from, or None if there is none.
+        optimizer: the one given to `init`.
+
+    Returns:
+        The next state, and `Metrics`.
+
+    Raises:
+        TypeError: if `loss` does not return a pair of a scalar and a carry, or the
+            carry changes its structure, shapes or dtypes.
+
+    Example:
+        >>> import functools, jax, jax.numpy as jnp, optax
+        >>> import recurrent_jax as rj
+        >>> cell = rj.GRU(hidden_size=3)
+        >>> def loss(params, carry, batch, key):
+        ...     last, _ = rj.unroll(cell, params, batch, key=key)
+        ...     return jnp.mean((last.h - 0.5) ** 2), None
+        >>> tx = optax.adam(0.03)
+        >>> step = jax.jit(
+        ...     functools.partial(rj.training.step, loss=loss, optimizer=tx))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> state = rj.training.init(params, tx, key=jax.random.key(1))
+        >>> for _ in range(50):
+        ...     state, metrics = step(state, jnp.ones((7, 5, 2)))
+        >>> bool(metrics.loss < 1e-2), int(state.step)
+        (True, 50)
+    """
+
+    def value_and_carry(params: Any) -> tuple[jax.Array, Any]:
+        key = jax.random.fold_in(state.key, state.step)
+        return _pair(loss(params, state.carry, batch, key))
+
+    gradient = jax.value_and_grad(value_and_carry, has_aux=True)
+    (value, carry), slope = gradient(state.params)
+    _same(state.carry, carry)
+    # Optax counts in integers and computes in floats.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+            slope, state.opt_state, state.params, value=value
+        )
+        params = optax.apply_updates(state.params, updates)
+    carry = jax.lax.stop_gradient(carry)
+    after = State(params, opt_state, carry, state.key, state.step + 1)
+    return after, Metrics(value, optax.tree.norm(slope))
+
+
+def _pair(result: Any) -> tuple[jax.Array, Any]:
+    if isinstance(result, tuple) and len(result) == 2 and jnp.shape(result[0]) == ():
+        return result
+    got = jax.tree.map(jnp.shape, result)
+    raise TypeError(
+        "step: loss must return (value, carry), a scalar and the next carry or None; "
+        f"got shapes {got}"
+    )
+
+
+def _same(before: Any, after: Any) -> None:
+    """Check that the carry out is of the kind of the carry in."""
+
+    def kind(tree: Any) -> Any:
+        return jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), tree)
+
+    if kind(before) != kind(after):
+        raise TypeError(
+            f"step: loss returned another carry than it took, {_outline(after)} for "
+            f"{_outline(before)}; give init the carry that the first batch starts "
+            "from, carry=cell.initial_carry((batch,))"
+        )
+
+
+def _outline(tree: Any) -> str:
+    shapes = jax.tree.map(
+        lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}".replace(" ", ""), tree
+    )
+    return str(shapes).replace("'", "")

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention: a cell that looks at a memory, such as what an encoder has read."""
+
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from recurrent_jax import _check, _check_tasks
+from recurrent_jax._cell import Cell, Initializer, affine, lift
+from recurrent_jax._network import out_features
+from recurrent_jax.initializers import glorot_uniform
+from recurrent_jax.wrappers._wrapper import plain, replace
+
+
+class Memory(NamedTuple):
+    """What `Attention` looks at: made by `bind`, the same for all steps."""
+
+    values: jax.Array  # (*batch, S, M), zero in the padding
+    keys: jax.Array  # (*batch, S, A)
+    valid: jax.Array  # (*batch, S), bool
+
+
+class AttentionParams(NamedTuple):
+    """Parameters of `Attention`, and the memory that `bind` puts beside them."""
+
+    cell: Any  # of the cell inside
+    query_kernel: jax.Array | None  # (H, A), additive alone
+    memory_kernel: jax.Array  # (M, A), with A = H if multiplicative
+    vector: jax.Array | None  # (A,), additive alone
+    memory: Memory | None
+
+
+class AttentionCarry(NamedTuple):
+    """State of `Attention`: that of the cell inside, and what was read last."""
+
+    cell: Any
+    context: jax.Array  # (*batch, M)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attention(Cell):
+    r"""A cell that reads, with its input, what it has last looked up in a memory.
+
+    $$
+    \begin{aligned}
+    (s_t, h_t) &= \mathrm{step}(s_{t-1}, [x_t, c_{t-1}]) \\
+    e_{tj} &= v^\top \tanh(h_t W + m_j U) && \text{additive} \\
+    e_{tj} &= h_t \cdot (m_j U) && \text{multiplicative} \\
+    \alpha_t &= \mathrm{softmax}(e_t), \qquad c_t = \sum_j \alpha_{tj} m_j \\
+    y_t &= [h_t, c_t]
+    \end{aligned}
+    $$
+
+    The memory does not change from step to step, so it is no carry, and `bind` puts it
+    beside the parameters, with its products $m_j U$ made once:
+
+        params = cell.bind(params, memory, lengths=lengths)
+        carry, ys = rj.unroll(cell, params, xs)
+
+    Gradients reach it. Resets start the cell inside afresh and leave the memory alone.
+    A memory without batch axes serves all sequences.
+
+    Args:
+        cell: any cell, of an input and an output of one array.
+        memory_features: M, the size of one part of the memory.
+        attention_size: A, the units that compare, in the additive form alone.
+        score: `"additive"` (Bahdanau et al.) or `"multiplicative"` (Luong et al.,
+            their general form).
+        kernel_init: initialiser of W, U and, as a column, v.
+
+    Raises:
+        TypeError, ValueError: if a field is of the wrong type or not positive, or no
+            score has that name.
+
+    Notes:
+        The order within a step is that of Luong et al. with input feeding, where c
+        itself is fed. Bahdanau et al. look up before the step, by the state, and so
+        have one look-up more at the start; the first step reads zeros here.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Attention(rj.GRU(4), memory_features=6, attention_size=5)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> memory = jnp.ones((9, 5, 6))  # time, batch, features
+        >>> params = cell.bind(params, memory, lengths=jnp.array([9, 3, 1, 0, 9]))
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> ys.shape, cell.weights(params, ys).shape
+        ((7, 5, 10), (7, 5, 9))
+
+    References:
+        Bahdanau, Cho and Bengio, 2015. Neural machine translation by jointly learning
+        to align and translate. https://arxiv.org/abs/1409.0473
+        Luong, Pham and Manning, 2015. Effective approaches to attention-based neural
+        machine translation. https://arxiv.org/abs/1508.04025
+    """
+
+    cell: Cell
+    memory_features: int
+    attention_size: int | None = None
+    score: Literal["additive", "multiplicative"] = "additive"
+    kernel_init: Initializer = glorot_uniform
+
+    def __post_init__(self) -> None:
+        _check.layers("Attention", (self.cell,), (Cell,))
+        _check.size("Attention", "memory_features", self.memory_features)
+        _check_tasks.score(self.score, self.attention_size)
+        super().__post_init__()
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> AttentionParams:
+        """Return fresh parameters, without a memory."""
+        key_c, key_q, key_m, key_v = jax.random.split(key, 4)
+        H = out_features(self.cell, in_features + self.memory_features)
+        A, M = self.attention_size or H, self.memory_features
+        additive = self.score == "additive"
+        draw = self.kernel_init
+        return AttentionParams(
+            cell=self.cell.init(key_c, in_features + M, dtype),
+            query_kernel=draw(key_q, (H, A), dtype) if additive else None,
+            memory_kernel=draw(key_m, (M, A), dtype),
+            vector=draw(key_v, (A, 1), dtype)[:, 0] if additive else None,
+            memory=None,
+        )
+
+    def bind(
+        self,
+        params: AttentionParams,
+        memory: jax.Array,
+        *,
+        lengths: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        time_axis: int = 0,
+    ) -> AttentionParams:
+        """Return parameters with a memory to look at; what it pads is never seen.
+
+        Args:
+            params: what `init` returned.
+            memory: `(time, *batch, M)`, time where `time_axis` says.
+            lengths: integers, `(*batch)`: the valid steps of the memory.
+            mask: bool, `(time, *batch)`: False hides a part of the memory. One with
+                no valid part gives zeros.
+            time_axis: of `memory` and `mask`.
+        """
+        _check_tasks.attention_params(params)
+        memory = _check.array("Attention.bind", "memory", memory)
+        size = self.memory_features
+        valid = _check_tasks.memory(memory, size, params, lengths, mask, time_axis)
+        values = jnp.moveaxis(memory, time_axis, -2)
+        # Before the product: a NaN in the padding would be in the gradient, as 0 * NaN.
+        values = jnp.where(valid[..., None], values, jnp.zeros_like(values))
+        keys = affine(values, params.memory_kernel)
+        return params._replace(memory=Memory(values, keys, valid))
+
+    def weights(self, params: AttentionParams, ys: jax.Array) -> jax.Array:
+        r"""Return $\alpha$, `(*lead, S)`: where outputs `(*lead, H + M)` looked.
+
+        A function of the output alone, so a run need not keep it.
+        """
+        return self._look(params, ys[..., : -self.memory_features])
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> AttentionCarry:
+        """Return the initial carry of the cell inside, with nothing read yet."""
+        return self._unread(self.cell.initial_carry(batch_shape, dtype), batch_shape)
+
+    def start(
+        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
+    ) -> AttentionCarry:
+        """Return the carry that the cell inside starts from, with nothing read yet."""
+        inside = self.cell.start(params.cell, batch_shape, dtype)
+        return self._unread(inside, batch_shape)
+
+    def prepare(self, params: AttentionParams) -> AttentionParams:
+        """Return the parameters as the cell inside uses them."""
+        return params._replace(cell=self.cell.prepare(params.cell))
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Any:
+        """Return inputs with what the cell inside draws."""
+        # Nothing is read yet: only the shape matters to what is drawn.
+        unread = jnp.zeros((*lead, self.memory_features), dtype)
+        seen = jnp.concatenate([xs, unread], axis=-1)
+        return replace(self.cell.sample(key, seen, lead, dtype), xs)
+
+    def recur(
+        self, params: AttentionParams, carry: AttentionCarry, z: Any
+    ) -> tuple[AttentionCarry, jax.Array]:
+        """Return the new state, and the output of the cell beside what it looked up."""
+        seen = replace(z, jnp.concatenate([plain(z), carry.context], axis=-1))
+        inside = self.cell.project(params.cell, seen)
+        after, h = self.cell.recur(params.cell, carry.cell, inside)
+        a = self._look(params, h)
+        values = lift(_check_tasks.bound(params.memory, h).values, a[..., None])
+        c = jnp.matmul(a[..., None, :], values)[..., 0, :]
+        return AttentionCarry(after, c), jnp.concatenate([h, c], axis=-1)
+
+    def _look(self, params: AttentionParams, h: jax.Array) -> jax.Array:
+        """Return the weights: exactly zero where there is nothing to see."""
+        memory = _check_tasks.bound(params.memory, h)
+        keys = lift(memory.keys, h[..., None])
+        if params.query_kernel is None or params.vector is None:
+            e = jnp.matmul(keys, h[..., None])[..., 0]
+        else:
+            query = affine(h, params.query_kernel)[..., None, :]
+            e = affine(jnp.tanh(query + keys), params.vector)
+        valid = lift(memory.valid, e)
+        lowest = jnp.asarray(jnp.finfo(e.dtype).min, e.dtype)
+        a = jax.nn.softmax(jnp.where(valid, e, lowest), axis=-1)
+        return jnp.where(valid, a, jnp.zeros_like(a))
+
+    def _unread(self, inside: Any, batch_shape: tuple[int, ...]) -> AttentionCarry:
+        dtype = jax.tree.leaves(inside)[0].dtype
+        return AttentionCarry(
+            inside, jnp.zeros((*batch_shape, self.memory_features), dtype)
+        )

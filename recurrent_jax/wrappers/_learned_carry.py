@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A start that is learned."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax.wrappers._wrapper import Wrapper
+
+
+class LearnedCarryParams(NamedTuple):
+    """Parameters of `LearnedCarry`."""
+
+    cell: Any  # of the cell inside
+    carry: Any  # as `cell.initial_carry()`, without batch
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnedCarry(Wrapper):
+    r"""Make the state that a sequence starts from a parameter.
+
+    $$ s_0 = \theta_s $$
+
+    Every sequence starts from it, and every reset goes back to it, unless `unroll` is
+    given a `carry` or a `reset_carry`. It is stored without batch axes, and is at first
+    what the cell starts from anyway.
+
+    Args:
+        cell: any cell.
+
+    Raises:
+        TypeError: if `cell` is not a cell.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LearnedCarry(rj.GRU(3))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> def loss(params):
+        ...     return rj.unroll(cell, params, jnp.ones((7, 5, 2)))[1].sum()
+        >>> jax.grad(loss)(params).carry.h.shape
+        (3,)
+
+    References:
+        Forcada and Carrasco, 1995. Learning the initial state of a second-order
+        recurrent neural network during regular-language inference.
+        https://doi.org/10.1162/neco.1995.7.5.923
+    """
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> LearnedCarryParams:
+        """Return fresh parameters of the cell inside, and its start."""
+        params = self.cell.init(key, in_features, dtype)
+        return LearnedCarryParams(params, self.cell.start(params, (), dtype))
+
+    def start(
+        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Any:
+        """Return the learned state, for each sequence."""
+        return jax.tree.map(
+            lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)), params.carry
+        )
+
+    def prepare(self, params: LearnedCarryParams) -> Any:
+        """Return the parameters as the cell inside uses them."""
+        return self.cell.prepare(params.cell)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Matrices with missing connections, and with signs by Dale's law."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from recurrent_jax.wrappers._operators import Operator
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomWiring:
+    """A wiring in which each connection is there with a probability.
+
+    Args:
+        density: the share of connections that are there, above 0 and up to 1.
+        seed: of the draw; one seed, one wiring.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> rj.RandomWiring(density=0.5)(2, 3).shape
+        (2, 3)
+    """
+
+    density: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.density <= 1:
+            raise ValueError(
+                "RandomWiring: density must be above 0 and at most 1, got "
+                f"{self.density}"
+            )
+
+    def __call__(self, rows: int, columns: int) -> Any:
+        """Return a NumPy array of bools."""
+        return np.random.default_rng(self.seed).random((rows, columns)) < self.density
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Masked(Operator):
+    r"""A matrix with some connections missing, with signs by Dale's law, or both.
+
+    $$ U_{jk} = M_{jk} V_{jk} \qquad \text{or} \qquad U_{jk} = M_{jk} s_j |V_{jk}| $$
+
+    Rows are the units that a connection comes from. By Dale's law all connections from
+    a unit have one sign: the first share of units is excitatory, the rest inhibitory,
+    at first so much stronger as there are fewer of them. The first V is normal, scaled
+    to a mean squared singular value of one.
+
+    Args:
+        wiring: a function from rows and columns to bools, NumPy and always the same:
+            which connections there are. All if None.
+        excitatory: the share of excitatory units; signs are free if None. The paper
+            rectifies V, so that a weight that crosses zero is gone for good; here it
+            is the magnitude of V, so that it comes back.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> operator = rj.Masked(rj.RandomWiring(0.2), excitatory=0.8)
+        >>> cell = rj.Structured(rj.Elman(10), operator)
+
+    References:
+        Song, Yang and Wang, 2016. Training excitatory-inhibitory recurrent neural
+        networks for cognitive tasks. https://doi.org/10.1371/journal.pcbi.1004792
+    """
+
+    wiring: Callable[[int, int], Any] | None = None
+    excitatory: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.excitatory is not None and not 0 <= self.excitatory <= 1:
+            raise ValueError(
+                f"Masked: excitatory must be from 0 to 1, got {self.excitatory}"
+            )
+
+    def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
+        """Return V, `(size, size)`."""
+        wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+        V = jax.random.normal(key, (size, size), wide)
+        signs = self._signs(size)
+        if signs is not None and abs(signs.sum()) < size:
+            positive = (signs > 0).sum()
+            strength = np.where(signs < 0, positive / (size - positive), 1.0)
+            V = V * jnp.asarray(strength, wide)
+        norm = jnp.linalg.norm(self.dense(V))
+        return (V * (size**0.5 / norm)).astype(dtype)
+
+    def dense(self, stored: jax.Array) -> jax.Array:
+        """Return the matrix."""
+        size = stored.shape[0]
+        signs, U = self._signs(size), stored
+        if signs is not None:
+            U = jnp.abs(U) * jnp.asarray(signs, U.dtype)
+        if self.wiring is not None:
+            mask = np.asarray(self.wiring(size, size), bool)
+            U = jnp.where(mask, U, jnp.zeros_like(U))
+        return U
+
+    def _signs(self, size: int) -> Any:
+        """Return +1 or -1 for each unit, `(size, 1)`, or None."""
+        if self.excitatory is None:
+            return None
+        positive = np.arange(size)[:, None] < round(self.excitatory * size)
+        return np.where(positive, 1.0, -1.0)

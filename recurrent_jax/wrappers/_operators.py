@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linear operators for `Structured`: how a square matrix is stored, and made."""
+
+import abc
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell
+from recurrent_jax.initializers import orthogonal
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator(abc.ABC):
+    """A square matrix in another form: what is stored, and the matrix made of it.
+
+    A subclass is a frozen dataclass with `init` and `dense`, both of one gate.
+
+    Example:
+        >>> import jax
+        >>> import recurrent_jax as rj
+        >>> operator = rj.BlockDiagonal(blocks=2)
+        >>> stored = operator.init(jax.random.key(0), 4)
+        >>> stored.shape, operator.dense(stored).shape
+        ((2, 2, 2), (4, 4))
+    """
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> Any:
+        """Return what is stored of a `(size, size)` matrix."""
+
+    @abc.abstractmethod
+    def dense(self, stored: Any) -> jax.Array:
+        """Return the matrix."""
+
+    # Fields that are functions print as code, as those of cells do.
+    __repr__ = Cell.__repr__  # type: ignore[assignment]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class BlockDiagonal(Operator):
+    """Blocks of units that do not see each other: H^2 / blocks numbers.
+
+    At first each block is orthogonal, and so is the whole.
+
+    Args:
+        blocks: how many, a divisor of the hidden size.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Structured(rj.LSTM(8), rj.BlockDiagonal(blocks=4))
+
+    References:
+        Beck et al., 2024. xLSTM: extended long short-term memory (heads).
+        https://arxiv.org/abs/2405.04517
+    """
+
+    blocks: int
+
+    def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
+        """Return the blocks, `(blocks, size / blocks, size / blocks)`."""
+        _check.blocks("BlockDiagonal", self.blocks, size)
+        n = size // self.blocks
+        keys = jax.random.split(key, self.blocks)
+        return jnp.stack([orthogonal(k, (n, n), dtype) for k in keys])
+
+    def dense(self, stored: jax.Array) -> jax.Array:
+        """Return the matrix, zero off the blocks."""
+        return jax.scipy.linalg.block_diag(*stored)
+
+
+class LowRankFactors(NamedTuple):
+    """What is stored of a `LowRank` matrix."""
+
+    left: jax.Array  # (H, rank)
+    right: jax.Array  # (rank, H)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class LowRank(Operator):
+    """A product of two thin matrices: 2 H rank numbers.
+
+    At first both factors are orthogonal, so that singular values are one or zero.
+
+    Args:
+        rank: at most the hidden size.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Structured(rj.LSTM(8), rj.LowRank(rank=2))
+
+    References:
+        Mastrogiuseppe and Ostojic, 2018. Linking connectivity, dynamics, and
+        computations in low-rank recurrent neural networks.
+        https://arxiv.org/abs/1711.09672
+    """
+
+    rank: int
+
+    def init(
+        self, key: jax.Array, size: int, dtype: DTypeLike = float
+    ) -> LowRankFactors:
+        """Return both factors."""
+        _check.size("LowRank", "rank", self.rank)
+        if self.rank > size:
+            raise ValueError(f"LowRank: rank {self.rank} is more than {size} units")
+        left, right = jax.random.split(key)
+        return LowRankFactors(
+            left=orthogonal(left, (size, self.rank), dtype),
+            right=orthogonal(right, (self.rank, size), dtype),
+        )
+
+    def dense(self, stored: LowRankFactors) -> jax.Array:
+        """Return the product."""
+        return stored.left @ stored.right
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Diagonal(Operator):
+    """Units that see themselves alone: H numbers, at first uniform in [-1, 1].
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Structured(rj.GRU(8), rj.Diagonal())
+
+    References:
+        Li et al., 2018. Independently recurrent neural network (IndRNN).
+        https://arxiv.org/abs/1803.04831
+    """
+
+    def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
+        """Return the diagonal, `(size,)`."""
+        return jax.random.uniform(key, (size,), dtype, -1.0, 1.0)
+
+    def dense(self, stored: jax.Array) -> jax.Array:
+        """Return the matrix, zero off the diagonal."""
+        return jnp.diag(stored)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Orthogonal(Operator):
+    r"""A rotation, $U = \exp(A - A^\top)$, and one it stays while A is trained.
+
+    Only the part of A below its diagonal acts. At first U turns pairs of units by
+    angles uniform in $(-\pi, \pi)$. Matrices of determinant -1 cannot be reached. The
+    exponential is taken in at least float32.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Structured(rj.Elman(8), rj.Orthogonal())
+
+    References:
+        Lezcano-Casado and Martinez-Rubio, 2019. Cheap orthogonal constraints in neural
+        networks. https://arxiv.org/abs/1901.08428
+        Henaff, Szlam and LeCun, 2016. Recurrent orthogonal networks and long-memory
+        tasks (the first angles). https://arxiv.org/abs/1602.06662
+    """
+
+    def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
+        """Return A, `(size, size)`."""
+        first = np.arange(0, size - 1, 2)
+        angles = jax.random.uniform(key, first.shape, dtype, -jnp.pi, jnp.pi)
+        return jnp.zeros((size, size), dtype).at[first + 1, first].set(angles)
+
+    def dense(self, stored: jax.Array) -> jax.Array:
+        """Return the exponential."""
+        wide = jnp.float32 if jnp.finfo(stored.dtype).bits < 32 else stored.dtype
+        below = jnp.tril(stored.astype(wide), -1)
+        return jax.scipy.linalg.expm(below - below.T).astype(stored.dtype)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dropout on the output, the same at every step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Sampled
+from recurrent_jax._inspect import features_of, output
+from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputDropout(Wrapper):
+    r"""Variational dropout on the output: one mask for a whole sequence.
+
+    $$
+    y_t \leftarrow \frac{m \odot y_t}{1 - \mathrm{rate}}, \qquad
+    m_k \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
+    $$
+
+    The state, and so what the next step sees, keeps everything. Each sequence of a
+    batch has its own mask. Only with `unroll(..., key=key)`; without a key nothing is
+    dropped.
+
+    Args:
+        cell: any cell.
+        rate: the share that is dropped, below 1.
+
+    Raises:
+        TypeError, ValueError: if `cell` is not a cell, or the rate out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.OutputDropout(rj.LSTM(3), rate=0.2)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> key = jax.random.key(1)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)), key=key)
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Gal and Ghahramani, 2016. A theoretically grounded application of dropout in
+        recurrent neural networks. https://arxiv.org/abs/1512.05287
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        _check.rate("OutputDropout", "rate", self.rate)
+        super().__post_init__()
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Sampled:
+        """Return inputs with a mask of the output's shape beside them."""
+        key, inside = jax.random.split(key)
+        y = output(self.cell, features_of(xs, lead))
+        mask = keep_mask(key, self.rate, (*lead[1:], *y.shape), lead[0], dtype)
+        return Sampled(self.cell.sample(inside, xs, lead, dtype), mask)
+
+    def project(self, params: Any, x: Any) -> tuple[Any, Any]:
+        """Return the cell's projection, and the mask."""
+        x, mask = noise_of(x)
+        return self.cell.project(params, x), mask
+
+    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+        """Return the cell's carry, and what is left of its output."""
+        z, mask = z
+        carry, y = super().update(params, carry, z, u)
+        return carry, y if mask is None else y * mask

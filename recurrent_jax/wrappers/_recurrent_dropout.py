@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dropout on what the recurrent products read, the same at every step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Sampled
+from recurrent_jax._inspect import features_of, multiplies, reads
+from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentDropout(Wrapper):
+    r"""Variational dropout on the recurrent connections: one mask for a sequence.
+
+    $$
+    u_t = \mathrm{feedback}\!\left(\frac{m \odot s_{t-1}}{1 - \mathrm{rate}}\right),
+    \qquad m_k \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
+    $$
+
+    Only the recurrent product sees the mask, as $(m \odot h) U$ with one mask for all
+    gates (the paper's tied weights; Keras draws one for each gate). What is kept by a
+    gate ($f \odot c$ of an LSTM, $z \odot h$ of a GRU) is kept whole. Only with
+    `unroll(..., key=key)`; without a key nothing is dropped. Gradients multiply by U
+    once more a step than without.
+
+    Args:
+        cell: a cell with all its recurrent products in `feedback`.
+        rate: the share that is dropped, below 1.
+
+    Raises:
+        TypeError, ValueError: if `cell` is not a cell, the rate out of range, or the
+            cell has products that read the state outside of `feedback`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.RecurrentDropout(rj.LSTM(3), rate=0.2)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> key = jax.random.key(1)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)), key=key)
+        >>> ys.shape
+        (7, 5, 3)
+
+    References:
+        Gal and Ghahramani, 2016. A theoretically grounded application of dropout in
+        recurrent neural networks. https://arxiv.org/abs/1512.05287
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        _check.rate("RecurrentDropout", "rate", self.rate)
+        super().__post_init__()
+
+    @property
+    def splits(self) -> bool:
+        """False: the mask comes with the input, which `feedback` does not see."""
+        return False
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Sampled:
+        """Return inputs with masks for those parts of the carry that are multiplied."""
+        x = features_of(xs, lead)
+        if not self.cell.splits or multiplies(self.cell, x):
+            raise ValueError(
+                f"RecurrentDropout: {self.cell!r} has products outside of feedback, "
+                "which the mask cannot reach; wrap the cells inside of it, or choose "
+                "a form that splits"
+            )
+        key, inside = jax.random.split(key)
+        carry = jax.eval_shape(lambda: self.cell.initial_carry(lead[1:], dtype))
+        leaves, tree = jax.tree.flatten(carry)
+        keys = jax.random.split(key, len(leaves))
+        masks = [
+            keep_mask(k, self.rate, leaf.shape, lead[0], dtype) if is_read else None
+            for k, leaf, is_read in zip(keys, leaves, reads(self.cell, x), strict=True)
+        ]
+        noise = jax.tree.unflatten(tree, masks)
+        return Sampled(self.cell.sample(inside, xs, lead, dtype), noise)
+
+    def project(self, params: Any, x: Any) -> tuple[Any, Any]:
+        """Return the cell's projection, and the masks."""
+        x, masks = noise_of(x)
+        return self.cell.project(params, x), masks
+
+    def recur(self, params: Any, carry: Any, z: Any) -> tuple[Any, Any]:
+        """Return the cell's step with a masked recurrent product."""
+        z, masks = z
+        if masks is None:
+            return self.cell.recur(params, carry, z)
+        seen = jax.tree.map(
+            lambda m, s: s if m is None else m * s,
+            masks,
+            carry,
+            is_leaf=lambda m: m is None,
+        )
+        u = self.cell.feedback(params, seen)
+        return self.cell.update(params, carry, z, u)

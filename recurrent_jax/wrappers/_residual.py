@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A way around a cell."""
+
+import dataclasses
+from typing import Any
+
+from recurrent_jax import _check
+from recurrent_jax.wrappers._wrapper import Wrapper, plain
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual(Wrapper):
+    r"""Add the input to the output: the cell learns a difference.
+
+    $$ y_t \leftarrow y_t + x_t $$
+
+    The state is not changed. The input goes around any dropout inside.
+
+    Args:
+        cell: a cell that gives as many features as it takes.
+
+    Raises:
+        TypeError: if `cell` is not a cell, or its input not one array.
+        ValueError: if it gives other features than it takes.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Stack((rj.LSTM(3), rj.Residual(rj.LSTM(3))))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 2)))
+        >>> ys.shape
+        (7, 3)
+
+    References:
+        Wu et al., 2016. Google's neural machine translation system: bridging the gap
+        between human and machine translation. https://arxiv.org/abs/1609.08144
+    """
+
+    def project(self, params: Any, x: Any) -> tuple[Any, Any]:
+        """Return the cell's projection, and the input itself."""
+        _check.one_array("Residual", plain(x), "only that can be added to an output")
+        return self.cell.project(params, x), plain(x)
+
+    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+        """Return the cell's carry, and its output plus its input."""
+        z, x = z
+        carry, y = super().update(params, carry, z, u)
+        if x.shape != y.shape:
+            raise ValueError(
+                f"Residual: {self.cell!r} takes {x.shape[-1]} features and gives "
+                f"{y.shape[-1]}, which do not add; give it an input of its own size"
+            )
+        return carry, y + x

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells on top of each other, as one cell."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell, Sampled
+from recurrent_jax._inspect import features_of, output
+from recurrent_jax._network import out_features
+from recurrent_jax.wrappers._wrapper import feedback, noise_of, replace, update
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack(Cell):
+    r"""Cells in one step: each reads the output of the one below at the same time.
+
+    $$
+    (s_t^{(l)}, y_t^{(l)}) = \mathrm{step}_l(s_{t-1}^{(l)}, y_t^{(l-1)}), \qquad
+    y_t^{(0)} = x_t, \qquad y_t = y_t^{(L)}
+    $$
+
+    One loop for all, so it can run on a stream, step by step. Only the lowest cell's
+    input is projected outside of the loop; for training, `Deep` gives the same numbers
+    faster.
+
+    Args:
+        cells: from the lowest to the highest, as a tuple.
+
+    Raises:
+        TypeError: if `cells` is not a tuple of cells.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Stack((rj.LSTM(3), rj.GRU(4)))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> (lstm, gru), ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> lstm.c.shape, gru.h.shape, ys.shape
+        ((5, 3), (5, 4), (7, 5, 4))
+
+    References:
+        Graves, Mohamed and Hinton, 2013. Speech recognition with deep recurrent neural
+        networks. https://arxiv.org/abs/1303.5778
+    """
+
+    cells: tuple[Cell, ...]
+
+    def __post_init__(self) -> None:
+        _check.layers("Stack", self.cells, (Cell,))
+        super().__post_init__()
+
+    @property
+    def feature_axes(self) -> int:  # type: ignore[override]
+        """How many trailing axes of an input are features, of the lowest cell."""
+        return self.cells[0].feature_axes
+
+    @property
+    def splits(self) -> bool:
+        """Whether all cells are given as `feedback` and `update`."""
+        return all(cell.splits for cell in self.cells)
+
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> tuple[Any, ...]:
+        """Return fresh parameters of every cell."""
+        params: list[Any] = []
+        for cell, k in zip(
+            self.cells, jax.random.split(key, len(self.cells)), strict=True
+        ):
+            if params:
+                in_features = out_features(self.cells[len(params) - 1], in_features)
+            params.append(cell.init(k, in_features, dtype))
+        return tuple(params)
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> tuple[Any, ...]:
+        """Return the initial carries of all cells."""
+        return tuple(cell.initial_carry(batch_shape, dtype) for cell in self.cells)
+
+    def start(
+        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
+    ) -> tuple[Any, ...]:
+        """Return the carries that all cells start from."""
+        _check.parts("Stack", "params", params, len(self.cells))
+        pairs = zip(self.cells, params, strict=True)
+        return tuple(cell.start(p, batch_shape, dtype) for cell, p in pairs)
+
+    def prepare(self, params: Any) -> tuple[Any, ...]:
+        """Return the parameters as each cell uses them."""
+        _check.parts("Stack", "params", params, len(self.cells))
+        return tuple(c.prepare(p) for c, p in zip(self.cells, params, strict=True))
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Sampled:
+        """Return inputs with what every cell draws."""
+        lowest, *higher = self.cells
+        key, *keys = jax.random.split(key, len(self.cells))
+        below, x = lowest, features_of(xs, lead)
+        drawn: list[Any] = []
+        for cell, k in zip(higher, keys, strict=True):
+            x = output(below, x)
+            # Not there yet: only its shape matters to what is drawn.
+            later = jnp.zeros((*lead, *x.shape), dtype)
+            drawn.append(replace(cell.sample(k, later, lead, dtype), ()))
+            below = cell
+        return Sampled(lowest.sample(key, xs, lead, dtype), tuple(drawn))
+
+    def project(self, params: Any, x: Any) -> tuple[Any, Any]:
+        """Return the lowest cell's projection, and what the others drew."""
+        x, drawn = noise_of(x)
+        if drawn is None:
+            drawn = ((),) * (len(self.cells) - 1)
+        return self.cells[0].project(params[0], x), drawn
+
+    def feedback(self, params: Any, carry: Any) -> tuple[Any, ...]:
+        """Return every cell's recurrent product."""
+        each = zip(self.cells, params, carry, strict=True)
+        return tuple(feedback(cell, p, c) for cell, p, c in each)
+
+    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+        """Return all new carries, and the highest cell's output."""
+        z, drawn = z
+        carries: list[Any] = []
+        y: Any = None
+        for n, cell in enumerate(self.cells):
+            if n:
+                z = cell.project(params[n], replace(drawn[n - 1], y))
+            after, y = update(cell, params[n], carry[n], z, u[n])
+            carries.append(after)
+        return tuple(carries), y

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another form for the recurrent matrices."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax.wrappers._operators import Operator
+from recurrent_jax.wrappers._wrapper import Wrapper
+
+
+@dataclasses.dataclass(frozen=True)
+class Structured(Wrapper):
+    r"""Store each gate's recurrent matrix in another form.
+
+    $$ U_k = \mathrm{dense}(\theta_k) \qquad \text{for every gate } k $$
+
+    Params are those of the cell, with what the operator stores as `recurrent_kernel`,
+    one for each gate along a first axis. The matrix is made of it once per `unroll`,
+    outside of the loop, and once for each `step`. So a constraint holds exactly and
+    there are fewer numbers to train, but a step multiplies by a dense matrix as before.
+
+    Args:
+        cell: a cell with a `recurrent_kernel` of square gates, `(H, gates * H)`.
+        operator: `BlockDiagonal`, `LowRank`, `Diagonal`, `Orthogonal`, `Masked`, or an
+            `Operator` of your own.
+
+    Raises:
+        TypeError, ValueError: if `cell` is not a cell or has no such kernel, or the
+            operator does not fit its size.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Structured(rj.LSTM(6), rj.LowRank(rank=2))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> params.recurrent_kernel.left.shape
+        (4, 6, 2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 5, 2)))
+        >>> cell.prepare(params).recurrent_kernel.shape, ys.shape
+        ((6, 24), (7, 5, 6))
+    """
+
+    operator: Operator
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.operator, Operator):
+            raise TypeError(
+                "Structured: operator must be one such as rj.LowRank(rank=2), got "
+                f"{self.operator!r}"
+            )
+        super().__post_init__()
+
+    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
+        """Return fresh parameters, with the operator's in place of the kernel."""
+        params = self.cell.init(key, in_features, dtype)
+        kernel = getattr(params, "recurrent_kernel", None)
+        size, width = (0, 0) if kernel is None else kernel.shape[-2:]
+        if kernel is None or kernel.ndim != 2 or width % size:
+            raise ValueError(
+                f"Structured: {self.cell!r} has no recurrent_kernel of shape "
+                "(H, gates * H); wrap the cell that has it, and other wrappers around"
+            )
+        # Another stream than that of the cell.
+        keys = jax.random.split(jax.random.fold_in(key, 1), width // size)
+        stored = [self.operator.init(k, size, dtype) for k in keys]
+        stored = jax.tree.map(lambda *gates: jnp.stack(gates), *stored)
+        return params._replace(recurrent_kernel=stored)
+
+    def prepare(self, params: Any) -> Any:
+        """Return the cell's parameters, with dense matrices."""
+        gates = jax.vmap(self.operator.dense)(params.recurrent_kernel)
+        kernel = jnp.concatenate(list(gates), axis=-1)
+        return self.cell.prepare(params._replace(recurrent_kernel=kernel))

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dropout on recurrent weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import _check
+
+
+def weight_drop(
+    params: Any,
+    key: jax.Array,
+    rate: float,
+    *,
+    names: tuple[str, ...] = ("recurrent_kernel",),
+) -> Any:
+    r"""Return params with single recurrent weights set to zero (DropConnect).
+
+    $$
+    U \leftarrow \frac{M \odot U}{1 - \mathrm{rate}}, \qquad
+    M_{jk} \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
+    $$
+
+    A function of the parameters, and not a wrapper, since that is all it touches: call
+    it inside the loss, before `unroll`, for any cell, stack or network. One mask holds
+    for all steps and for the whole batch, as in the paper, so fast gradients and fused
+    kernels work as without it. For evaluation leave it out.
+
+    Args:
+        params: of any cell or network.
+        key: a PRNG key.
+        rate: the share of weights that are dropped, below 1.
+        names: the fields to drop from, wherever in `params` they are.
+
+    Returns:
+        Params of the same structure.
+
+    Raises:
+        ValueError: if the rate is out of range, or params have no such field.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> def loss(params, key):
+        ...     dropped = rj.weight_drop(params, key, rate=0.5)
+        ...     return rj.unroll(cell, dropped, jnp.ones((7, 2)))[1].sum()
+        >>> gradient = jax.grad(loss)(params, jax.random.key(1))
+
+    References:
+        Wan et al., 2013. Regularization of neural networks using DropConnect.
+        https://proceedings.mlr.press/v28/wan13.html
+        Merity, Keskar and Socher, 2018. Regularizing and optimizing LSTM language
+        models. https://arxiv.org/abs/1708.02182
+    """
+    _check.rate("weight_drop", "rate", rate)
+    leaves, tree = jax.tree.flatten_with_path(params)
+    chosen = [any(_name(part) in names for part in path) for path, _ in leaves]
+    if not any(chosen):
+        paths = [jax.tree_util.keystr(path) for path, _ in leaves]
+        raise ValueError(
+            f"weight_drop: params have no field called {' or '.join(names)}; there are "
+            f"{paths}"
+        )
+    keys = jax.random.split(key, len(leaves))
+
+    def drop(key: jax.Array, weight: jax.Array) -> jax.Array:
+        keep = jax.random.bernoulli(key, 1 - rate, weight.shape)
+        return jnp.where(keep, weight / (1 - rate), jnp.zeros_like(weight))
+
+    each = zip(keys, leaves, chosen, strict=True)
+    return jax.tree.unflatten(
+        tree, [drop(k, leaf) if hit else leaf for k, (_, leaf), hit in each]
+    )
+
+
+def _name(part: Any) -> str:
+    """Return the name that one part of a path goes by."""
+    return str(getattr(part, "name", getattr(part, "key", "")))

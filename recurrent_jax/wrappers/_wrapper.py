@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of wrappers: a cell made from a cell, which changes nothing by itself."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Cell, Sampled
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(Cell):
+    """A cell made from another one; a subclass overrides what it changes.
+
+    Params, carry and output are those of the cell inside. What a wrapper draws it
+    puts around the input in `sample`, and takes off again in `project`; without it, it
+    acts as in evaluation. Wrappers nest in any order.
+
+    Args:
+        cell: the cell inside, itself a wrapper perhaps.
+
+    Raises:
+        TypeError: if `cell` is not a cell.
+
+    Example:
+        >>> import dataclasses
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Negated(rj.Wrapper):
+        ...     def update(self, params, carry, z, u):
+        ...         carry, y = super().update(params, carry, z, u)
+        ...         return carry, -y
+        >>> cell = Negated(rj.Elman(3))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> carry, ys = rj.unroll(cell, params, jnp.ones((7, 2)))
+        >>> print(jnp.array_equal(carry.h, -ys[-1]))
+        True
+    """
+
+    cell: Cell
+
+    def __post_init__(self) -> None:
+        _check.layers(type(self).__name__, (self.cell,), (Cell,))
+        super().__post_init__()
+
+    @property
+    def feature_axes(self) -> int:  # type: ignore[override]
+        """How many trailing axes of an input are features, of the cell inside."""
+        return self.cell.feature_axes
+
+    @property
+    def splits(self) -> bool:
+        """Whether the cell inside is given as `feedback` and `update`."""
+        return self.cell.splits
+
+    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
+        """Return fresh parameters of the cell inside."""
+        return self.cell.init(key, in_features, dtype)
+
+    def initial_carry(
+        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+    ) -> Any:
+        """Return the initial carry of the cell inside."""
+        return self.cell.initial_carry(batch_shape, dtype)
+
+    def start(
+        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Any:
+        """Return the carry that the cell inside starts from."""
+        return self.cell.start(params, batch_shape, dtype)
+
+    def prepare(self, params: Any) -> Any:
+        """Return the parameters as the cell inside uses them."""
+        return self.cell.prepare(params)
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Any:
+        """Return inputs with what the cell inside draws."""
+        return self.cell.sample(key, xs, lead, dtype)
+
+    def project(self, params: Any, x: Any) -> Any:
+        """Return the projection of the cell inside."""
+        return self.cell.project(params, x)
+
+    def feedback(self, params: Any, carry: Any) -> Any:
+        """Return the recurrent product of the cell inside."""
+        return feedback(self.cell, params, carry)
+
+    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+        """Return the carry and output of the cell inside."""
+        return update(self.cell, params, carry, z, u)
+
+
+def feedback(cell: Cell, params: Any, carry: Any) -> Any:
+    """Return a cell's recurrent product; nothing for a cell that does not split."""
+    return cell.feedback(params, carry) if cell.splits else ()
+
+
+def update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+    """Return the rest of a step; the whole of it for a cell that does not split."""
+    if cell.splits:
+        return cell.update(params, carry, z, u)
+    return cell.recur(params, carry, z)
+
+
+def plain(x: Any) -> Any:
+    """Return an input without anything that was drawn for it."""
+    while isinstance(x, Sampled):
+        x = x.x
+    return x
+
+
+def replace(x: Any, new: Any) -> Any:
+    """Return an input with another in its place, and all that was drawn for it."""
+    return x._replace(x=replace(x.x, new)) if isinstance(x, Sampled) else new
+
+
+def noise_of(z: Any) -> tuple[Any, Any]:
+    """Return what `pass_on` was given, and the noise, None in evaluation."""
+    return (z.x, z.noise) if isinstance(z, Sampled) else (z, None)
+
+
+def keep_mask(
+    key: jax.Array, rate: float, shape: tuple[int, ...], time: int, dtype: DTypeLike
+) -> jax.Array:
+    r"""Return one mask for all steps: zero at the rate, else $1 / (1 - rate)$."""
+    keep = jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) / (1 - rate)
+    return jax.numpy.broadcast_to(keep, (time, *shape))

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Zoneout: parts of the state that stay as they are."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from recurrent_jax import _check
+from recurrent_jax._cell import Sampled
+from recurrent_jax.wrappers._output_dropout import OutputDropout
+from recurrent_jax.wrappers._residual import Residual
+from recurrent_jax.wrappers._stack import Stack
+from recurrent_jax.wrappers._wrapper import Wrapper, noise_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Zoneout(Wrapper):
+    r"""Keep random units of the state at their previous value, each step anew.
+
+    $$
+    \begin{aligned}
+    s_t &\leftarrow d_t \odot s_{t-1} + (1 - d_t) \odot s_t, \quad
+        d_{t,k} \sim \mathrm{Bernoulli}(\mathrm{rate}) && \text{with a key} \\
+    s_t &\leftarrow \mathrm{rate} \cdot s_{t-1} + (1 - \mathrm{rate}) \cdot s_t
+        && \text{in evaluation, the expectation}
+    \end{aligned}
+    $$
+
+    It holds for every part of the carry, h and c of an LSTM each with a mask of its
+    own, where h is made from the c before zoneout, as in the paper. Where the output
+    *is* a part of the carry (the very array that the cell returns for both), it is that
+    part after zoneout; any other output is left alone, so what changes outputs goes
+    outside: `OutputDropout(Zoneout(cell))`. Parts that only mean something together,
+    such as a normaliser and what it normalises, want a rate of 0; counters and other
+    integers are never kept back.
+
+    Args:
+        cell: any cell but `OutputDropout` and `Residual`.
+        rate: the share of units that keep their value, below 1; or one for each part
+            of the carry, in its order: `Zoneout(LSTM(64), LSTMCarry(h=0.05, c=0.5))`.
+
+    Raises:
+        TypeError, ValueError: if `cell` is not a cell or one that changes its output, a
+            rate is out of range, or there are more or fewer rates than parts.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Zoneout(rj.LSTM(3), rj.LSTMCarry(h=0.05, c=0.5))
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((7, 5, 2))
+        >>> carry, ys = rj.unroll(cell, params, xs, key=jax.random.key(1))  # training
+        >>> carry, ys = rj.unroll(cell, params, xs)  # evaluation
+
+    References:
+        Krueger et al., 2017. Zoneout: regularizing RNNs by randomly preserving hidden
+        activations. https://arxiv.org/abs/1606.01305
+    """
+
+    rate: Any  # a number, or one for each part of the carry
+
+    def __post_init__(self) -> None:
+        for rate in jax.tree.leaves(self.rate):
+            _check.rate("Zoneout", "rate", rate)
+        super().__post_init__()
+        top: Any = self.cell
+        while isinstance(top, Wrapper | Stack):
+            if isinstance(top, OutputDropout | Residual):
+                name = type(top).__name__
+                raise ValueError(
+                    f"Zoneout: {name} inside makes another output of the state, which "
+                    f"zoneout would miss; put it outside: {name}(Zoneout(cell, ...))"
+                )
+            top = top.cells[-1] if isinstance(top, Stack) else top.cell
+
+    def sample(
+        self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
+    ) -> Sampled:
+        """Return inputs with 1 beside them where the state stays, else 0."""
+        key, inside = jax.random.split(key)
+        carry = jax.eval_shape(lambda: self.cell.initial_carry(lead[1:], dtype))
+        leaves, tree = jax.tree.flatten(carry)
+        keys = jax.random.split(key, len(leaves))
+        each = zip(keys, leaves, self._rates(leaves), strict=True)
+        stays = [
+            jax.random.bernoulli(k, rate, (lead[0], *leaf.shape)).astype(dtype)
+            if rate
+            else None
+            for k, leaf, rate in each
+        ]
+        noise = jax.tree.unflatten(tree, stays)
+        return Sampled(self.cell.sample(inside, xs, lead, dtype), noise)
+
+    def project(self, params: Any, x: Any) -> tuple[Any, Any]:
+        """Return the cell's projection, and what stays."""
+        x, stays = noise_of(x)
+        return self.cell.project(params, x), stays
+
+    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+        """Return the cell's carry and output, after zoneout."""
+        z, stays = z
+        after, y = super().update(params, carry, z, u)
+        old, tree = jax.tree.flatten(carry)
+        new = jax.tree.leaves(after)
+        rates = self._rates(old)
+        if stays is None:
+            each = zip(old, new, rates, strict=True)
+            mixed = [rate * a + (1 - rate) * b if rate else b for a, b, rate in each]
+        else:
+            drawn = jax.tree.leaves(stays, is_leaf=lambda s: s is None)
+            each = zip(old, new, drawn, strict=True)
+            mixed = [b if s is None else jnp.where(s > 0, a, b) for a, b, s in each]
+        is_state = {id(b): m for b, m in zip(new, mixed, strict=True)}
+        y = jax.tree.map(lambda part: is_state.get(id(part), part), y)
+        return jax.tree.unflatten(tree, mixed), y
+
+    def _rates(self, parts: list[Any]) -> list[float]:
+        """Return a rate for every part of the carry."""
+        rates = jax.tree.leaves(self.rate)
+        if rates == [self.rate]:
+            rates = rates * len(parts)
+        if len(rates) != len(parts):
+            raise ValueError(
+                f"Zoneout: got {len(rates)} rates for the {len(parts)} parts of the "
+                f"carry of {self.cell!r}; give one for each, or a single one for all"
+            )
+        is_float = [jnp.issubdtype(part.dtype, jnp.floating) for part in parts]
+        return [rate if f else 0.0 for rate, f in zip(rates, is_float, strict=True)]
