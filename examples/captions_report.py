@@ -62,8 +62,8 @@ def table(console: Console, results: Results) -> None:
         shown.add_row(name, *(f"{share:.1%}" for share in shares))
     console.print(shown)
     console.print(
-        "Ideal crops: these are told how many digits there are, and given each of them\n"
-        "cut out. All read the same training digits; none of the test is among them."
+        "Ideal crops: these are told how many digits there are, and given each of\n"
+        "them cut out. All read the same training digits, none of which is in the test."
     )
     console.print(verdict(results), highlight=False)
 

@@ -346,6 +346,7 @@ __all__ = [
     "activations",
     "affine",
     "convert",
+    "diagnostics",
     "generation",
     "initializers",
     "lift",
@@ -362,6 +363,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Loaded on first use: `training` needs Optax, `linen` and `nnx` need Flax, which
     # `import *` must not ask for, the core needs JAX alone.
-    if name in ("convert", "linen", "nnx", "testing", "training"):
+    if name in ("convert", "diagnostics", "linen", "nnx", "testing", "training"):
         return importlib.import_module(f"recurrent_jax.{name}")
     raise AttributeError(f"module 'recurrent_jax' has no attribute {name!r}")

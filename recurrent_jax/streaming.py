@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _check, _check_tasks
+from recurrent_jax._bidirectional import Bidirectional
 from recurrent_jax._cell import Cell
 from recurrent_jax._loop import Loop, forward
 from recurrent_jax._network import Network
-from recurrent_jax._sequence import Bidirectional
 from recurrent_jax._unroll import unroll
 
 
@@ -81,13 +81,7 @@ def _looks_ahead(part: Any) -> bool:
 
 
 class Stream(NamedTuple):
-    """A step and its start, exported: `load` returns one.
-
-    Example:
-        >>> stream = load(data)  # doctest: +SKIP
-        >>> carry = stream.start(x)  # doctest: +SKIP
-        >>> carry, y = stream.step(carry, x)  # doctest: +SKIP
-    """
+    """A step and its start, exported: `load` returns one."""
 
     start: Callable[[Any], tuple[jax.Array, ...]]  # the carry for inputs like x
     step: Callable[[tuple[jax.Array, ...], Any], tuple[tuple[jax.Array, ...], Any]]

@@ -571,7 +571,7 @@ def _row(result: tuple[Any, Any], b: Any) -> tuple[Any, Any]:
 def _spoil(tree: Any, where: np.ndarray, junk: float) -> Any:
     """Return the tree with `junk` in its float arrays at the steps in `where`."""
 
-    def one(a: jax.Array) -> jax.Array:
+    def one(a: Any) -> Any:
         flags = where.reshape(where.shape + (1,) * (a.ndim - where.ndim))
         return np.where(flags, np.asarray(junk, a.dtype), a) if _is_float(a) else a
 

@@ -84,9 +84,9 @@ CELLS |= {
 CELLS |= {
     "cfc": rj.CfC(4, backbone_size=5),
     "cfc_no_gate": rj.CfC(4, backbone_size=5, backbone_layers=2, gate=False),
-    "conv_gru": rj.ConvGRU(2, spatial_shape=(3, 4)),
+    "conv_gru": rj.ConvGRU(2, spatial_shape=(3,)),
     "conv_lstm": rj.ConvLSTM(
-        2, (3, 2), (3, 2), peephole_init=rj.initializers.glorot_uniform
+        1, (2, 2), (2, 1), peephole_init=rj.initializers.glorot_uniform
     ),
     "conv_lstm_line": rj.ConvLSTM(
         2, (6,), strides=2, padding="VALID", use_peephole=False, use_bias=False
@@ -164,8 +164,8 @@ def filled(key, lead, dtype):
 INPUTS |= {
     "cfc": timed,
     "cfc_no_gate": timed,
-    "conv_gru": images(3, 4),
-    "conv_lstm": images(3, 2),
+    "conv_gru": images(3),
+    "conv_lstm": images(2, 2),
     "conv_lstm_line": images(6),
     "forward_fill": observed,
     "gru_d": filled,

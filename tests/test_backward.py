@@ -429,6 +429,9 @@ params = cell.init(jax.random.key(0), in_features=3)
 xs = jax.random.normal(jax.random.key(1), (12, 8, 3))
 lengths = jnp.arange(8) + 4
 
+def same(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
 for backward in (rj.Autodiff(), rj.Deferred(block=4), rj.Checkpointed(every=4)):
     def loss(params, xs, lengths):
         carry, ys = rj.unroll(cell, params, xs, lengths=lengths, backward=backward)
@@ -440,7 +443,7 @@ for backward in (rj.Autodiff(), rj.Deferred(block=4), rj.Checkpointed(every=4)):
     split = place(xs, None, "batch"), place(lengths, "batch")
     whole = jax.tree.map(place, params)
     got = step(whole, *split)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+    jax.tree.map(same, got, want)
     assert "batch" in str(got[1][1].sharding.spec)
     text = step.lower(whole, *split).compile().as_text()
     assert "all-gather" not in text and "all-to-all" not in text, backward
@@ -452,7 +455,7 @@ for backward in (rj.Autodiff(), rj.Deferred(block=4), rj.Checkpointed(every=4)):
         local, mesh=mesh, in_specs=(P(), P(None, "batch"), P("batch")), out_specs=P()
     )
     got = jax.jit(jax.value_and_grad(mapped, (0, 1)))(whole, *split)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), got, want)
+    jax.tree.map(same, got, want)
 print("sharded as whole")
 """
 

@@ -36,9 +36,13 @@ OPTIONAL = (
 MODULES = {
     "recurrent_jax": recurrent_jax,
     "recurrent_jax.convert": recurrent_jax.convert,
+    "recurrent_jax.generation": recurrent_jax.generation,
     "recurrent_jax.initializers": recurrent_jax.initializers,
     "recurrent_jax.linen": recurrent_jax.linen,
     "recurrent_jax.nnx": recurrent_jax.nnx,
+    "recurrent_jax.ragged": recurrent_jax.ragged,
+    "recurrent_jax.streaming": recurrent_jax.streaming,
+    "recurrent_jax.tasks": recurrent_jax.tasks,
     "recurrent_jax.testing": recurrent_jax.testing,
     "recurrent_jax.training": recurrent_jax.training,
 }

@@ -70,25 +70,26 @@ def _through_params(maps: list[_Map], params: Any, d_params: Any) -> Any:
         for one in maps
         if one.product is None
     ]
-    if products := [one for one in maps if one.product is not None]:
+    if products := [(one.product, one) for one in maps if one.product is not None]:
         parts.append(_as_one(products, params, d_params))
     return functools.reduce(add, parts)
 
 
-def _as_one(maps: list[_Map], params: Any, d_params: Any) -> Any:
+def _as_one(products: list[tuple[Product, _Map]], params: Any, d_params: Any) -> Any:
     leaves = jax.tree.leaves(d_params)
-    left = [jax.tree.leaves(one.argument)[one.product.source] for one in maps]
-    right = [leaves[one.product.kernel] for one in maps]
-    biases = [leaves[one.product.bias] for one in maps if one.product.bias is not None]
+    left = [jax.tree.leaves(one.argument)[product.source] for product, one in products]
+    right = [leaves[product.kernel] for product, _ in products]
+    biases = [leaves[p.bias] for p, _ in products if p.bias is not None]
     if biases:
         left.append(jnp.ones_like(left[0][..., :1]))
         right.append(sum(biases[1:], start=biases[0])[None])
+    first, one = products[0]
     total = jnp.matmul(
         jnp.concatenate(left, -1),
         jnp.concatenate(right, 0),
-        precision=maps[0].product.precision,
+        precision=first.precision,
     )
-    shapes = jax.eval_shape(maps[0].function, params, maps[0].argument)
+    shapes = jax.eval_shape(one.function, params, one.argument)
     return jax.tree.unflatten(jax.tree.structure(shapes), [total])
 
 
@@ -103,7 +104,7 @@ def instantiated(tangents: Any, primals: Any) -> Any:
     def one(d: Any, primal: Any) -> Any:
         if not isinstance(d, SymbolicZero):
             return d
-        return vary_alike(jnp.zeros(d.shape, d.dtype), primal)
+        return vary_alike(jnp.zeros_like(primal), primal)
 
     def is_zero(d: Any) -> bool:
         return isinstance(d, SymbolicZero)

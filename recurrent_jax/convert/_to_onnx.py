@@ -77,8 +77,8 @@ def to_onnx(
     graph = _Graph(direction, lengths, initial_states)
     for layer, own in _layers.layers("to_onnx", network, params):
         graph.add(layer, own)
-    if graph.x != "Y":
-        graph.node("Identity", [graph.x], ["Y"])
+    last = graph.nodes[-1][2]
+    last[last.index(graph.x)] = "Y"
     tensors = [numpy_helper.from_array(a, name) for name, a in graph.weights.items()]
     dtype = helper.np_dtype_to_tensor_dtype(graph.dtype)
 

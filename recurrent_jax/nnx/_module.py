@@ -44,7 +44,7 @@ class Module(nnx.Module):
         # Without a stream where nothing draws: its state would be in the way of
         # whoever splits a model into parameters and nothing else.
         self.draws = _adapters.draws(network, in_features)
-        self.rngs = rngs["dropout"].fork() if self.draws else nnx.data(None)
+        self.rngs: Any = rngs["dropout"].fork() if self.draws else nnx.data(None)
 
     def _key(self, flag: bool | None, given: Streams | None) -> Any:
         """Return a key from the stream `dropout`, or None to evaluate."""

@@ -120,9 +120,9 @@ def replace(x: Any, new: Any) -> Any:
     return x._replace(x=replace(x.x, new)) if isinstance(x, Sampled) else new
 
 
-def noise_of(z: Any) -> tuple[Any, Any]:
-    """Return what `pass_on` was given, and the noise, None in evaluation."""
-    return (z.x, z.noise) if isinstance(z, Sampled) else (z, None)
+def noise_of(x: Any) -> tuple[Any, Any]:
+    """Return an input, and what was drawn beside it; None in evaluation."""
+    return (x.x, x.noise) if isinstance(x, Sampled) else (x, None)
 
 
 def keep_mask(

@@ -381,7 +381,9 @@ def test_our_cell_in_the_rnn_of_flax_draws_and_starts_as_learned():
     )
     # Undo the recurrence: what is left of a step is its noise.
     noise = [
-        jnp.arctanh(ys[0, 1:]) - ys[0, :-1] @ params.recurrent_kernel - params.bias
+        jnp.arctanh(ys[0, 1:])
+        - ys[0, :-1] @ params.recurrent_kernel
+        - params.bias[None]
         for ys in (one, each)
     ]
     np.testing.assert_allclose(noise[0], noise[0][:1].repeat(6, 0), atol=1e-3)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens inside: gradients through time, Jacobians, chaos, gates, memory.
+
+Each is a pure function of a cell, its parameters and a sequence, for any cell; each
+has a plot, which needs Matplotlib.
+
+| question | function | plot |
+|---|---|---|
+| Does the gradient vanish or explode? | `gradient_by_lag`, `decades` | `plot_gradients` |
+| What does one step do to a state? | `jacobians`, `singular_values` | `plot_singular_values` |
+| Is it chaotic? | `lyapunov_exponents` | `plot_exponents` |
+| Are the gates open, shut, stuck? | `gates`, `saturation` | `plot_gates` |
+| How long is a unit's memory? | `effective_memory` | `plot_memory` |
+| Which cell, which initialisation? | `compare` | `plot_comparison` |
+"""
+
+from recurrent_jax.diagnostics._compare import Comparison, compare
+from recurrent_jax.diagnostics._gate_plots import plot_gates, plot_memory
+from recurrent_jax.diagnostics._gates import (
+    Saturation,
+    effective_memory,
+    gates,
+    saturation,
+)
+from recurrent_jax.diagnostics._gradients import decades, gradient_by_lag
+from recurrent_jax.diagnostics._jacobians import jacobians, singular_values
+from recurrent_jax.diagnostics._lyapunov import lyapunov_exponents
+from recurrent_jax.diagnostics._plots import (
+    plot_comparison,
+    plot_exponents,
+    plot_gradients,
+    plot_singular_values,
+)
+
+__all__ = [
+    "Comparison",
+    "Saturation",
+    "compare",
+    "decades",
+    "effective_memory",
+    "gates",
+    "gradient_by_lag",
+    "jacobians",
+    "lyapunov_exponents",
+    "plot_comparison",
+    "plot_exponents",
+    "plot_gates",
+    "plot_gradients",
+    "plot_memory",
+    "plot_singular_values",
+    "saturation",
+    "singular_values",
+]

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all pictures share. Matplotlib is asked for when one is drawn, not before."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jax.typing import ArrayLike
+
+# Colours that people who see few of them can tell apart too (Okabe and Ito, 2008).
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_LINES = ("-", "--", "-.", ":")
+
+
+def figure_of(size: tuple[float, float]) -> Any:
+    """Return an empty figure."""
+    try:
+        # Not pyplot: no global state, no window, nothing to close.
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ImportError("plots need Matplotlib: pip install matplotlib") from error
+    return Figure(figsize=size, layout="constrained")
+
+
+def axes_of(axes: Any) -> Any:
+    """Return the axes given, or those of a new figure."""
+    return figure_of((7, 5)).subplots() if axes is None else axes
+
+
+def styled(things: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Return names and things, each with a colour and line of its own."""
+    # Another line when the colours begin again.
+    styles = itertools.product(_LINES, _COLOURS)
+    for (name, thing), (line, colour) in zip(
+        things.items(), itertools.cycle(styles), strict=False
+    ):
+        yield name, thing, {"color": colour, "linestyle": line}
+
+
+def signed(value: ArrayLike) -> str:
+    """Return a number with its sign, as print has it."""
+    return f"{float(np.asarray(value)):+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def finish(axes: Any) -> None:
+    """Give axes their grid and legend."""
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)

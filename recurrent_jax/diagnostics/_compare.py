@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells and initialisations side by side."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from recurrent_jax._cell import Cell
+from recurrent_jax.diagnostics._gradients import decades, gradient_by_lag
+from recurrent_jax.diagnostics._lyapunov import lyapunov_exponents
+
+
+class Comparison(NamedTuple):
+    """What is known of one cell."""
+
+    gradient: jax.Array  # (time, *batch), what gradient_by_lag returns
+    decades: jax.Array  # (), per 100 steps
+    exponents: jax.Array  # (*batch, count), what lyapunov_exponents returns
+
+
+def compare(
+    cells: Mapping[str, Cell], xs: Any, *, key: jax.Array, count: int = 8
+) -> dict[str, Comparison]:
+    """Return gradients by lag and Lyapunov exponents of fresh cells, on one input.
+
+    All are initialised from the same key.
+
+    Args:
+        cells: by name; two of a kind with other initialisers are two cells.
+        xs: the inputs, `(time, *batch, features)`, of two steps or more.
+        key: of the initialisation.
+        count: how many exponents; fewer where a state has fewer floats.
+
+    Returns:
+        For each name a `Comparison`; `plot_comparison` draws them.
+
+    Raises:
+        ValueError, TypeError: if shapes or types do not fit, or there is no step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.diagnostics import compare
+        >>> cells = {"Elman": rj.Elman(4), "LSTM": rj.LSTM(4)}
+        >>> found = compare(cells, jnp.ones((20, 3, 2)), key=jax.random.key(0))
+        >>> found["LSTM"].gradient.shape, found["LSTM"].exponents.shape
+        ((20, 3), (3, 8))
+    """
+    found: dict[str, Comparison] = {}
+    first = jax.tree.leaves(xs)[0]
+    for name, cell in cells.items():
+        params = cell.init(key, first.shape[-1], first.dtype)
+        curve = gradient_by_lag(cell, params, xs)
+        state = jax.tree.leaves(jax.eval_shape(cell.initial_carry))
+        most = min(count, sum(part.size for part in state))
+        exponents = lyapunov_exponents(cell, params, xs, count=most)
+        found[name] = Comparison(curve, decades(curve), exponents)
+    return found

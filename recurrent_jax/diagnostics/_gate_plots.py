@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of gates."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from recurrent_jax.diagnostics._canvas import axes_of, finish, styled
+from recurrent_jax.diagnostics._gates import saturation
+
+
+def plot_gates(gates: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
+    """Draw how often the units of each gate are shut, and how often open.
+
+    A dot is a unit. Near the origin it works as a dial, along the diagonal as a
+    switch, in a corner it is stuck.
+
+    Args:
+        gates: what `gates` returned.
+        axes: Matplotlib's axes to draw on; of a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ImportError: if Matplotlib is not installed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import plot_gates
+        >>> axes = plot_gates({"f": jnp.full((7, 5, 3), 0.95)})
+        >>> axes.get_xlabel()
+        'share of steps shut (below 0.1)'
+    """
+    axes = axes_of(axes)
+    axes.plot([0, 1], [1, 0], color="#bbbbbb", linewidth=1, zorder=0)
+    for name, gate, style in styled(gates):
+        shut, opened = (np.asarray(share) for share in saturation(gate))
+        axes.scatter(
+            shut, opened, s=36, alpha=0.6, label=name, lw=0, color=style["color"]
+        )
+    axes.set_xlabel("share of steps shut (below 0.1)")
+    axes.set_ylabel("share of steps open (above 0.9)")
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+    finish(axes)
+    return axes
+
+
+def plot_memory(spans: Mapping[str, ArrayLike], *, axes: Any = None) -> Any:
+    """Draw how long the units remember, the most forgetful first.
+
+    Args:
+        spans: by name, each what `effective_memory` returned, `(hidden,)`.
+        axes: Matplotlib's axes to draw on; of a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ImportError: if Matplotlib is not installed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import plot_memory
+        >>> axes = plot_memory({"LSTM": jnp.array([2.0, 30.0, 7.0])})
+        >>> axes.get_yscale()
+        'log'
+    """
+    axes = axes_of(axes)
+    for name, span, style in styled(spans):
+        steps = np.sort(np.asarray(span, float))
+        rank = (np.arange(len(steps)) + 0.5) / len(steps)
+        axes.plot(rank, steps, label=name, linewidth=2, **style)
+    axes.set_yscale("log")
+    axes.set_xlabel("share of units that remember less")
+    axes.set_ylabel("effective memory (steps)")
+    finish(axes)
+    return axes

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gates: how open they are, how stuck, and how long they remember."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import _check, cells
+from recurrent_jax._cell import Cell
+from recurrent_jax.diagnostics._path import follow
+
+# In the order in which a cell passes them through its `gate_activation`.
+_NAMES: dict[type[Cell], tuple[str, ...]] = {
+    cells.LSTM: ("i", "f", "o"),
+    cells.PeepholeLSTM: ("i", "f", "o"),
+    cells.ProjectedLSTM: ("i", "f", "o"),
+    cells.LayerNormLSTM: ("i", "f", "o"),
+    cells.BatchNormLSTM: ("i", "f", "o"),
+    cells.MultiplicativeLSTM: ("i", "f", "o"),
+    cells.TLSTM: ("i", "f", "o"),
+    cells.ConvLSTM: ("i", "f", "o"),
+    cells.FullGateRecurrenceLSTM: ("i", "f", "o"),
+    cells.GRU: ("r", "z"),
+    cells.GRUD: ("r", "z"),
+    cells.LayerNormGRU: ("r", "z"),
+    cells.MGU: ("f",),
+    cells.SlimMGU: ("f",),
+    cells.LightGRU: ("z",),
+    cells.UGRNN: ("g",),
+}
+
+
+def gates(
+    cell: Cell, params: Any, xs: Any, *, carry: Any = None
+) -> dict[str, jax.Array]:
+    """Return the value of every gate at every step of a sequence, by name.
+
+    A gate is whatever a cell passes through its field `gate_activation` in a step: the
+    values are overheard there, so they are those of the cell's own equations, for
+    cells of yours too.
+
+    Args:
+        cell: with a field `gate_activation`.
+        params: what `cell.init` returned.
+        xs: the inputs, `(time, *batch, features)`.
+        carry: the state to start from.
+
+    Returns:
+        Arrays, `(time, *batch, hidden)`, under the letters of the cell's equations:
+        `i, f, o` of an LSTM, `r, z` of a GRU; `gate_0, gate_1, ...` of a cell that
+        this function does not know by name, in the order of its step.
+
+    Raises:
+        TypeError: if the cell has no `gate_activation`.
+        ValueError: if shapes do not fit, or there is no step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.diagnostics import gates
+        >>> cell = rj.LSTM(hidden_size=3, forget_bias=2.0)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> seen = gates(cell, params, jnp.zeros((7, 5, 2)))
+        >>> print(list(seen), seen["f"].shape, f"{seen['f'][0, 0, 0]:.3f}")
+        ['i', 'f', 'o'] (7, 5, 3) 0.881
+    """
+    _check.instance("gates", cell, order="(cell, params, xs)")
+    open_gate: Any = getattr(cell, "gate_activation", None)
+    if open_gate is None:
+        raise TypeError(
+            f"gates: {cell!r} has no field gate_activation, so it has no gates to "
+            "listen to; of a wrapper, ask the cell within"
+        )
+    path = follow("gates", cell, params, xs, carry)
+    heard: list[jax.Array] = []
+
+    def overhear(x: jax.Array) -> jax.Array:
+        heard.append(open_gate(x))
+        return heard[-1]
+
+    fields: dict[str, Any] = {"gate_activation": overhear}
+    # All steps at once: time is one more batch axis where the carries are known.
+    dataclasses.replace(cell, **fields).recur(path.params, path.carries, path.zs)
+    names = _NAMES.get(type(cell), ())
+    if len(names) != len(heard):
+        names = tuple(f"gate_{n}" for n in range(len(heard)))
+    return dict(zip(names, heard, strict=True))
+
+
+class Saturation(NamedTuple):
+    """How often each unit's gate is shut, and how often open."""
+
+    shut: jax.Array  # (H,), shares of all steps
+    open: jax.Array  # (H,)
+
+
+def saturation(gate: jax.Array, *, margin: float = 0.1) -> Saturation:
+    """Return how often each unit of a gate is within a margin of 0, and of 1.
+
+    A gate that is always at one end has no gradient left to move it.
+
+    Args:
+        gate: the values of one gate, `(..., hidden)`, as `gates` returns.
+        margin: how near to an end counts.
+
+    Returns:
+        The shares of steps, each `(hidden,)`.
+
+    Raises:
+        ValueError: if the margin is not between 0 and 0.5.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import saturation
+        >>> saturation(jnp.array([[0.01, 0.5], [0.02, 0.99]])).open
+        Array([0. , 0.5], dtype=float32)
+
+    References:
+        Karpathy, Johnson and Fei-Fei, 2016. Visualizing and understanding recurrent
+        networks. https://arxiv.org/abs/1506.02078
+    """
+    _check.above("saturation", "margin", margin, 0, 0.5)
+    flat = gate.reshape(-1, gate.shape[-1])
+    return Saturation(
+        shut=(flat < margin).astype(gate.dtype).mean(0),
+        open=(flat > 1 - margin).astype(gate.dtype).mean(0),
+    )
+
+
+def effective_memory(keep: jax.Array) -> jax.Array:
+    r"""Return how many steps each unit remembers, from the gate that keeps.
+
+    $$
+    \tau = \frac{1}{1 - \bar{f}}, \qquad
+    \bar{f} = \exp \left( \frac{1}{T} \sum_t \log f_t \right)
+    $$
+
+    What is left of a state after T steps is the product of the gates, hence their
+    geometric mean. At $\tau$ of 1 nothing is kept; a gate of 0.99 makes it 100. It is
+    the memory by the gate alone: what goes round through h is not in it.
+
+    Args:
+        keep: the values of the gate that multiplies the old state, `(..., hidden)`:
+            `f` of an LSTM, `z` of a `GRU`, as `gates` returns.
+
+    Returns:
+        The time constants in steps, `(hidden,)`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import effective_memory
+        >>> print(effective_memory(jnp.array([[0.5, 0.99], [0.5, 0.99]])).round(2))
+        [  2. 100.]
+
+    References:
+        Tallec and Ollivier, 2018. Can recurrent neural networks warp time?
+        https://arxiv.org/abs/1804.11188
+    """
+    kept = jnp.log(keep.reshape(-1, keep.shape[-1])).mean(0)
+    return -1 / jnp.expm1(kept)

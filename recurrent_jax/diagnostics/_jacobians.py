@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one step does to a small change of the state."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax._cell import Cell
+from recurrent_jax.diagnostics._path import follow, to_carry, to_vector
+
+
+def jacobians(cell: Cell, params: Any, xs: Any, *, carry: Any = None) -> jax.Array:
+    r"""Return the Jacobian of every step along a sequence.
+
+    $$ J_t = \frac{\partial s_t}{\partial s_{t - 1}} $$
+
+    The state is all parts of the carry side by side, for an LSTM $[h, c]$, so S is the
+    number of their floats: 2 H.
+
+    Args:
+        cell: any cell.
+        params: what `cell.init` returned.
+        xs: the inputs, `(time, *batch, features)`.
+        carry: the state to start from.
+
+    Returns:
+        The Jacobians, `(time, *batch, S, S)`, after by before. That is much memory:
+        take small batches.
+
+    Raises:
+        ValueError, TypeError: if shapes or types do not fit, or there is no step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.diagnostics import jacobians
+        >>> cell = rj.LSTM(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> jacobians(cell, params, jnp.ones((7, 5, 2))).shape
+        (7, 5, 6, 6)
+    """
+    return _jacobians(cell, params, xs, carry)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _jacobians(cell: Cell, params: Any, xs: Any, carry: Any) -> jax.Array:
+    path = follow("jacobians", cell, params, xs, carry)
+
+    def one(carry: Any, z: Any) -> jax.Array:
+        def move(v: jax.Array) -> jax.Array:
+            return to_vector(cell.recur(path.params, to_carry(v, carry), z)[0])
+
+        return jax.jacfwd(move)(to_vector(carry))
+
+    every = one
+    for _ in range(1 + len(path.batch_shape)):
+        every = jax.vmap(every)
+    return every(path.carries, path.zs)
+
+
+def singular_values(
+    cell: Cell, params: Any, xs: Any, *, carry: Any = None
+) -> jax.Array:
+    r"""Return the singular values of every step's Jacobian, largest first.
+
+    $$ J_t = U_t \, \mathrm{diag}(\varsigma_t) \, V_t^\top $$
+
+    They bound what a step can do to a gradient. All near one is dynamical isometry;
+    all below one, and gradients must vanish.
+
+    Args:
+        cell: any cell.
+        params: what `cell.init` returned.
+        xs: the inputs, `(time, *batch, features)`.
+        carry: the state to start from.
+
+    Returns:
+        The values $\varsigma_t$, `(time, *batch, S)`.
+
+    Raises:
+        ValueError, TypeError: if shapes or types do not fit, or there is no step.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.diagnostics import singular_values
+        >>> cell = rj.Elman(hidden_size=3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> print(singular_values(cell, params, jnp.zeros((1, 2))).round(3))
+        [[1. 1. 1.]]
+
+    References:
+        Saxe, McClelland and Ganguli, 2014. Exact solutions to the nonlinear dynamics of
+        learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
+    """
+    return jnp.linalg.svd(jacobians(cell, params, xs, carry=carry), compute_uv=False)

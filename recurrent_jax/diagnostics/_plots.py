@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of gradients and Jacobians."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from recurrent_jax.diagnostics._canvas import axes_of, figure_of, finish, signed, styled
+from recurrent_jax.diagnostics._compare import Comparison
+from recurrent_jax.diagnostics._gradients import decades
+
+
+def plot_gradients(curves: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
+    """Draw gradients by lag, with the decades that each gains over 100 steps.
+
+    Args:
+        curves: by name, each what `gradient_by_lag` returned, `(time, *batch)`. The
+            line is the mean over the batch, the shade reaches from least to most.
+        axes: Matplotlib's axes to draw on; of a new figure if None.
+
+    Returns:
+        The axes; `axes.figure.savefig(path)` saves them.
+
+    Raises:
+        ImportError: if Matplotlib is not installed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import plot_gradients
+        >>> axes = plot_gradients({"fades": jnp.linspace(0.0, -9.0, 100)})
+        >>> axes.get_ylabel()
+        'gradient norm'
+    """
+    axes = axes_of(axes)
+    axes.axhline(0, color="#bbbbbb", linewidth=1, zorder=0)
+    for name, curve, style in styled(curves):
+        each = np.asarray(curve, float).reshape(len(curve), -1)
+        lag = np.arange(1, len(each) + 1)
+        # Drawn where it is finite; a gradient that has ended leaves the picture.
+        mean, low, high = (
+            np.where(np.isfinite(a), a, np.nan)
+            for a in (each.mean(1), each.min(1), each.max(1))
+        )
+        label = name
+        if len(each) > 1:
+            label += f" ({signed(decades(curve))} decades / 100 steps)"
+        axes.plot(lag, mean, label=label, linewidth=2, **style)
+        if each.shape[1] > 1:
+            axes.fill_between(lag, low, high, color=style["color"], alpha=0.15, lw=0)
+    axes.set_xlabel("steps back from the loss")
+    axes.set_ylabel("gradient norm")
+    axes.yaxis.set_major_formatter(lambda y, _: f"$10^{{{y:g}}}$")
+    finish(axes)
+    return axes
+
+
+def plot_singular_values(values: ArrayLike, *, axes: Any = None) -> Any:
+    """Draw the singular values of the steps' Jacobians over time.
+
+    Args:
+        values: what `singular_values` returned, `(time, *batch, S)`.
+        axes: Matplotlib's axes to draw on; of a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ImportError: if Matplotlib is not installed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import plot_singular_values
+        >>> axes = plot_singular_values(jnp.ones((20, 3, 8)))
+        >>> len(axes.lines)
+        4
+    """
+    axes = axes_of(axes)
+    values = np.asarray(values, float)
+    values = values.reshape(len(values), -1, values.shape[-1]).mean(1)
+    time = np.arange(1, len(values) + 1)
+    axes.axhline(1, color="#bbbbbb", linewidth=1, zorder=0)
+    each = {"largest": 0, "median": values.shape[1] // 2, "smallest": -1}
+    for name, place, style in styled(each):
+        axes.plot(time, values[:, place], label=name, linewidth=2, **style)
+    axes.set_yscale("log" if (values > 0).all() else "linear")
+    axes.set_xlabel("step")
+    axes.set_ylabel("singular value of the Jacobian")
+    finish(axes)
+    return axes
+
+
+def plot_exponents(exponents: Mapping[str, ArrayLike], *, axes: Any = None) -> Any:
+    """Draw Lyapunov spectra, largest exponent first.
+
+    Args:
+        exponents: by name, each what `lyapunov_exponents` returned, `(*batch, count)`.
+        axes: Matplotlib's axes to draw on; of a new figure if None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ImportError: if Matplotlib is not installed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax.diagnostics import plot_exponents
+        >>> axes = plot_exponents({"cell": jnp.array([0.1, -0.2, -0.5])})
+        >>> axes.get_xlabel()
+        'number of the exponent'
+    """
+    axes = axes_of(axes)
+    axes.axhline(0, color="#bbbbbb", linewidth=1, zorder=0)
+    for name, values, style in styled(exponents):
+        spectrum = np.asarray(values, float)
+        spectrum = spectrum.reshape(-1, spectrum.shape[-1]).mean(0)
+        place = np.arange(1, len(spectrum) + 1)
+        shown = np.where(np.isfinite(spectrum), spectrum, np.nan)
+        axes.plot(place, shown, marker="o", markersize=4, label=name, **style)
+    axes.set_xlabel("number of the exponent")
+    axes.set_ylabel("Lyapunov exponent (nats per step)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    finish(axes)
+    return axes
+
+
+def plot_comparison(comparisons: Mapping[str, Comparison]) -> Any:
+    """Draw what `compare` found on one figure: gradients by lag, Lyapunov spectra.
+
+    Args:
+        comparisons: by name.
+
+    Returns:
+        Matplotlib's figure; `figure.savefig(path)` saves it.
+
+    Raises:
+        ImportError: if Matplotlib is not installed.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> from recurrent_jax.diagnostics import compare, plot_comparison
+        >>> found = compare({"GRU": rj.GRU(3)}, jnp.ones((9, 2)), key=jax.random.key(0))
+        >>> len(plot_comparison(found).axes)
+        2
+    """
+    figure = figure_of((12, 5))
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    plot_gradients({k: c.gradient for k, c in comparisons.items()}, axes=left)
+    plot_exponents({k: c.exponents for k, c in comparisons.items()}, axes=right)
+    left.set_title("gradient by lag")
+    right.set_title("Lyapunov spectrum")
+    return figure
