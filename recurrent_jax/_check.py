@@ -81,7 +81,7 @@ def fields(cell: Any) -> None:
 def integer(where: str, argument: str, value: Any) -> None:
     """Check that a number is an integer, known before tracing."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        got = _outline(value) if hasattr(value, "dtype") else repr(value)
+        got = outline(value) if hasattr(value, "dtype") else repr(value)
         raise TypeError(f"{where}: {argument} must be a Python integer, got {got}")
 
 
@@ -151,7 +151,7 @@ def one_array(where: str, xs: Any, why: str) -> None:
     """Check that an input is a single array."""
     if not hasattr(xs, "dtype"):
         raise TypeError(
-            f"{where}: the input must be one array, got {_outline(xs)}; {why}"
+            f"{where}: the input must be one array, got {outline(xs)}; {why}"
         )
 
 
@@ -174,7 +174,7 @@ def parts(where: str, argument: str, given: Any, count: int) -> None:
     if not isinstance(given, (tuple, list)) or len(given) != count:
         raise TypeError(
             f"{where}: {argument} must be a tuple of {count}, one part for each cell, "
-            f"got {_outline(given)}"
+            f"got {outline(given)}"
         )
 
 
@@ -269,7 +269,7 @@ def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None
     """Check the options of `unroll` that are not arrays laid out like the input."""
     integer("unroll", "time_axis", time_axis)
     if not isinstance(reverse, bool | np.bool_):
-        got = _outline(reverse) if hasattr(reverse, "dtype") else repr(reverse)
+        got = outline(reverse) if hasattr(reverse, "dtype") else repr(reverse)
         raise TypeError(
             f"unroll: reverse must be a Python bool, got {got}; "
             "under jit make it static: static_argnames"
@@ -290,7 +290,7 @@ def read(where: str, argument: str, cell: Any, x: Any, time_axis: Any) -> Readin
         )
     leaves = jax.tree.leaves_with_path(x)
     if not leaves:
-        raise ValueError(f"{where}: {argument} must hold an array, got {_outline(x)}")
+        raise ValueError(f"{where}: {argument} must hold an array, got {outline(x)}")
     path, first = leaves[0]
     name = f"{argument}{jax.tree_util.keystr(path)}"
     has_time = time_axis is not None
@@ -380,8 +380,8 @@ def _params(reading: Reading, params: Any, expected: Any) -> None:
     missing = [path for path in wanted.keys() - given.keys() if not _is_bias(path)]
     if type(params) is not type(expected) or missing or given.keys() - wanted.keys():
         raise TypeError(
-            f"{reading.where}: params must be {_outline(expected)}, got "
-            f"{_outline(params)}. {maker} makes them"
+            f"{reading.where}: params must be {outline(expected)}, got "
+            f"{outline(params)}. {maker} makes them"
         )
     for path, got in given.items():
         want = wanted[path]
@@ -418,8 +418,8 @@ def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
     )
     if jax.tree.structure(carry) != jax.tree.structure(expected):
         raise TypeError(
-            f"{reading.where}: {argument} must be {_outline(expected)}, got "
-            f"{_outline(carry)}. {cell!r}.initial_carry({batch_shape}) makes one"
+            f"{reading.where}: {argument} must be {outline(expected)}, got "
+            f"{outline(carry)}. {cell!r}.initial_carry({batch_shape}) makes one"
         )
     wanted = jax.tree.leaves(expected)
     for (path, got), want in zip(jax.tree.leaves_with_path(carry), wanted, strict=True):
@@ -450,14 +450,14 @@ def _carry_hint(reading: Reading, got: Any, want: Any) -> str:
     return ". A carry is not broadcast over the batch: jnp.broadcast_to does it"
 
 
-def _outline(tree: Any) -> str:
+def outline(tree: Any) -> str:
     """Return what a value is, in one line: an array, a tuple of named parts, a type."""
     if tree is None or hasattr(tree, "dtype"):
         return "None" if tree is None else describe(tree)
     name = type(tree).__name__
     if hasattr(tree, "_fields"):
         parts = zip(tree._fields, tree, strict=True)
-        each = (k if hasattr(v, "dtype") else f"{k}={_outline(v)}" for k, v in parts)
+        each = (k if hasattr(v, "dtype") else f"{k}={outline(v)}" for k, v in parts)
         return f"{name}({', '.join(each)})"
     return f"{name} of {len(tree)}" if hasattr(tree, "__len__") else name
 

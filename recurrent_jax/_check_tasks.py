@@ -31,7 +31,7 @@ def attention_params(params: Any) -> None:
     """Check that parameters are those of an attention."""
     if not hasattr(params, "memory_kernel"):
         raise TypeError(
-            f"Attention.bind: params must be AttentionParams, got {_outline(params)}; "
+            f"Attention.bind: params must be AttentionParams, got {outline(params)}; "
             "cell.init makes them, and the order is (params, memory)"
         )
 
@@ -223,7 +223,7 @@ def logits(where: str, logits: Any) -> jax.Array:
 def logits_of(where: str, logits: Any, token: Any) -> jax.Array:
     """Return the logits of a step after a check that there are some for each token."""
     if not hasattr(logits, "dtype") or logits.shape[:-1] != token.shape:
-        got = _outline(logits)
+        got = outline(logits)
         raise ValueError(
             f"{where}: step must return logits (*batch, vocabulary) for tokens "
             f"{_check.describe(token)}, got {got}. Its order is (carry, token) -> "
@@ -369,5 +369,5 @@ def rising(where: str, bounds: Any, lengths: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _outline(tree: Any) -> str:
+def outline(tree: Any) -> str:
     return _check.describe(tree) if hasattr(tree, "dtype") else type(tree).__name__

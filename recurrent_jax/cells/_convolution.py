@@ -86,7 +86,7 @@ def check_input(cell: Any, x: jax.Array, kernel: jax.Array) -> None:
         axes = ", ".join(map(str, image))
         raise ValueError(
             f"{name}: the input must be (*batch, {axes}), channels last, got "
-            f"{_check._outline(x)}"
+            f"{_check.outline(x)}"
         )
     if x.dtype != kernel.dtype:
         raise TypeError(

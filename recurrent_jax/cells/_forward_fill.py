@@ -118,7 +118,7 @@ def _check_parts(cell: Any, inputs: Any, kind: Any, size: int, dtype: Any) -> No
         hint = "; rj.ForwardFill makes it of rj.Observed" if kind is Filled else ""
         raise TypeError(
             f"{name}: the input must be {kind.__name__}(x, mask, elapsed), got "
-            f"{_check._outline(inputs)}{hint}"
+            f"{_check.outline(inputs)}{hint}"
         )
     shape = (*inputs.x.shape[:-1], size)
     dtype = inputs.x.dtype if dtype is None else dtype

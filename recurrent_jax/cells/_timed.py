@@ -37,7 +37,7 @@ def check(cell: Any, inputs: Any, kernel: jax.Array) -> None:
     if not isinstance(inputs, Timed):
         raise TypeError(
             f"{name}: the input must be Timed(x, elapsed), got "
-            f"{_check._outline(inputs)}; steps of equal length are "
+            f"{_check.outline(inputs)}; steps of equal length are "
             "rj.Timed(x, jnp.ones(x.shape[:-1], x.dtype))"
         )
     lead = inputs.x.shape[:-1]

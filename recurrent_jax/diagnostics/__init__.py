@@ -6,8 +6,8 @@ has a plot, which needs Matplotlib.
 
 | question | function | plot |
 |---|---|---|
-| Does the gradient vanish or explode? | `gradient_by_lag`, `decades` | `plot_gradients` |
-| What does one step do to a state? | `jacobians`, `singular_values` | `plot_singular_values` |
+| Does a gradient vanish? | `gradient_by_lag`, `decades` | `plot_gradients` |
+| What does a step do? | `jacobians`, `singular_values` | `plot_singular_values` |
 | Is it chaotic? | `lyapunov_exponents` | `plot_exponents` |
 | Are the gates open, shut, stuck? | `gates`, `saturation` | `plot_gates` |
 | How long is a unit's memory? | `effective_memory` | `plot_memory` |

@@ -159,4 +159,4 @@ def effective_memory(keep: jax.Array) -> jax.Array:
         https://arxiv.org/abs/1804.11188
     """
     kept = jnp.log(keep.reshape(-1, keep.shape[-1])).mean(0)
-    return -1 / jnp.expm1(kept)
+    return 1 / jnp.abs(jnp.expm1(kept))

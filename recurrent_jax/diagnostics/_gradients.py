@@ -14,8 +14,8 @@ from recurrent_jax.diagnostics._path import Path, follow, to_carry, to_vector
 
 
 def total(y: Any) -> jax.Array:
-    """Return the sum of an output: the loss where none is given."""
-    return sum((leaf.sum() for leaf in jax.tree.leaves(y)), start=jnp.zeros(()))
+    """Return the sum of an output's floats: the loss where none is given."""
+    return to_vector(jax.tree.map(jnp.ravel, y)).sum()
 
 
 def gradient_by_lag(
@@ -139,9 +139,10 @@ def decades(curve: jax.Array, *, steps: int = 100) -> jax.Array:
     """
     if curve.shape[0] < 2:
         raise ValueError("decades: needs a curve of at least 2 lags, got one")
-    mean = curve.reshape(curve.shape[0], -1).mean(1)
+    mean = jnp.asarray(curve).reshape(curve.shape[0], -1).mean(1)
+    ends = ~jnp.isfinite(mean).all()
+    mean = jnp.where(ends, jnp.zeros_like(mean), mean)
     lag = jnp.arange(mean.shape[0], dtype=mean.dtype)
     lag = lag - lag.mean()
     slope = (lag * (mean - mean.mean())).sum() / (lag * lag).sum()
-    whole = jnp.isfinite(mean).all()
-    return jnp.where(whole, slope * steps, -jnp.inf).astype(mean.dtype)
+    return jnp.where(ends, -jnp.inf, slope * steps).astype(mean.dtype)

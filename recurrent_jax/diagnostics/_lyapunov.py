@@ -85,7 +85,9 @@ def _exponents(
     time, S = jax.tree.leaves(path.zs)[0].shape[0], vector.shape[-1]
     k = S if count is None else count
     if k > S:
-        raise ValueError(f"{where}: count must be at most {S}, the floats of a state")
+        raise ValueError(
+            f"{where}: count must be at most {S}, the floats of a state, got {k}"
+        )
     if not 0 <= burn_in < time:
         raise ValueError(
             f"{where}: burn_in must be at least 0 and below {time}, the number of "
@@ -103,7 +105,8 @@ def _exponents(
         push = jax.vmap(push)
 
     def body(Q: jax.Array, now: Any) -> tuple[jax.Array, jax.Array]:
-        Q, R = jnp.linalg.qr(push(*now, Q))
+        carry, z = now
+        Q, R = jnp.linalg.qr(push(carry, z, Q))
         return Q, jnp.log(jnp.abs(jnp.diagonal(R, axis1=-2, axis2=-1)))
 
     # Of no particular direction: along an axis, an exponent could be missed.

@@ -14,7 +14,7 @@ from recurrent_jax.diagnostics._gradients import decades
 
 
 def plot_gradients(curves: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
-    """Draw gradients by lag, with the decades that each gains over 100 steps.
+    """Draw gradients by lag; in brackets, the decades gained over 100 steps.
 
     Args:
         curves: by name, each what `gradient_by_lag` returned, `(time, *batch)`. The
@@ -46,7 +46,7 @@ def plot_gradients(curves: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
         )
         label = name
         if len(each) > 1:
-            label += f" ({signed(decades(curve))} decades / 100 steps)"
+            label += f" ({signed(decades(curve))} per 100 steps)"
         axes.plot(lag, mean, label=label, linewidth=2, **style)
         if each.shape[1] > 1:
             axes.fill_between(lag, low, high, color=style["color"], alpha=0.15, lw=0)
@@ -147,10 +147,15 @@ def plot_comparison(comparisons: Mapping[str, Comparison]) -> Any:
         >>> len(plot_comparison(found).axes)
         2
     """
-    figure = figure_of((12, 5))
+    figure = figure_of((12, 5.5))
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     plot_gradients({k: c.gradient for k, c in comparisons.items()}, axes=left)
     plot_exponents({k: c.exponents for k, c in comparisons.items()}, axes=right)
-    left.set_title("gradient by lag")
+    left.set_title("gradient by lag (decades per 100 steps)")
     right.set_title("Lyapunov spectrum")
+    # One legend for both, beside the lines and not upon them.
+    handles, labels = left.get_legend_handles_labels()
+    left.get_legend().remove()
+    right.get_legend().remove()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure

@@ -153,13 +153,13 @@ def _same(before: Any, after: Any) -> None:
 
     if kind(before) != kind(after):
         raise TypeError(
-            f"step: loss returned another carry than it took, {_outline(after)} for "
-            f"{_outline(before)}; give init the carry that the first batch starts "
+            f"step: loss returned another carry than it took, {outline(after)} for "
+            f"{outline(before)}; give init the carry that the first batch starts "
             "from, carry=cell.initial_carry((batch,))"
         )
 
 
-def _outline(tree: Any) -> str:
+def outline(tree: Any) -> str:
     shapes = jax.tree.map(
         lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}".replace(" ", ""), tree
     )

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long can they remember? Three tasks, five networks, growing length.
+
+Each network is trained from the start at each length, with the same number of steps,
+until it solves the task; the first length that it does not solve ends its row. Beside
+the lengths stands the diagnosis of the same networks before training: how many decades
+a gradient loses over 100 steps.
+
+    python examples/long_memory.py --help
+
+Results are saved after each length. Whatever stops it, the same command goes on after
+the last one, and ends as it would have ended.
+
+Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
+after the length it is at and reports on what is finished.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import forecast_cli as cli
+import jax
+import jax.numpy as jnp
+import long_memory_report as report
+import long_memory_tasks as tasks
+import numpy as np
+from rich.console import Console
+
+import recurrent_jax as rj
+from recurrent_jax import diagnostics, training
+from recurrent_jax.initializers import Chrono, timescales
+
+CHECK = 50  # steps between one look at the loss and the next
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measure how long a memory training finds, in Elman, IRNN, LSTM and GRU.
+
+    Ctrl-C stops after the length it is at; the same command goes on.
+
+    Attributes:
+        tasks: which of them.
+        lengths: of the sequences, growing.
+        steps: of training at each length, at most.
+        batch_size: sequences in a step, drawn anew each time.
+        hidden_size: units of every network.
+        learning_rate: of Adam.
+        solved: share of the loss without memory at which a task counts as solved.
+        seed: what all random numbers start from.
+        output: directory for picture and results.
+    """
+
+    tasks: tuple[str, ...] = tuple(tasks.TASKS)
+    lengths: tuple[int, ...] = (20, 40, 80, 160, 320)
+    steps: int = 2000
+    batch_size: int = 32
+    hidden_size: int = 32
+    learning_rate: float = 5e-3
+    solved: float = 0.1
+    seed: int = 0
+    output: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        unknown = set(self.tasks) - set(tasks.TASKS)
+        if unknown or not self.tasks:
+            raise ValueError(f"tasks must be some of {', '.join(tasks.TASKS)}")
+        if not self.lengths or list(self.lengths) != sorted(set(self.lengths)):
+            raise ValueError("lengths must grow")
+        if self.lengths[0] < tasks.SHORTEST:
+            raise ValueError(f"lengths must be at least {tasks.SHORTEST}")
+        if self.steps < CHECK or self.steps % CHECK:
+            raise ValueError(f"steps must be a multiple of {CHECK}")
+        if self.batch_size < 1 or self.hidden_size < 1:
+            raise ValueError("batch_size and hidden_size must be at least 1")
+        if not self.learning_rate > 0 or not 0 < self.solved < 1:
+            raise ValueError(
+                "learning_rate must be positive, and solved between 0 and 1"
+            )
+
+
+class Params(NamedTuple):
+    """Parameters of one network."""
+
+    cell: Any
+    kernel: jax.Array  # (H, outputs)
+    bias: jax.Array  # (outputs,)
+
+
+def cells(config: Config, length: int) -> dict[str, rj.Cell]:
+    """Return the networks by name; only the chrono draw looks at the length."""
+    H = config.hidden_size
+    return {
+        "Elman": rj.Elman(H),
+        "IRNN": rj.IRNN(H),
+        "LSTM": rj.LSTM(H),
+        "LSTM, chrono": timescales(Chrono(length), rj.LSTM(H)),
+        "GRU": rj.GRU(H),
+    }
+
+
+def plain(cell: rj.Cell) -> rj.Cell:
+    """Return the cell without its initialisation: one for both LSTMs, compiled once."""
+    return rj.LSTM(cell.hidden_size) if isinstance(cell, rj.LSTM) else cell
+
+
+def init(cell: rj.Cell, task: tasks.Task, key: jax.Array) -> Params:
+    """Return fresh parameters."""
+    key, key_head = jax.random.split(key)
+    shape = (cell.hidden_size, task.outputs)
+    return Params(
+        cell=cell.init(key, task.features),
+        kernel=rj.initializers.glorot_uniform(key_head, shape, float),
+        bias=jnp.zeros(task.outputs),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def some_steps(
+    config: Config, name: str, cell: rj.Cell, length: int, state: training.State
+) -> tuple[training.State, jax.Array]:
+    """Return the state after `CHECK` steps, and their losses."""
+    task = tasks.TASKS[name]
+
+    def loss(params: Params, carry: Any, batch: tasks.Batch, key: jax.Array) -> Any:
+        _, ys = rj.unroll(cell, params.cell, batch.xs)
+        guesses = rj.affine(ys[-task.last :], params.kernel, params.bias)
+        return tasks.loss(task, guesses, batch.targets), carry
+
+    def one(state: training.State, _: None) -> tuple[training.State, training.Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        batch = task.draw(key, length, config.batch_size)
+        return training.step(state, batch, loss=loss, optimizer=optimizer(config))
+
+    state, metrics = jax.lax.scan(one, state, length=CHECK)
+    return state, metrics.loss
+
+
+def optimizer(config: Config) -> Any:
+    """Return Adam with clipping; steps that explode all the same are skipped."""
+    return training.adamw(config.learning_rate, max_norm=1.0, skip=1000)
+
+
+def train(
+    config: Config, name: str, network: str, length: int, advance: Callable[[int], None]
+) -> list[float]:
+    """Return the loss of each look, up to the one that finds the task solved."""
+    task, cell = tasks.TASKS[name], cells(config, length)[network]
+    key_init, key = jax.random.split(jax.random.key(config.seed))
+    state = training.init(init(cell, task, key_init), optimizer(config), key=key)
+    curve: list[float] = []
+    while len(curve) < config.steps // CHECK:
+        state, losses = some_steps(config, name, plain(cell), length, state)
+        curve.append(float(losses.mean()))
+        advance(CHECK)
+        if curve[-1] <= config.solved:
+            break
+    return curve
+
+
+def diagnose(config: Config) -> dict[str, np.ndarray]:
+    """Return each network's gradient by lag before training, at the longest length."""
+    length = config.lengths[-1]
+    task = tasks.TASKS[config.tasks[0]]
+    key, key_init = jax.random.split(jax.random.key(config.seed))
+    xs = task.draw(key, length, config.batch_size).xs
+    found: dict[str, np.ndarray] = {}
+    for network, cell in cells(config, length).items():
+        params = cell.init(key_init, task.features)
+        curve = diagnostics.gradient_by_lag(cell, params, xs)
+        found[network] = np.asarray(curve)
+    return found
+
+
+def climb(
+    config: Config, stop: threading.Event, console: Console
+) -> dict[tuple[str, str, int], list[float]]:
+    """Return the losses of every task, network and length that was come to."""
+    path = config.output / f"long_memory-{name_of(config)}.json"
+    saved = json.loads(path.read_text()) if path.exists() else []
+    curves = {(name, network, length): c for name, network, length, c in saved}
+    if curves:
+        console.print(f"Going on; remove {path} to start anew.", soft_wrap=True)
+    names = list(cells(config, config.lengths[0]))
+    total = len(config.tasks) * len(names) * len(config.lengths) * config.steps
+    with report.progress_bar(console) as bar:
+        task = bar.add_task("training", total=total, at="")
+        for rung, (name, network) in enumerate(
+            (name, network) for name in config.tasks for network in names
+        ):
+            done = rung * len(config.lengths) * config.steps
+            for n, length in enumerate(config.lengths):
+                bar.update(
+                    task,
+                    completed=done + n * config.steps,
+                    at=f"{name}, {network}, length {length}",
+                )
+                if (name, network, length) not in curves:
+                    if stop.is_set():
+                        return curves
+                    advance = functools.partial(bar.advance, task)
+                    curve = train(config, name, network, length, advance)
+                    curves[name, network, length] = curve
+                    save(path, curves)
+                if not curves[name, network, length][-1] <= config.solved:
+                    break
+        bar.update(task, completed=total)
+    return curves
+
+
+def save(path: Path, curves: dict[tuple[str, str, int], list[float]]) -> None:
+    """Write all results; the old file is whole until the new one is."""
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps([[*key, curve] for key, curve in curves.items()]))
+    beside.replace(path)
+
+
+def name_of(config: Config) -> str:
+    """Return a name for what is measured; other flags, other results."""
+    fields = dataclasses.asdict(config)
+    for name in ("output", "tasks", "lengths"):  # one more asks for no other
+        del fields[name]
+    return hashlib.sha256(repr(fields).encode()).hexdigest()[:8]
+
+
+def run(config: Config) -> int:
+    """Train, diagnose, print the table, save the picture; return the exit status."""
+    began, console = time.perf_counter(), Console()
+    config.output.mkdir(parents=True, exist_ok=True)
+    with cli.ctrl_c() as stop:
+        console.print(
+            f"Lengths {', '.join(map(str, config.lengths))}; at most {config.steps} "
+            f"steps for each, {config.hidden_size} units",
+            highlight=False,
+        )
+        curves = climb(config, stop, console)
+    results = report.Results(
+        curves, diagnose(config), config.lengths, config.tasks, config.solved
+    )
+    report.table(console, results, config.steps)
+    picture = config.output / "long_memory.png"
+    report.picture(picture, results)
+    seconds = time.perf_counter() - began
+    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
+    if stop.is_set():
+        console.print("Stopped by Ctrl-C; the same command goes on.")
+    return cli.INTERRUPTED if stop.is_set() else 0
+
+
+def main() -> int:
+    """Read the flags and run."""
+    config = cli.parse(Config)
+    return cli.guarded(lambda: run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table and the picture."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich import progress
+from rich.console import Console
+from rich.table import Table
+
+from recurrent_jax import diagnostics
+
+COLOURS = ("#0072b2", "#e69f00", "#d55e00", "#000000", "#009e73")
+MARKERS = ("o", "s", "^", "D", "v")
+LEAST = 0.01  # what is below is drawn here
+NOTE = (
+    "Solved: {solved:.0%} of the loss without memory or less, within {steps} steps.\n"
+    "Lengths are tried in order, up to the first that is not solved. One seed: a\n"
+    "difference of one length is no finding.\n"
+    "* Before training, of the first task at the longest length: decades that the\n"
+    "gradient of the last output gains over 100 steps back."
+)
+
+
+class Results(NamedTuple):
+    """What came of it."""
+
+    curves: dict[tuple[str, str, int], list[float]]  # task, network, length
+    gradients: dict[str, np.ndarray]  # by network, before training
+    lengths: tuple[int, ...]
+    tasks: tuple[str, ...]
+    solved: float
+
+    def longest(self, task: str, network: str) -> int:
+        """Return the longest length solved, or 0."""
+        return max(
+            (
+                length
+                for length in self.lengths
+                if self.last(task, network, length) <= self.solved
+            ),
+            default=0,
+        )
+
+    def last(self, task: str, network: str, length: int) -> float:
+        """Return the loss that training ended with, or NaN."""
+        return self.curves.get((task, network, length), [np.nan])[-1]
+
+    def decades(self, network: str) -> float:
+        """Return what a gradient gains over 100 steps, in decades."""
+        return float(diagnostics.decades(self.gradients[network]))
+
+
+def progress_bar(console: Console) -> progress.Progress:
+    """Return a bar with what is trained and the time left; silent without a reader."""
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=None),
+        progress.TextColumn("{task.fields[at]}"),
+        progress.TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def table(console: Console, results: Results, steps: int) -> None:
+    """Print the longest length that each network solves of each task."""
+    shown = Table(title="Longest length solved", title_justify="left")
+    shown.add_column("")
+    for task in results.tasks:
+        shown.add_column(task, justify="right")
+    shown.add_column("gradient*", justify="right")
+    for network in results.gradients:
+        cells = [entry(results, task, network) for task in results.tasks]
+        shown.add_row(network, *cells, f"{results.decades(network):+.2f}")
+    console.print(shown)
+    console.print(NOTE.format(steps=steps, solved=results.solved))
+
+
+def entry(results: Results, task: str, network: str) -> str:
+    """Return the longest length, and what training left of the next one."""
+    longest = results.longest(task, network)
+    for length in results.lengths:
+        last = results.last(task, network, length)
+        if last > results.solved:
+            return f"[bold]{longest or '-'}[/bold] ({last:.0%} left at {length})"
+    return f"[bold]{longest or '-'}[/bold]"
+
+
+def picture(path: Path, results: Results) -> None:
+    """Save the loss by length for each task, and the gradient by lag."""
+    count = len(results.tasks) + 1
+    rows = 1 if count == 2 else 2
+    figure = Figure(figsize=(11, 1 + 4 * rows), layout="constrained")
+    figure.suptitle(
+        "What training solves at growing length, and the gradient before training",
+        fontsize=14,
+        fontweight="bold",
+    )
+    panels = figure.subplots(rows, 2).flatten()
+    for axes, task in zip(panels, results.tasks, strict=False):
+        draw_task(axes, results, task)
+    draw_gradients(panels[count - 1], results)
+    for axes in panels[count:]:
+        axes.remove()
+    handles, labels = panels[count - 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(path, dpi=130)
+
+
+def draw_task(axes: Axes, results: Results, task: str) -> None:
+    """Draw what every network has left of the loss, by length."""
+    axes.axhspan(LEAST / 2, results.solved, color="#009e73", alpha=0.08, lw=0)
+    axes.axhline(1, color="#bbbbbb", linewidth=1)
+    for network, colour, marker in zip(
+        results.gradients, COLOURS, MARKERS, strict=True
+    ):
+        left = [results.last(task, network, length) for length in results.lengths]
+        axes.plot(
+            results.lengths,
+            np.clip(left, LEAST, 3),
+            marker=marker,
+            color=colour,
+            alpha=0.85,
+        )
+    axes.set(
+        xscale="log", yscale="log", ylim=(0.9 * LEAST, 2), title=task, xlabel="length"
+    )
+    axes.set_ylabel("loss left, of that without memory")
+    axes.text(results.lengths[0], 1.2 * LEAST, "solved", color="#006b4e", va="bottom")
+    axes.set_xticks(results.lengths, [str(n) for n in results.lengths])
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+
+
+def draw_gradients(axes: Axes, results: Results) -> None:
+    """Draw the gradient by lag of the networks before training."""
+    for (network, curve), colour, marker in zip(
+        results.gradients.items(), COLOURS, MARKERS, strict=True
+    ):
+        mean = curve.reshape(len(curve), -1).mean(1)
+        axes.plot(
+            np.arange(1, len(curve) + 1),
+            np.where(np.isfinite(mean), mean, np.nan),
+            color=colour,
+            marker=marker,
+            markevery=max(1, len(curve) // 5),
+            label=f"{network} ({results.decades(network):+.2f} decades / 100 steps)",
+        )
+    axes.axhline(0, color="#bbbbbb", linewidth=1)
+    axes.yaxis.set_major_formatter(lambda y, _: f"$10^{{{y:g}}}$")
+    axes.set(title="gradient by lag, untrained", xlabel="steps back from the loss")
+    axes.set_ylabel("gradient norm")
+    axes.grid(alpha=0.3)

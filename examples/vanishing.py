@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draw the classic figure: how the gradient vanishes, explodes, or lasts.
+
+Elman networks whose recurrent kernels have spectral radius 0.5, 1 and 2, against LSTM
+and GRU with and without chrono biases, all untrained, over 500 steps: the gradient of
+the last output with respect to the state, by how many steps lie between. Beside it the
+Lyapunov exponents of the same networks: the largest is the slope that the gradient
+settles to.
+
+    python examples/vanishing.py --help
+
+Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C.
+"""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import forecast_cli as cli
+import jax
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import recurrent_jax as rj
+from recurrent_jax import diagnostics
+from recurrent_jax.initializers import Chrono, SpectralRadius, timescales
+
+SHOWN = (1, 10, 100)  # steps back, beside the last
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Draw how gradients vanish and explode over time.
+
+    Attributes:
+        hidden_size: units of every network.
+        steps: of the sequence.
+        batch_size: sequences, of which the mean is shown.
+        features: of a step of the input.
+        scale: deviation of the input, which is normal noise.
+        seed: of input and networks.
+        output: directory that the picture is saved in.
+    """
+
+    hidden_size: int = 64
+    steps: int = 500
+    batch_size: int = 8
+    features: int = 4
+    scale: float = 0.1
+    seed: int = 0
+    output: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        for name, least in {"hidden_size": 2, "steps": 2, "batch_size": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}")
+        if self.features < 1 or not self.scale >= 0:
+            raise ValueError("features must be at least 1, and scale not negative")
+
+
+def cells(config: Config) -> dict[str, rj.Cell]:
+    """Return the networks by name."""
+    H = config.hidden_size
+    elmans = {
+        f"Elman, spectral radius {radius:g}": rj.Elman(
+            H, recurrent_kernel_init=SpectralRadius(radius)
+        )
+        for radius in (0.5, 1.0, 2.0)
+    }
+    chrono = Chrono(max(3, config.steps))
+    return elmans | {
+        "LSTM": rj.LSTM(H),
+        "LSTM, chrono": timescales(chrono, rj.LSTM(H)),
+        "GRU": rj.GRU(H),
+        "GRU, chrono": timescales(chrono, rj.GRU(H)),
+    }
+
+
+def measure(config: Config, console: Console) -> dict[str, diagnostics.Comparison]:
+    """Return gradients and exponents of all networks on one input."""
+    key, key_xs = jax.random.split(jax.random.key(config.seed))
+    shape = (config.steps, config.batch_size, config.features)
+    xs = config.scale * jax.random.normal(key_xs, shape)
+    found: dict[str, diagnostics.Comparison] = {}
+    for name, cell in track(
+        cells(config).items(),
+        "measuring",
+        console=console,
+        disable=not console.is_terminal,
+    ):
+        found |= diagnostics.compare({name: cell}, xs, key=key)
+    return found
+
+
+def table(console: Console, found: dict[str, diagnostics.Comparison]) -> None:
+    """Print the decades, the gradient at some lags, and the largest exponent."""
+    shown = Table(title="log10 of the gradient norm, by lag", title_justify="left")
+    shown.add_column("")
+    steps = len(next(iter(found.values())).gradient)
+    lags = [*(lag for lag in SHOWN if lag < steps), steps]
+    for lag in lags:
+        shown.add_column(str(lag), justify="right")
+    shown.add_column("decades / 100 steps", justify="right")
+    shown.add_column("of the exponent", justify="right")
+    for name, comparison in found.items():
+        curve = np.asarray(comparison.gradient).mean(1)
+        foretold = 100 * float(comparison.exponents[:, 0].mean()) / np.log(10)
+        shown.add_row(
+            name,
+            *(f"{curve[lag - 1]:+.1f}" for lag in lags),
+            f"[bold]{float(comparison.decades):+.2f}[/bold]",
+            f"{foretold:+.2f}",
+        )
+    console.print(shown)
+    console.print(
+        "Slopes are least squares. The last column is the largest Lyapunov exponent\n"
+        "in the same unit, measured forward in time; the slope is measured backward."
+    )
+
+
+def picture(path: Path, found: dict[str, diagnostics.Comparison]) -> None:
+    """Save the figure."""
+    figure = diagnostics.plot_comparison(found)
+    figure.suptitle("Untrained networks: what reaches a state from a later loss")
+    figure.savefig(path, dpi=130)
+
+
+def run(config: Config) -> int:
+    """Measure, print the table, save the picture; return the exit status."""
+    began, console = time.perf_counter(), Console()
+    config.output.mkdir(parents=True, exist_ok=True)
+    found = measure(config, console)
+    table(console, found)
+    path = config.output / "vanishing.png"
+    picture(path, found)
+    seconds = time.perf_counter() - began
+    console.print(f"{path} saved, {seconds:.0f} s in all", soft_wrap=True)
+    return 0
+
+
+def main() -> int:
+    """Read the flags and run."""
+    config = cli.parse(Config)
+    return cli.guarded(lambda: run(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
