@@ -127,22 +127,19 @@ def start(config: Config, optimizer: optax.GradientTransformation) -> Run:
     return Run(state, params, jnp.full((SAVES, 2), jnp.nan))
 
 
-def make_steps(config: Config, digits: data.Digits, optimizer: Any) -> Any:
-    """Return a compiled function: many steps, and the mean of their losses."""
+def make_step(config: Config, digits: data.Digits, optimizer: Any) -> Any:
+    """Return a compiled step on pictures drawn for it."""
     loss = config.model().loss
 
-    def one(state: training.State, _: None) -> tuple[training.State, jax.Array]:
+    # Not a scan over many: XLA on CPU is slow at convolutions inside of a loop.
+    @jax.jit
+    def step(state: training.State) -> tuple[training.State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
         batch = data.compose(key, digits, config.batch_size)
         state, metrics = training.step(state, batch, loss=loss, optimizer=optimizer)
         return state, metrics.loss
 
-    @functools.partial(jax.jit, static_argnames="steps")
-    def some(state: training.State, steps: int) -> tuple[training.State, jax.Array]:
-        state, losses = jax.lax.scan(one, state, None, length=steps)
-        return state, losses.mean()
-
-    return some
+    return step
 
 
 def train(
@@ -157,7 +154,7 @@ def train(
     )
     optimizer = training.adamw(rate, weight_decay=config.weight_decay)
     run = start(config, optimizer)
-    some = make_steps(config, digits["training"], optimizer)
+    step = make_step(config, digits["training"], optimizer)
     held = data.compose(jax.random.key(1), digits["validation"], 500)
     directory = config.output / f"captions-{name_of(config)}"
     run, done = resume(directory, run, console)
@@ -168,11 +165,10 @@ def train(
         )
         for number in range(done, SAVES):
             state, losses = run.state, []
-            size = max(1, (ends[number + 1] - ends[number]) // 10)
-            while (left := ends[number + 1] - int(state.step)) > 0:
-                state, value = some(state, min(size, left))
-                losses.append(float(value))
-                bar.update(task, completed=int(state.step))
+            for at in range(ends[number], ends[number + 1]):
+                state, value = step(state)
+                losses.append(value)
+                bar.update(task, completed=at + 1)
                 if stop.is_set():  # what is not saved is done again when resumed
                     return ended(run)
             run = after(config, run, state, losses, held, number)
@@ -193,12 +189,12 @@ def after(
     config: Config,
     run: Run,
     state: training.State,
-    losses: list[float],
+    losses: list[jax.Array],
     held: data.Captioned,
     number: int,
 ) -> Run:
     """Return the run with one more point of its curve, and its best parameters."""
-    loss = float(np.mean(losses))
+    loss = float(jnp.stack(losses).mean())
     if not np.isfinite(loss):
         raise cli.Failure(
             f"the loss is {loss} after {int(state.step)} steps; try a --learning-rate "
@@ -248,7 +244,7 @@ def run(config: Config) -> int:
     params = finished.best
     written = write(config, params, test.pictures, beams=config.beams)
     greedy = write(config, params, test.pictures)
-    few = test.pictures[: report.SHOWN]
+    shown = report.chosen(exact(written, test))
     results = report.Results(
         name=config.cell.upper(),
         test=test,
@@ -258,8 +254,9 @@ def run(config: Config) -> int:
             f"{config.cell.upper()}, greedy": exact(greedy, test),
             **data.baselines(digits, test),
         },
+        shown=shown,
         attention=np.asarray(
-            config.model().attention(params, few, written[:, : report.SHOWN])
+            config.model().attention(params, test.pictures[shown], written[:, shown])
         ),
         curve=np.asarray(finished.curve),
         steps=config.steps,

@@ -137,7 +137,7 @@ def draw_gradients(axes: Axes, results: Results) -> None:
         each, line = curves[:, :, 2], "-" if clip else "--"
         axes.plot(epochs, each.max(0), line, color=COLOURS[clip], label=name_of(clip))
     axes.axhline(results.max_norm, color=GREY, linewidth=1, linestyle=":")
-    axes.text(epochs[-1], results.max_norm, "clip ", color=GREY, ha="right", va="top")
+    axes.text(epochs[0], results.max_norm, "clip", color=GREY, va="top")
     axes.set(xlabel="epoch", ylabel="gradient norm before clipping", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title("the largest gradient of each epoch")

@@ -116,7 +116,7 @@ def draw_task(axes: Axes, results: Results, task: str) -> None:
     axes.axhspan(LEAST / 2, results.solved, color="#009e73", alpha=0.08, lw=0)
     axes.axhline(1, color="#bbbbbb", linewidth=1)
     for network, colour, marker in zip(
-        results.gradients, COLOURS, MARKERS, strict=True
+        results.gradients, COLOURS, MARKERS, strict=False
     ):
         left = [results.last(task, network, length) for length in results.lengths]
         axes.plot(
@@ -130,7 +130,10 @@ def draw_task(axes: Axes, results: Results, task: str) -> None:
         xscale="log", yscale="log", ylim=(0.9 * LEAST, 2), title=task, xlabel="length"
     )
     axes.set_ylabel("loss left, of that without memory")
-    axes.text(results.lengths[0], 1.2 * LEAST, "solved", color="#006b4e", va="bottom")
+    axes.set_xlim(0.85 * results.lengths[0], 1.18 * results.lengths[-1])
+    axes.text(
+        0.97, 0.03, "solved", color="#006b4e", ha="right", transform=axes.transAxes
+    )
     axes.set_xticks(results.lengths, [str(n) for n in results.lengths])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
@@ -139,7 +142,7 @@ def draw_task(axes: Axes, results: Results, task: str) -> None:
 def draw_gradients(axes: Axes, results: Results) -> None:
     """Draw the gradient by lag of the networks before training."""
     for (network, curve), colour, marker in zip(
-        results.gradients.items(), COLOURS, MARKERS, strict=True
+        results.gradients.items(), COLOURS, MARKERS, strict=False
     ):
         mean = curve.reshape(len(curve), -1).mean(1)
         axes.plot(

@@ -158,6 +158,16 @@ def zeros(tree: Any) -> Any:
     return jax.tree.map(one, tree)
 
 
+def valid_steps(time: int, lengths: Any, mask: Any) -> Any:
+    """Return which steps count, `(time, *batch)`, or None if all do."""
+    if lengths is None:
+        return mask
+    lengths = jnp.asarray(lengths).astype(int)
+    step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
+    within = step < lengths[None]
+    return within if mask is None else within & mask
+
+
 def vary_alike(tree: Any, others: Any) -> Any:
     """Mark `tree` as varying over the mesh axes of `others`, inside `shard_map`."""
 

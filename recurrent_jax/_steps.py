@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrent_jax._loop import valid_steps
 from recurrent_jax._network import Options
-from recurrent_jax._unroll import _valid_steps
 
 
 def time_of(xs: Any, options: Options) -> tuple[int, int]:
@@ -23,4 +23,4 @@ def valid(xs: Any, options: Options) -> Any:
     mask = options.mask
     if mask is not None:
         mask = jnp.moveaxis(jnp.asarray(mask), axis, 0)
-    return _valid_steps(time, options.lengths, mask)
+    return valid_steps(time, options.lengths, mask)

@@ -20,6 +20,7 @@ from recurrent_jax._loop import (
     join,
     part,
     select,
+    valid_steps,
     vary_alike,
     zeros,
 )
@@ -131,7 +132,7 @@ def unroll(
         # Not jnp.asarray: under jit it would hide values that can be checked.
         lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
         _check.lengths(reading, lengths)
-    valid = _valid_steps(reading.time or 0, lengths, flags("mask", mask))
+    valid = valid_steps(reading.time or 0, lengths, flags("mask", mask))
     reset = flags("resets", resets)
     xs = to_front(xs)
     if valid is not None:
@@ -167,16 +168,6 @@ def _run(
     loop = join(static, arrays)
     loop = loop._replace(params=loop.cell.prepare(loop.params))
     return backward.run(loop, carry)
-
-
-def _valid_steps(time: int, lengths: Any, mask: Any) -> Any:
-    """Return which steps count, `(time, *batch)`, or None if all do."""
-    if lengths is None:
-        return mask
-    lengths = jnp.asarray(lengths).astype(int)
-    step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
-    within = step < lengths[None]
-    return within if mask is None else within & mask
 
 
 def _strong(x: ArrayLike) -> jax.Array:

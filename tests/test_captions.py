@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The example `examples/captions.py`: its pictures, its baselines, what a user sees."""
 
+import io
 import os
 import pathlib
-import signal
 import subprocess
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,9 @@ import captions  # noqa: E402
 import captions_data as data  # noqa: E402
 import captions_report as report  # noqa: E402
 from captions_model import Captioner  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+from recurrent_jax import training  # noqa: E402
 
 TINY = ("--steps", "20", "--batch-size", "4", "--hidden-size", "3", "--tests", "50")
 TINY += ("--features", "4", "--beams", "2")
@@ -39,23 +43,6 @@ def digits():
 def shown(digits):
     compose = jax.jit(lambda key: data.compose(key, digits["test"], 300))
     return compose(jax.random.key(0))
-
-
-def start(*flags):
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "examples/captions.py", *map(str, flags)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "100", "TERM": "dumb"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def test_no_digit_is_in_two_parts(digits):
@@ -150,6 +137,13 @@ def test_a_caption_is_what_the_loss_was_trained_on(shown):
     np.testing.assert_allclose(weights.sum((2, 3)), 1, rtol=1e-5)
 
 
+def test_the_pictures_drawn_are_the_first_and_the_first_wrong_one():
+    right = np.ones(20, bool)
+    assert report.chosen(right).tolist() == [0, 1, 2, 3, 4]
+    right[[2, 9, 15]] = False
+    assert report.chosen(right).tolist() == [0, 1, 2, 3, 9]
+
+
 def test_verdict(shown):
     right = np.ones(300, bool)
     half = np.arange(300) % 2 == 0
@@ -158,6 +152,7 @@ def test_verdict(shown):
         shown,
         np.asarray(shown.tokens),
         {"GRU": right, "greedy": right, "ours": half, "other": ~right},
+        np.arange(report.SHOWN),
         np.ones((6, report.SHOWN, 3, 14)) / 42,
         np.full((10, 2), 0.5),
         100,
@@ -170,29 +165,58 @@ def test_verdict(shown):
     assert "loses by 50.0%" in report.verdict(worse)
 
 
-def test_it_is_stopped_and_goes_on_to_the_same_end(tmp_path):
-    """Run, stop with Ctrl-C, go on; and once more without a stop."""
-    process = start(*TINY, "--output", tmp_path / "one")
-    assert process.stdout.readline().startswith("Attention(cell=GRU(hidden_size=3)")
-    saves = tmp_path / "one"
-    while process.poll() is None and not [*saves.glob("captions-*/1")]:
-        pass
-    process.send_signal(signal.SIGINT)
-    status, out, err = finish(process)
-    stopped = status == captions.cli.INTERRUPTED
-    assert err == "" and (stopped or status == 0), out
-    assert ("the same command goes on" in out) == stopped
-    ends = []
-    for name in ("one", "two"):
-        status, out, err = finish(start(*TINY, "--output", tmp_path / name))
-        assert (status, err) == (0, "")
-        assert ("Going on after step" in out) == (name == "one")
-        png = (tmp_path / name / "captions.png").read_bytes()
-        assert png.startswith(b"\x89PNG")
-        for text in ("5 digits", "logistic regression", "most frequent", "parameters"):
-            assert text in out
-        ends.append(out[out.index("Captions that") : out.index(" parameters")])
-    assert ends[0] == ends[1]
+def test_it_is_stopped_and_goes_on_to_the_same_end(digits, tmp_path, monkeypatch):
+    """Bit for bit: parameters, optimiser, key, step, and the curve so far."""
+    tiny = {"steps": 20, "batch_size": 4, "hidden_size": 3, "features": 4}
+    console = Console(file=io.StringIO())
+
+    def train(name, stop):
+        config = captions.Config(**tiny, output=tmp_path / name)
+        with jax.numpy_dtype_promotion("standard"):  # Optax's Adam needs it
+            return captions.train(config, digits, stop, console)
+
+    save, stop = training.save, threading.Event()
+
+    def saved(directory, run):
+        if save(directory, run) == 3:
+            stop.set()
+
+    whole = train("one", threading.Event())
+    monkeypatch.setattr(training, "save", saved)
+    cut = train("two", stop)
+    assert int(cut.state.step) == 8 and np.isnan(cut.curve[4:]).all()
+    rest = train("two", threading.Event())
+    assert "Going on after step 8" in console.file.getvalue()
+    assert int(rest.state.step) == 20 and np.isfinite(rest.curve).all()
+    key, other = (jax.random.key_data(run.state.key) for run in (whole, rest))
+    np.testing.assert_array_equal(key, other)
+    whole, rest = (r._replace(state=r.state._replace(key=())) for r in (whole, rest))
+    jax.tree.map(np.testing.assert_array_equal, whole, rest)
+
+
+def test_run_prints_the_table_and_saves_the_picture(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "examples/captions.py", *TINY]
+        + ["--output", str(tmp_path / "new" / "results")],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), os.environ.get("PYTHONPATH", "")]
+            ),
+            "COLUMNS": "100",
+            "TERM": "dumb",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("5 digits", "logistic regression", "most frequent", "parameters"):
+        assert text in done.stdout
+    assert "\x1b" not in done.stdout and len(done.stdout.splitlines()) < 40
+    png = (tmp_path / "new" / "results" / "captions.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
 
 
 def fails(capsys, *flags):
@@ -214,7 +238,7 @@ def fails(capsys, *flags):
     [
         (["--nope", "3"], "--nope"),
         (["--steps", "9"], "steps must be at least 10"),
-        (["--tests", "3"], "tests must be at least 4"),
+        (["--tests", "3"], "tests must be at least 5"),
         (["--beams", "0"], "beams must be at least 1"),
         (["--cell", "transformer"], "'transformer'"),
         (["--dropout", "1"], "dropout must be in [0, 1)"),

@@ -274,54 +274,8 @@ def test_plots_say_what_they_need(monkeypatch):
         diagnostics.plot_memory({"a": jnp.ones(3)})
 
 
-MISTAKES = {
-    "no-step": (
-        lambda: run(diagnostics.gradient_by_lag, time=0),
-        ValueError,
-        "gradient_by_lag: needs at least one step (xs float32[0,3]",
-    ),
-    "one-lag": (
-        lambda: diagnostics.decades(jnp.zeros(1)),
-        ValueError,
-        "decades: needs a curve of at least 2 lags, got one",
-    ),
-    "network": (
-        lambda: run(diagnostics.jacobians, cell=rj.Deep((rj.Elman(2),))),
-        TypeError,
-        "jacobians: cell must be a recurrent_jax.Cell, got Deep",
-    ),
-    "count": (
-        lambda: run(diagnostics.lyapunov_exponents, count=3),
-        ValueError,
-        "lyapunov_exponents: count must be at most 2, the floats of a state, got 3",
-    ),
-    "burn-in": (
-        lambda: run(diagnostics.lyapunov_exponents, burn_in=5),
-        ValueError,
-        "burn_in must be at least 0 and below 5, the number of steps, got 5",
-    ),
-    "no-gates": (
-        lambda: run(diagnostics.gates),
-        TypeError,
-        "gates: Elman(hidden_size=2) has no field gate_activation",
-    ),
-    "margin": (
-        lambda: diagnostics.saturation(jnp.ones((3, 2)), margin=0.6),
-        ValueError,
-        "saturation: margin must be above 0 and at most 0.5, got 0.6",
-    ),
-}
-
-
-def run(function, cell=None, time=5, **options):
-    cell = rj.Elman(2) if cell is None else cell
-    params = cell.init(jax.random.key(0), D)
-    return function(cell, params, jnp.zeros((time, D)), **options)
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_explained(name):
-    mistake, error, text = MISTAKES[name]
-    with pytest.raises(error) as caught:
-        mistake()
-    assert text in str(caught.value)
+def test_a_network_has_no_step():
+    network = rj.Deep((rj.Elman(2),))
+    params = network.init(jax.random.key(0), D)
+    with pytest.raises(TypeError, match="jacobians: cell must be a recurrent_jax.Cell"):
+        diagnostics.jacobians(network, params, jnp.zeros((TIME, D)))

@@ -19,6 +19,7 @@ from flax import nnx
 
 import recurrent_jax as rj
 from recurrent_jax import (
+    diagnostics,
     generation,
     initializers,
     ragged,
@@ -1276,6 +1277,28 @@ CASES = {
         lambda: rj.nnx.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0))),
         "from_flax: found 0 cells with 0 choices of (gate_fn, activation_fn, residual)",
         "there must be one. Convert layer by layer",
+    ),
+    "diagnose-no-step": value(
+        lambda: diagnostics.gradient_by_lag(CELL, init(), inputs(0, 5, 2)),
+        "gradient_by_lag: needs at least one step (xs float32[0,5,2]",
+    ),
+    "diagnose-one-lag": value(
+        lambda: diagnostics.decades(jnp.zeros((1, 5))),
+        "decades: needs a curve of at least 2 lags, got one",
+    ),
+    "diagnose-count": value(
+        lambda: diagnostics.lyapunov_exponents(CELL, init(), inputs(), count=9),
+        "lyapunov_exponents: count must be at most 8, the floats of a state, got 9",
+    ),
+    "diagnose-burn-in": value(
+        lambda: diagnostics.lyapunov_exponents(CELL, init(), inputs(), burn_in=7),
+        "lyapunov_exponents: burn_in must be at least 0 and below 7, ",
+        "the number of steps, got 7",
+    ),
+    "diagnose-gates": kind(
+        lambda: diagnostics.gates(rj.Elman(4), init(rj.Elman(4)), inputs()),
+        "gates: Elman(hidden_size=4) has no field gate_activation, ",
+        "so it has no gates to listen to; of a wrapper, ask the cell within",
     ),
     "law-name": value(
         lambda: check_cell(CELL, laws=["gravity"]),

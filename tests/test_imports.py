@@ -12,6 +12,7 @@ import pytest
 
 import recurrent_jax
 import recurrent_jax.convert
+import recurrent_jax.diagnostics
 import recurrent_jax.linen
 import recurrent_jax.nnx
 import recurrent_jax.testing
@@ -36,6 +37,7 @@ OPTIONAL = (
 MODULES = {
     "recurrent_jax": recurrent_jax,
     "recurrent_jax.convert": recurrent_jax.convert,
+    "recurrent_jax.diagnostics": recurrent_jax.diagnostics,
     "recurrent_jax.generation": recurrent_jax.generation,
     "recurrent_jax.initializers": recurrent_jax.initializers,
     "recurrent_jax.linen": recurrent_jax.linen,
@@ -109,7 +111,7 @@ def test_importing_the_package_loads_nothing_optional():
         "import sys, recurrent_jax; print(*sys.modules, sep='\\n')"
     ).splitlines()
     assert "recurrent_jax" in loaded
-    lazy = ("convert", "linen", "nnx", "training", "testing")
+    lazy = ("convert", "diagnostics", "linen", "nnx", "training", "testing")
     lazy = {f"recurrent_jax.{name}" for name in lazy}
     assert not lazy & set(loaded)
     assert not {name.partition(".")[0] for name in loaded} & set(OPTIONAL)

@@ -30,11 +30,9 @@ def axes_of(axes: Any) -> Any:
 
 def styled(things: Mapping[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Return names and things, each with a colour and line of its own."""
-    # Another line when the colours begin again.
-    styles = itertools.product(_LINES, _COLOURS)
-    for (name, thing), (line, colour) in zip(
-        things.items(), itertools.cycle(styles), strict=False
-    ):
+    # Lines differ too, so that one upon another does not hide it.
+    styles = zip(itertools.cycle(_COLOURS), itertools.cycle(_LINES), strict=False)
+    for (name, thing), (colour, line) in zip(things.items(), styles, strict=False):
         yield name, thing, {"color": colour, "linestyle": line}
 
 
