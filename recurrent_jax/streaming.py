@@ -105,7 +105,8 @@ def export(
         step: `(carry, x) -> (carry, y)`, a pure function, such as
             `partial(cell.step, params)`, with a head or without.
         start: `batch_shape -> carry`, such as `partial(cell.start, params)`.
-        x: one input without batch, as arrays or `jax.ShapeDtypeStruct`.
+        x: one input without batch, arrays or `jax.ShapeDtypeStruct`; only shapes and
+            dtypes matter.
         batch: the size of the batch; a name, for one that is chosen at each call; None
             for inputs without batch axis.
         platforms: to compile for, such as `("cpu", "cuda")`; this one if None.
@@ -125,7 +126,7 @@ def export(
         >>> data = rj.streaming.export(
         ...     functools.partial(cell.step, params),
         ...     functools.partial(cell.start, params),
-        ...     jax.ShapeDtypeStruct((2,), float))
+        ...     jnp.zeros(2))
         >>> stream = rj.streaming.load(data)
         >>> x = jnp.ones((5, 2))  # any batch
         >>> carry, y = stream.step(stream.start(x), x)

@@ -195,15 +195,14 @@ def test_it_is_stopped_and_goes_on_to_the_same_end(digits, tmp_path, monkeypatch
 
 
 def test_run_prints_the_table_and_saves_the_picture(tmp_path):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-W", "error", "examples/captions.py", *TINY]
         + ["--output", str(tmp_path / "new" / "results")],
         cwd=ROOT,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(
-                [str(ROOT), os.environ.get("PYTHONPATH", "")]
-            ),
+            "PYTHONPATH": path,
             "COLUMNS": "100",
             "TERM": "dumb",
         },

@@ -46,7 +46,7 @@ lists = st.lists(st.integers(0, 9), max_size=12).map(lambda n: np.array(n, int))
 
 
 @given(lists, st.integers(0, 5))
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_a_plan_holds_every_step_once(lengths, room):
     row_time = int(lengths.max(initial=0)) + room
     plan = ragged.packing(lengths, row_time=row_time)
