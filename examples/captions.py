@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import captions_data as data
 import captions_report as report
-import forecast_cli as cli
+import cli
 import jax
 import jax.numpy as jnp
 import numpy as np

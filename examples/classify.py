@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 import classify_data as data
 import classify_report as report
-import forecast_cli as cli
+import cli
 import jax
 import jax.numpy as jnp
 import numpy as np

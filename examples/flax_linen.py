@@ -12,8 +12,8 @@ the training and still reports on the parameters so far.
 import sys
 from typing import Any
 
+import cli
 import flax.linen as nn
-import forecast_cli as cli
 import jax
 import names_data as data
 import names_task as task

@@ -11,7 +11,7 @@ the training and still reports on the parameters so far.
 
 import sys
 
-import forecast_cli as cli
+import cli
 import jax
 import names_data as data
 import names_task as task

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import forecast_cli as cli
+import cli
 import forecast_data as data
 import forecast_report as report
 import jax
@@ -238,7 +238,7 @@ def train(
         for number in range(1, config.epochs + 1):
             state, losses = run_epoch(state, keys, number)
             if not jnp.isfinite(losses).all():
-                raise data.Failure(
+                raise cli.Failure(
                     f"the loss is {losses.max()} in epoch {number}; try a "
                     f"--learning-rate below {config.learning_rate:g}"
                 )

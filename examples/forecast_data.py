@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from cli import Failure
 
 VARIABLES = ("temp_max", "temp_min", "precipitation", "wind")
 HORIZON = 14  # days ahead
 YEAR = 365  # days of validation and of test
-
-
-class Failure(Exception):
-    """What is reported as one line, without a traceback."""
 
 
 class Weather(NamedTuple):

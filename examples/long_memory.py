@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import forecast_cli as cli
+import cli
 import jax
 import jax.numpy as jnp
 import long_memory_report as report

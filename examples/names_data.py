@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from forecast_data import Failure
+from cli import Failure
 
 PAD = 0  # letters are 1 to 26
 TEST = 1000  # names

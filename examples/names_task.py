@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import forecast_cli as cli
+import cli
 import names_data as data
 import numpy as np
 import optax
@@ -101,7 +101,7 @@ def run(
                 losses = [step(batch) for batch in batches(config, train, epoch)]
                 loss = float(np.mean(losses))
                 if not np.isfinite(loss):
-                    raise data.Failure(
+                    raise cli.Failure(
                         f"the loss is {loss} in epoch {epoch + 1}; try a "
                         f"--learning-rate below {config.learning_rate:g}"
                     )

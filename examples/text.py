@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import forecast_cli as cli
+import cli
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-import forecast_cli as cli
+import cli
 import jax
 import numpy as np
 from rich.console import Console

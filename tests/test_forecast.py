@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
+from recurrent_jax.training import CheckpointError
 
 for needed in ("matplotlib", "optax", "rich", "tyro", "vega_datasets"):
     if not __import__("importlib.util").util.find_spec(needed):
@@ -21,8 +22,8 @@ for needed in ("matplotlib", "optax", "rich", "tyro", "vega_datasets"):
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
+import cli  # noqa: E402
 import forecast  # noqa: E402
-import forecast_cli as cli  # noqa: E402
 import forecast_data as data  # noqa: E402
 import forecast_report as report  # noqa: E402
 
@@ -343,6 +344,17 @@ def test_loss_that_is_not_finite(capsys, tmp_path):
         status, err = fails(capsys, *flags)
     assert status == 1 and "in epoch 1; try a --learning-rate below 1e+38" in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [cli.Failure, CheckpointError, OSError], ids=lambda error: error.__name__
+)
+def test_what_a_user_can_mend_is_one_line(capsys, error):
+    def run():
+        raise error("no checkpoint in here can be used")
+
+    assert cli.guarded(run) == 1
+    assert capsys.readouterr().err.endswith(": no checkpoint in here can be used\n")
 
 
 def test_help(capsys):

@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from forecast_data import Failure
 from rich import progress
 from rich.console import Console
 
+from recurrent_jax.training import CheckpointError
+
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C has stopped
+
+
+class Failure(Exception):
+    """What is reported as one line, without a traceback."""
 
 
 def parse(config: type) -> Any:
@@ -46,7 +51,7 @@ def guarded(run: Callable[[], int]) -> int:
     """Return the exit status of `run`, after one line for what it raised."""
     try:
         return run()
-    except (Failure, OSError) as error:
+    except (Failure, CheckpointError, OSError) as error:
         complain(str(error))
         return 1
     except KeyboardInterrupt:
