@@ -12,7 +12,15 @@ from jax.custom_derivatives import SymbolicZero
 
 from recurrent_jax._loop import Loop, vary_alike
 from recurrent_jax.backward._facts import Product
-from recurrent_jax.backward._plan import Plan, add, feedback, update_mixed
+from recurrent_jax.backward._plan import (
+    Plan,
+    add,
+    cut,
+    feedback,
+    glue,
+    mix,
+    update_mixed,
+)
 
 
 def tangent_at_once(
@@ -23,11 +31,15 @@ def tangent_at_once(
     xs, befores, inputs = _rows(loop, (loop.xs, befores, inputs))
     z = _Map(cell.project, plan.project, xs)
     u = _Map(functools.partial(feedback, cell), plan.feedback, befores)
-    if plan.additive:
-        d_z, d_u = _through_params([z, u], params, d_params), None
+    if all(plan.summed):
+        d_z = _through_params([z, u], params, d_params)
+        d_u = [None] * plan.gates
     else:
         d_z = _through_params([z], params, d_params)
         d_u = _through_params([u], params, d_params)
+        if any(plan.summed):
+            d_z, d_u = mix(plan, cut(plan, d_z), d_u)
+            d_z = glue(d_z)
     if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(d_xs)):
         project = functools.partial(cell.project, params)
         d_z = add(
@@ -79,10 +91,10 @@ def _as_one(products: list[tuple[Product, _Map]], params: Any, d_params: Any) ->
     leaves = jax.tree.leaves(d_params)
     left = [jax.tree.leaves(one.argument)[product.source] for product, one in products]
     right = [leaves[product.kernel] for product, _ in products]
-    biases = [leaves[p.bias] for p, _ in products if p.bias is not None]
+    biases = [_of_bias(*pair, params, leaves) for pair in products if pair[0].biased]
     if biases:
         left.append(jnp.ones_like(left[0][..., :1]))
-        right.append(sum(biases[1:], start=biases[0])[None])
+        right.append(sum(biases[1:], start=biases[0]))
     first, one = products[0]
     total = jnp.matmul(
         jnp.concatenate(left, -1),
@@ -91,6 +103,24 @@ def _as_one(products: list[tuple[Product, _Map]], params: Any, d_params: Any) ->
     )
     shapes = jax.eval_shape(one.function, params, one.argument)
     return jax.tree.unflatten(jax.tree.structure(shapes), [total])
+
+
+def _of_bias(product: Product, one: _Map, params: Any, d_leaves: list[Any]) -> Any:
+    """Return the tangent of what a map adds to its product, as one row."""
+    leaves, structure = jax.tree.flatten(params)
+    row = jax.tree.map(lambda a: a[(slice(1),) * (a.ndim - 1)], one.argument)
+
+    def added(*others: Any) -> Any:
+        where = product.kernel
+        both = [*others[:where], leaves[where], *others[where:]]
+        zeros = jax.tree.map(jnp.zeros_like, row)
+        return one.function(structure.unflatten(both), zeros)
+
+    def others(every: list[Any]) -> tuple[Any, ...]:
+        return (*every[: product.kernel], *every[product.kernel + 1 :])
+
+    (tangent,) = jax.tree.leaves(jax.jvp(added, others(leaves), others(d_leaves))[1])
+    return tangent.reshape(1, -1)
 
 
 def over_rows(function: Any, loop: Loop, argument: Any) -> Any:

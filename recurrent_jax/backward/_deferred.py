@@ -11,7 +11,7 @@ from recurrent_jax import _check
 from recurrent_jax._loop import Loop, cached_steps, forward, in_blocks, part
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._plan import make_plan
-from recurrent_jax.backward._rule import run_block
+from recurrent_jax.backward._rule import run_block, transposed_kernel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +60,10 @@ class Deferred:
         if not can_defer(loop, carry):
             return Autodiff().run(loop, carry)
         plan = make_plan(loop, carry)
+        turned = transposed_kernel(plan, loop.params)
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
-            return run_block(plan, part(block)[1], carry)
+            return run_block(plan, part(block)[1], carry, turned)
 
         return in_blocks(run, loop, carry, self.block or cached_steps(loop))
 

@@ -4,10 +4,12 @@
 Nothing here is needed for a right gradient: a cell that is not recognised is slower.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax.extend.core import Var
 
 
 class Product(NamedTuple):
@@ -15,7 +17,7 @@ class Product(NamedTuple):
 
     source: int
     kernel: int
-    bias: int | None
+    biased: bool  # something of the parameters alone is added
     precision: Any
 
 
@@ -23,31 +25,22 @@ class Update(NamedTuple):
     """What `update` does with its arguments."""
 
     reads: bool  # a parameter, as peepholes are read
-    additive: bool  # z and u are read through their sum alone
+    summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
     emitted: frozenset[int]  # the leaves of the carry that are the output
 
 
 def of_update(
-    update: Callable[..., Any], params: Any, carry: Any, z: Any, u: Any
+    update: Callable[..., Any], params: Any, carry: Any, z: Any, u: Any, gates: int
 ) -> Update:
     """Return what `update(params, carry, z, u)` does."""
     jaxpr = jax.make_jaxpr(update)(params, carry, z, u).jaxpr
     inputs, outputs = ([id(v) for v in vs] for vs in (jaxpr.invars, jaxpr.outvars))
-    uses = [{id(v) for v in eqn.invars} for eqn in jaxpr.eqns] + [set(outputs)]
     mine = set(inputs[: len(jax.tree.leaves(params))])
-    pair = set(inputs[-2:])
-    readers = [n for n, use in enumerate(uses) if pair & use]
-    additive = (
-        _alike(z, u)
-        and len(readers) == 1
-        and uses[readers[0]] == pair
-        and [eqn.primitive.name for eqn in jaxpr.eqns][readers[0] :][:1] == ["add"]
-    )
     size = len(jax.tree.leaves(carry))
     one_output = len(outputs) == size + 1
     return Update(
-        reads=any(mine & use for use in uses),
-        additive=additive,
+        reads=any(mine & set(use) for use in _uses(jaxpr)),
+        summed=_summed(jaxpr, gates) if _alike(z, u) else (False,) * gates,
         emitted=frozenset(
             n for n in range(size) if one_output and outputs[n] == outputs[-1]
         ),
@@ -61,29 +54,76 @@ def product(
     jaxpr = jax.make_jaxpr(function)(params, argument).jaxpr
     count = len(jax.tree.leaves(params))
     place = {id(v): n for n, v in enumerate(jaxpr.invars)}
+    # What no argument has a part in, and the parameters that it is made of.
+    fixed = {id(v): {n} for n, v in enumerate(jaxpr.invars[:count])}
     found, last = None, None
     for eqn in jaxpr.eqns:
         name, out = eqn.primitive.name, eqn.outvars[0]
-        places = [place.get(id(v), -1) for v in eqn.invars]
+        mixed = [v for v in eqn.invars if isinstance(v, Var) and id(v) not in fixed]
+        if not mixed:
+            parts = set().union(*(fixed.get(id(v), ()) for v in eqn.invars))
+            fixed |= {id(v): parts for v in eqn.outvars}
+            continue
         if name == "dot_general" and found is None and _is_plain(eqn, rank):
-            source, kernel = places
+            source, kernel = (place.get(id(v), -1) for v in eqn.invars)
             if source < count or not 0 <= kernel < count:
                 return None
-            found = Product(source - count, kernel, None, eqn.params["precision"])
-        elif name == "add" and found is not None and found.bias is None:
-            bias = max(places)
-            if not 0 <= bias < count or not any(v is last for v in eqn.invars):
+            found = Product(source - count, kernel, False, eqn.params["precision"])
+        elif name == "add" and found is not None and len(mixed) == 1:
+            (bias,) = (v for v in eqn.invars if v is not mixed[0])
+            one_row = (1,) * (bias.aval.ndim - 1) + out.aval.shape[-1:]
+            of_kernel = found.kernel in fixed.get(id(bias), ())
+            if mixed[0] is not last or bias.aval.shape != one_row or of_kernel:
                 return None
-            if jaxpr.invars[bias].aval.shape != (out.aval.shape[-1],):
-                return None
-            found = found._replace(bias=bias)
-        elif name == "reshape" and out.aval.shape[-1] == out.aval.size:
-            place[id(out)] = places[0]
-            continue
+            found = found._replace(biased=True)
         else:
             return None
         last = out
     return found if [id(v) for v in jaxpr.outvars] == [id(last)] else None
+
+
+def _summed(jaxpr: Any, gates: int) -> tuple[bool, ...]:
+    """Say for each gate whether the last two arguments are read through their sum."""
+    uses = _uses(jaxpr)
+    names = [eqn.primitive.name for eqn in jaxpr.eqns]
+
+    def is_sum(pair: set[int]) -> bool:
+        readers = [n for n, use in enumerate(uses) if pair & set(use)]
+        alone = len(readers) == 1 and set(uses[readers[0]]) == pair
+        return len(pair) == 2 and alone and names[readers[0] :][:1] == ["add"]
+
+    z, u = jaxpr.invars[-2:]
+    if is_sum({id(z), id(u)}):
+        return (True,) * gates
+    pieces = zip(_pieces(jaxpr, z, gates), _pieces(jaxpr, u, gates), strict=True)
+    return tuple(is_sum({*one, *other}) for one, other in pieces)
+
+
+def _pieces(jaxpr: Any, whole: Any, gates: int) -> list[set[int]]:
+    """Return what an array is cut into, gate by gate; nothing if it is read whole."""
+    pieces: list[set[int]] = [set() for _ in range(gates)]
+    width = whole.aval.shape[-1] // gates
+    for eqn in jaxpr.eqns:
+        if not any(v is whole for v in eqn.invars):
+            continue
+        if eqn.primitive.name == "split":
+            starts = itertools.accumulate(eqn.params["sizes"], initial=0)
+        elif eqn.primitive.name == "slice" and eqn.params["strides"] is None:
+            starts = iter(eqn.params["start_indices"][-1:])
+        else:
+            return [set() for _ in range(gates)]
+        shape = (*whole.aval.shape[:-1], width)
+        for start, piece in zip(starts, eqn.outvars, strict=False):
+            if piece.aval.shape != shape or start % width:
+                return [set() for _ in range(gates)]
+            pieces[start // width].add(id(piece))
+    return pieces
+
+
+def _uses(jaxpr: Any) -> list[list[int]]:
+    """Return what each equation reads, and last what is returned."""
+    readers = [eqn.invars for eqn in jaxpr.eqns] + [jaxpr.outvars]
+    return [[id(v) for v in variables] for variables in readers]
 
 
 def _is_plain(eqn: Any, rank: int) -> bool:

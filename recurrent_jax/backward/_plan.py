@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     static: Static
     project: _facts.Product | None  # None: anything else
     feedback: _facts.Product | None
-    additive: bool  # z and u are read through their sum alone
+    summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
     reads: bool  # update reads a parameter, as peepholes are read
     keep: bool  # the gates; or else the carries alone
     shifted: bool  # of the carries, nothing but what the outputs are is needed
@@ -44,10 +44,12 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     )
     z = jax.eval_shape(cell.project, params, x)
     u = jax.eval_shape(feed, params, carry)
-    facts = _facts.of_update(functools.partial(update, cell), params, carry, z, u)
+    width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
+    gates = _count_gates(z, width)
+    rest = functools.partial(update, cell)
+    facts = _facts.of_update(rest, params, carry, z, u, gates)
     rank = len(loop.batch_shape) + 1
     product = _facts.product(feed, params, carry, rank)
-    width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
     keep = not facts.reads and (width > _NARROW or total <= _LARGE)
     emitted = product is not None and product.source in facts.emitted
@@ -55,11 +57,11 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         static=part(loop)[0],
         project=_facts.product(cell.project, params, x, rank),
         feedback=product,
-        additive=facts.additive,
+        summed=facts.summed,
         reads=facts.reads,
         keep=keep,
         shifted=keep and emitted and loop.flags == (None, None),
-        gates=_count_gates(z, width),
+        gates=gates,
         rows=math.prod(loop.batch_shape),
         structure_of_u=jax.tree.structure(u),
     )
@@ -79,15 +81,37 @@ def update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> Any:
 
 def update_mixed(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
     """Return the rest of the step from what `mix` returned."""
-    z, u = glue(inputs[0]), inputs[1]
-    if plan.additive:
-        u = jax.tree.map(jnp.zeros_like, z)
+    gates, u = inputs
+    z = glue(gates)
+    if all(plan.summed):
+        u = jax.tree.map(_nothing, z)
+    elif any(plan.summed):
+        pairs = zip(plan.summed, gates, u, strict=True)
+        u = glue([jax.tree.map(_nothing, a) if s else b for s, a, b in pairs])
     return update(plan.static.cell, params, carry, z, u)
 
 
+def _nothing(like: jax.Array) -> jax.Array:
+    """Return zeros that XLA can see to be zeros inside a loop.
+
+    JAX would lift plain zeros out of it, since they depend on nothing in it; and then
+    XLA would add them at every step, to gates put side by side again for that.
+    """
+    *lead, width = like.shape
+    none = lax.slice_in_dim(like, 0, 0, axis=len(lead))
+    padding = [(0, 0, 0)] * len(lead) + [(0, width, 0)]
+    return lax.pad(none, jnp.zeros((), like.dtype), padding)
+
+
 def mix(plan: Plan, z: Any, u: Any) -> tuple[Any, Any]:
-    """Return z, cut into gates, and u; or their sum and None if that is all one."""
-    return (add(z, cut(plan, u)), None) if plan.additive else (z, u)
+    """Return z, cut into gates, and u; where their sum is all that is read, that."""
+    if not any(plan.summed):
+        return z, u
+    pairs = list(zip(plan.summed, z, cut(plan, u), strict=True))
+    return (
+        [add(a, b) if summed else a for summed, a, b in pairs],
+        [None if summed else b for summed, _, b in pairs],
+    )
 
 
 def cut(plan: Plan, tree: Any) -> list[Any]:

@@ -33,15 +33,30 @@ _KEPT = "recurrent_jax.kept"
 _COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()
 
 
-def run_block(plan: Plan, arrays: Arrays, carry: Any) -> tuple[Any, Any]:
-    """Return final carry and outputs of a block; keep for its gradient what is dear."""
+def transposed_kernel(plan: Plan, params: Any) -> Any:
+    """Return the recurrent kernel as the derivative of a block wants it, or None.
+
+    Transposed, the product in `_linear_feedback` contracts the axis of u. XLA on CPU
+    is slow at that if it is the last one of the kernel. So this is made once, for all
+    blocks; not for a single row, where it would be most of the work.
+    """
+    if plan.feedback is None or plan.rows == 1:
+        return None
+    return jax.tree.leaves(params)[plan.feedback.kernel].T
+
+
+def run_block(plan: Plan, arrays: Arrays, carry: Any, turned: Any) -> tuple[Any, Any]:
+    """Return final carry and outputs of a block; keep for its gradient what is dear.
+
+    `turned` is the `transposed_kernel`.
+    """
     policy = jax.checkpoint_policies.save_only_these_names(_KEPT)
     run = functools.partial(_block, plan)
-    return jax.checkpoint(run, policy=policy, prevent_cse=False)(arrays, carry)
+    return jax.checkpoint(run, policy=policy, prevent_cse=False)(arrays, carry, turned)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _block(plan: Plan, arrays: Arrays, carry: Any) -> tuple[Any, Any]:
+def _block(plan: Plan, arrays: Arrays, carry: Any, turned: Any) -> tuple[Any, Any]:
     return _forward(plan._replace(keep=False), arrays, carry)[0]
 
 
@@ -68,7 +83,7 @@ def _forward(plan: Plan, arrays: Arrays, carry: Any) -> tuple[Any, Any]:
 
 def _derivative(plan: Plan, primals: Any, tangents: Any) -> Any:
     """Return the block and its tangent."""
-    arrays, carry = primals
+    arrays, carry, turned = primals
     loop = join(plan.static, arrays)
     (final, ys), kept = _forward(plan, arrays, carry)
     ys, (befores, linear) = checkpoint_name((ys, kept), _KEPT)
@@ -77,12 +92,12 @@ def _derivative(plan: Plan, primals: Any, tangents: Any) -> Any:
         befores = _shifted(plan, loop, carry, ys)
     elif not plan.keep:
         inputs, linear = _again(plan, loop, befores)
-    d, d_carry = tangents
+    d, d_carry, _ = tangents  # the values do not depend on the turned kernel
     d_params, d_fresh, d_carry = instantiated(
         (d.params, d.fresh, d_carry), (loop.params, loop.fresh, carry)
     )
     at_once = tangent_at_once(plan, loop, d_params, d.xs, befores, inputs)
-    d_feedback = _linear_feedback(plan, loop.params)
+    d_feedback = _linear_feedback(plan, loop.params, turned)
 
     def body(d_carry: Any, now: Any) -> tuple[Any, Any]:
         before, inputs, linear, (d_inputs, direct), flags = now
@@ -106,22 +121,19 @@ def _derivative(plan: Plan, primals: Any, tangents: Any) -> Any:
 _block.defjvp(_derivative, symbolic_zeros=True)
 
 
-def _linear_feedback(plan: Plan, params: Any) -> Any:
+def _linear_feedback(plan: Plan, params: Any, turned: Any) -> Any:
     """Return the map from carry and its tangent to the tangent of u."""
     product = plan.feedback
     feed = functools.partial(feedback, plan.static.cell, params)
     if product is None:
         return lambda before, d_before: jax.jvp(feed, (before,), (d_before,))[1]
-    kernel = jax.tree.leaves(params)[product.kernel]
-    # Transposed, this product contracts the axis of u. XLA on CPU is slow at that if
-    # it is the last one of the kernel, so the kernel itself is transposed, once. Not
-    # for a single row, where that would be most of the work.
-    single = plan.rows == 1
-    kernel = kernel if single else kernel.T
+    side, kernel = 1, turned
+    if turned is None:
+        side, kernel = 0, jax.tree.leaves(params)[product.kernel]
 
     def feed_tangent(_: Any, d_before: Any) -> Any:
         source = jax.tree.leaves(d_before)[product.source]
-        axes = (((source.ndim - 1,), (0 if single else 1,)), ((), ()))
+        axes = (((source.ndim - 1,), (side,)), ((), ()))
         d_u = lax.dot_general(source, kernel, axes, precision=product.precision)
         return plan.structure_of_u.unflatten([d_u])
 
@@ -131,10 +143,11 @@ def _linear_feedback(plan: Plan, params: Any) -> Any:
 def _add_feedback(plan: Plan, d_inputs: Any, d_u: Any) -> Any:
     """Return the tangent of what `mix` returned, with what comes through the carry."""
     d_z, through_params = d_inputs
-    # Cut only now: its transpose, one concatenation a step, serves z and u.
-    if plan.additive:
-        return cut(plan, add(d_z, d_u)), None
-    return cut(plan, d_z), add(through_params, d_u)
+    if all(plan.summed):
+        # Cut only now: its transpose, one concatenation a step, serves z and u.
+        return cut(plan, add(d_z, d_u)), through_params
+    d_z, d_u = mix(plan, cut(plan, d_z), d_u)
+    return d_z, add(d_u, through_params)
 
 
 def _shifted(plan: Plan, loop: Loop, carry: Any, ys: Any) -> Any:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax._cell import Activation, Cell, Initializer, affine
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -124,8 +124,12 @@ class GRU(Cell):
 
     def feedback(self, params: GRUParams, carry: GRUCarry) -> jax.Array:
         """Return $h U$ for r, z and n; for r and z alone if the reset comes before."""
-        gates = 3 if self.reset_after else 2
-        return affine(carry.h, params.recurrent_kernel[:, : gates * self.hidden_size])
+        H = self.hidden_size
+        if not self.reset_after:
+            return affine(carry.h, params.recurrent_kernel[:, : 2 * H])
+        d = params.recurrent_bias
+        bias = None if d is None else jnp.pad(d, (2 * H, 0))  # of n alone
+        return affine(carry.h, params.recurrent_kernel, bias)
 
     def update(
         self, params: GRUParams, carry: GRUCarry, z: jax.Array, u: jax.Array
@@ -136,10 +140,7 @@ class GRU(Cell):
         r = self.gate_activation(r + u[..., :H])
         z = self.gate_activation(z + u[..., H : 2 * H])
         if self.reset_after:
-            u_n = u[..., 2 * H :]
-            if params.recurrent_bias is not None:
-                u_n = u_n + lift(params.recurrent_bias, u_n)
-            n = self.activation(n + r * u_n)
+            n = self.activation(n + r * u[..., 2 * H :])
         else:
             n = self.activation(
                 n + affine(r * carry.h, params.recurrent_kernel[:, 2 * H :])
