@@ -99,30 +99,68 @@ def even(time: int, size: int) -> int:
     )
 
 
+class Blocks(NamedTuple):
+    """Something cut along time: blocks of one size, stacked, and a shorter last one."""
+
+    full: Any  # None if there are none
+    rest: Any  # None if nothing remains
+
+    def join(self) -> Any:
+        """Return the whole again."""
+        if self.full is None:
+            return self.rest
+        whole = jax.tree.map(
+            lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), self.full
+        )
+        if self.rest is None:
+            return whole
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), whole, self.rest)
+
+
+def cut_time(tree: Any, time: int, size: int) -> Blocks:
+    """Return arrays, time first, in blocks of `size` steps."""
+    if time <= size:
+        return Blocks(None, tree)
+    count, rest = divmod(time, size)
+    full = jax.tree.map(
+        lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), tree
+    )
+    remainder = jax.tree.map(lambda a: a[count * size :], tree) if rest else None
+    return Blocks(full, remainder)
+
+
+def beside(*blocks: Blocks) -> Blocks:
+    """Return blocks of tuples from things cut alike."""
+    fulls, rests = zip(*blocks, strict=True)
+    return Blocks(
+        None if fulls[0] is None else fulls, None if rests[0] is None else rests
+    )
+
+
+def over_blocks(
+    run: Callable[[Any, Any], Any], carry: Any, blocks: Blocks, reverse: bool
+) -> tuple[Any, Blocks]:
+    """Scan blocks; the shorter one stands at the end of time in either direction."""
+    full = rest = None
+    if reverse and blocks.rest is not None:
+        carry, rest = run(carry, blocks.rest)
+    if blocks.full is not None:
+        carry, full = lax.scan(run, carry, blocks.full, reverse=reverse)
+    if not reverse and blocks.rest is not None:
+        carry, rest = run(carry, blocks.rest)
+    return carry, Blocks(full, rest)
+
+
 def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
-    """Run block after block; a shorter one, if any, stands at the end of time."""
-    if loop.time <= size:
-        return run(loop, carry)
-    count, rest = divmod(loop.time, size)
-    full = count * size
+    """Return what `run(block of the loop, carry)` gives, block after block."""
 
     def one(carry: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed
         return run(loop._replace(xs=xs, flags=flags), carry)
 
-    timed = (loop.xs, loop.flags)
-    blocks = jax.tree.map(lambda a: a[:full].reshape(count, size, *a.shape[1:]), timed)
-    remainder = jax.tree.map(lambda a: a[full:], timed)
-    late: Any = None
-    if rest and loop.reverse:
-        carry, late = one(carry, remainder)
-    carry, ys = lax.scan(one, carry, blocks, reverse=loop.reverse)
-    if rest and not loop.reverse:
-        carry, late = one(carry, remainder)
-    ys = jax.tree.map(lambda y: y.reshape(full, *y.shape[2:]), ys)
-    if rest:
-        ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), ys, late)
-    return carry, ys
+    blocks = cut_time((loop.xs, loop.flags), loop.time, size)
+    final, ys = over_blocks(one, carry, blocks, loop.reverse)
+    return final, ys.join()
 
 
 def part(loop: Loop) -> tuple[Static, Arrays]:

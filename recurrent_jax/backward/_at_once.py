@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.custom_derivatives import SymbolicZero
 
-from recurrent_jax._loop import Loop, vary_alike
+from recurrent_jax._loop import Loop
 from recurrent_jax.backward._facts import Product
 from recurrent_jax.backward._plan import (
     Plan,
@@ -26,7 +25,10 @@ from recurrent_jax.backward._plan import (
 def tangent_at_once(
     plan: Plan, loop: Loop, d_params: Any, d_xs: Any, befores: Any, inputs: Any
 ) -> tuple[Any, Any]:
-    """Return the tangents of `update`'s inputs, and of its results directly."""
+    """Return the tangents of `update`'s inputs, and of its results directly.
+
+    `d_xs` is None where inputs have no tangent.
+    """
     cell, params = loop.cell, loop.params
     xs, befores, inputs = _rows(loop, (loop.xs, befores, inputs))
     z = _Map(cell.project, plan.project, xs)
@@ -40,11 +42,9 @@ def tangent_at_once(
         if any(plan.summed):
             d_z, d_u = mix(plan, cut(plan, d_z), d_u)
             d_z = glue(d_z)
-    if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(d_xs)):
+    if d_xs is not None:
         project = functools.partial(cell.project, params)
-        d_z = add(
-            d_z, jax.jvp(project, (xs,), (_rows(loop, instantiated(d_xs, loop.xs)),))[1]
-        )
+        d_z = add(d_z, jax.jvp(project, (xs,), (_rows(loop, d_xs),))[1])
     direct = None
     if plan.reads:
         direct = _through(lambda p, _: update_mixed(plan, p, befores, inputs))(
@@ -126,20 +126,6 @@ def _of_bias(product: Product, one: _Map, params: Any, d_leaves: list[Any]) -> A
 def over_rows(function: Any, loop: Loop, argument: Any) -> Any:
     """Return `function(params, argument)` for all steps at once."""
     return _unrows(loop, function(loop.params, _rows(loop, argument)))
-
-
-def instantiated(tangents: Any, primals: Any) -> Any:
-    """Return tangents with zeros in the place of symbols for them."""
-
-    def one(d: Any, primal: Any) -> Any:
-        if not isinstance(d, SymbolicZero):
-            return d
-        return vary_alike(jnp.zeros_like(primal), primal)
-
-    def is_zero(d: Any) -> bool:
-        return isinstance(d, SymbolicZero)
-
-    return jax.tree.map(one, tangents, primals, is_leaf=is_zero)
 
 
 def _rows(loop: Loop, tree: Any) -> Any:

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _check
-from recurrent_jax._loop import Loop, cached_steps, forward, in_blocks, part
+from recurrent_jax._loop import Loop, cached_steps, forward, part
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._plan import make_plan
-from recurrent_jax.backward._rule import run_block, transposed_kernel
+from recurrent_jax.backward._rule import run_blocks
+from recurrent_jax.backward._tangent import transposed_kernel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +61,9 @@ class Deferred:
         if not can_defer(loop, carry):
             return Autodiff().run(loop, carry)
         plan = make_plan(loop, carry)
+        size = self.block or cached_steps(loop)
         turned = transposed_kernel(plan, loop.params)
-
-        def run(block: Loop, carry: Any) -> tuple[Any, Any]:
-            return run_block(plan, part(block)[1], carry, turned)
-
-        return in_blocks(run, loop, carry, self.block or cached_steps(loop))
+        return run_blocks(plan, size, part(loop)[1], carry, turned)
 
 
 def can_defer(loop: Loop, carry: Any) -> bool:

@@ -15,9 +15,10 @@ from recurrent_jax.backward import _facts
 
 # A cell of more gates than this is not cut: the guess of its gates may be wrong.
 _MOST_GATES = 8
-# Measured on CPU: up to this width, and from this many bytes of z, it is faster to
-# make the gates again, a block at once, than to write them to memory.
-_NARROW, _LARGE = 128, 2**25
+# Measured on CPU: the C library takes more than 32 MiB for temporary arrays from the
+# system at each call, page by page, at 2 us a page. So from this many bytes of z it is
+# faster to make the gates again, unless their products add up this many terms.
+_LARGE, _DEEP = 2**24, 600
 
 
 class Plan(NamedTuple):
@@ -28,8 +29,9 @@ class Plan(NamedTuple):
     feedback: _facts.Product | None
     summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
     reads: bool  # update reads a parameter, as peepholes are read
-    keep: bool  # the gates; or else the carries alone
-    shifted: bool  # of the carries, nothing but what the outputs are is needed
+    keep: bool  # the gates; or else make them again, all steps of a block at once
+    late: frozenset[int]  # the leaves of the carry that are the outputs, one step late
+    stacked: frozenset[int]  # those that are kept as they are
     gates: int
     rows: int  # of one step: the size of the batch
     structure_of_u: Any
@@ -50,17 +52,27 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     facts = _facts.of_update(rest, params, carry, z, u, gates)
     rank = len(loop.batch_shape) + 1
     product = _facts.product(feed, params, carry, rank)
+    project = _facts.product(cell.project, params, x, rank)
+    kernels = [
+        jax.tree.leaves(params)[one.kernel].shape[0] if one else width
+        for one in (project, product)
+    ]
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
-    keep = not facts.reads and (width > _NARROW or total <= _LARGE)
-    emitted = product is not None and product.source in facts.emitted
+    keep = not facts.reads and (
+        total <= _LARGE or sum(kernels) > _DEEP or jax.default_backend() != "cpu"
+    )
+    leaves = frozenset(range(len(jax.tree.leaves(carry))))
+    late = facts.emitted if loop.flags == (None, None) else frozenset()
+    fed = leaves if product is None else frozenset({product.source})
     return Plan(
         static=part(loop)[0],
-        project=_facts.product(cell.project, params, x, rank),
+        project=project,
         feedback=product,
         summed=facts.summed,
         reads=facts.reads,
         keep=keep,
-        shifted=keep and emitted and loop.flags == (None, None),
+        late=late,
+        stacked=(fed if keep else leaves) - late,
         gates=gates,
         rows=math.prod(loop.batch_shape),
         structure_of_u=jax.tree.structure(u),

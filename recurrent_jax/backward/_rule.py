@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The derivative of a block of time, cut in what needs no order and what does.
+"""The loop in blocks of time, and its derivative from what the blocks have kept.
 
-It is written forward, as a linear map of tangents, for JAX to transpose: a product over
-all steps here is a product over all steps there, the gradient of a kernel; a loop for
-the tangent of the carry is a loop for its cotangent. So every mode and order exist, and
-the ops below are chosen for what their transposes cost. No cell's equations are known:
-JAX linearises `update`, and what is simpler than it could be is read off its jaxpr.
+It is written forward, as a linear map of tangents, for JAX to transpose; so every mode
+and order exist. What the tangent of one block is stands in `_tangent.py`.
 """
 
 import functools
@@ -14,168 +11,118 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
+from jax.custom_derivatives import SymbolicZero
 
-from recurrent_jax._loop import Arrays, Loop, join, select
-from recurrent_jax.backward._at_once import instantiated, over_rows, tangent_at_once
-from recurrent_jax.backward._plan import (
-    Plan,
-    add,
-    cut,
-    feedback,
-    mix,
-    update_mixed,
+from recurrent_jax._loop import (
+    Arrays,
+    Blocks,
+    Loop,
+    beside,
+    cut_time,
+    join,
+    over_blocks,
+    vary_alike,
 )
+from recurrent_jax.backward import _kept
+from recurrent_jax.backward._at_once import over_rows
+from recurrent_jax.backward._plan import Plan, cut, feedback, mix, update_mixed
+from recurrent_jax.backward._tangent import tangent_of_block
 
-# Under this name a checkpoint policy finds what the backward needs of the forward.
-_KEPT = "recurrent_jax.kept"
-# Dearer to compute again than to keep.
-_COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def run_blocks(
+    plan: Plan, size: int, arrays: Arrays, carry: Any, turned: Any
+) -> tuple[Any, Any]:
+    """Return final carry and outputs; `turned` is the `transposed_kernel`."""
+    plan = plan._replace(keep=False, stacked=frozenset())
+    final, ys, _ = _forward(plan, size, arrays, carry)
+    return final, ys.join()
 
 
-def transposed_kernel(plan: Plan, params: Any) -> Any:
-    """Return the recurrent kernel as the derivative of a block wants it, or None.
+def _derivative(plan: Plan, size: int, primals: Any, tangents: Any) -> Any:
+    """Return the values, and their tangents from what was kept of every block.
 
-    Transposed, the product in `_linear_feedback` contracts the axis of u. XLA on CPU
-    is slow at that if it is the last one of the kernel. So this is made once, for all
-    blocks; not for a single row, where it would be most of the work.
+    The blocks of tangents are remade when they are transposed, so that all they hold
+    between the forward and the backward is what `_forward` has kept for them.
     """
-    if plan.feedback is None or plan.rows == 1:
-        return None
-    return jax.tree.leaves(params)[plan.feedback.kernel].T
+    arrays, carry, turned = primals
+    d, d_carry, _ = tangents  # the values do not depend on the turned kernel
+    final, ys, kept = _forward(plan, size, arrays, carry)
+    fixed = arrays.params, arrays.fresh, turned
+    d_params, d_fresh, d_carry = instantiated(
+        (d.params, d.fresh, d_carry), (arrays.params, arrays.fresh, carry)
+    )
+    d_xs = None
+    if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(d.xs)):
+        d_xs = instantiated(d.xs, arrays.xs)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def remade(fixed: Any, d_fixed: Any, d_carry: Any, now: Any) -> tuple[Any, Any]:
+        params, fresh, turned = fixed
+        (xs, flags, d_xs), ys, (start, kept) = now
+        loop = join(plan.static, Arrays(params, xs, flags, fresh))
+        d = *d_fixed, d_xs
+        return tangent_of_block(plan, loop, turned, start, ys, kept, d, d_carry)
+
+    timed = cut_time((arrays.xs, arrays.flags, d_xs), _time(arrays), size)
+    d_final, d_ys = over_blocks(
+        functools.partial(remade, fixed, (d_params, d_fresh)),
+        d_carry,
+        beside(timed, ys, kept),
+        plan.static.reverse,
+    )
+    return (final, ys.join()), (d_final, d_ys.join())
 
 
-def run_block(plan: Plan, arrays: Arrays, carry: Any, turned: Any) -> tuple[Any, Any]:
-    """Return final carry and outputs of a block; keep for its gradient what is dear.
-
-    `turned` is the `transposed_kernel`.
-    """
-    policy = jax.checkpoint_policies.save_only_these_names(_KEPT)
-    run = functools.partial(_block, plan)
-    return jax.checkpoint(run, policy=policy, prevent_cse=False)(arrays, carry, turned)
+run_blocks.defjvp(_derivative, symbolic_zeros=True)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _block(plan: Plan, arrays: Arrays, carry: Any, turned: Any) -> tuple[Any, Any]:
-    return _forward(plan._replace(keep=False), arrays, carry)[0]
+def _time(arrays: Arrays) -> int:
+    return int(jax.tree.leaves(arrays.xs)[0].shape[0])
 
 
-def _forward(plan: Plan, arrays: Arrays, carry: Any) -> tuple[Any, Any]:
-    """Return final carry and outputs; carries and linearised steps for the gradient."""
-    loop = join(plan.static, arrays)
-    cell, params = loop.cell, loop.params
+def _forward(
+    plan: Plan, size: int, arrays: Arrays, carry: Any
+) -> tuple[Any, Blocks, Blocks]:
+    """Return final carry, outputs, and where each block started and what it kept."""
+    cell, params = plan.static.cell, arrays.params
 
-    def body(carry: Any, now: Any) -> tuple[Any, Any]:
+    def step(loop: Loop, carry: Any, now: Any) -> tuple[Any, Any]:
         z, flags = now
         before = loop.enter(carry, flags)
         inputs = mix(plan, z, feedback(cell, params, before))
         if plan.keep:
-            (after, y), linear = _linearise(plan, params, before, inputs)
+            (after, y), linear = _kept.linearise(plan, params, before, inputs)
         else:
             (after, y), linear = update_mixed(plan, params, before, inputs), None
         after, y = loop.leave(before, after, y, flags)
-        return after, (y, None if plan.shifted else before, linear)
+        return after, (y, (_kept.stacked(plan, before), linear))
 
-    timed = cut(plan, over_rows(cell.project, loop, loop.xs)), loop.flags
-    final, (ys, befores, linear) = lax.scan(body, carry, timed, reverse=loop.reverse)
-    return (final, ys), (befores, linear)
+    def block(start: Any, timed: Any) -> tuple[Any, Any]:
+        xs, flags = timed
+        loop = join(plan.static, arrays._replace(xs=xs, flags=flags))
+        timed = cut(plan, over_rows(cell.project, loop, xs)), flags
+        run = functools.partial(step, loop)
+        final, (ys, kept) = lax.scan(run, start, timed, reverse=loop.reverse)
+        return final, (ys, (start, kept))
 
-
-def _derivative(plan: Plan, primals: Any, tangents: Any) -> Any:
-    """Return the block and its tangent."""
-    arrays, carry, turned = primals
-    loop = join(plan.static, arrays)
-    (final, ys), kept = _forward(plan, arrays, carry)
-    ys, (befores, linear) = checkpoint_name((ys, kept), _KEPT)
-    inputs = None
-    if plan.shifted:
-        befores = _shifted(plan, loop, carry, ys)
-    elif not plan.keep:
-        inputs, linear = _again(plan, loop, befores)
-    d, d_carry, _ = tangents  # the values do not depend on the turned kernel
-    d_params, d_fresh, d_carry = instantiated(
-        (d.params, d.fresh, d_carry), (loop.params, loop.fresh, carry)
+    blocks = cut_time((arrays.xs, arrays.flags), _time(arrays), size)
+    final, (full, rest) = over_blocks(block, carry, blocks, plan.static.reverse)
+    (ys, rest_ys), (kept, rest_kept) = zip(
+        full or (None, None), rest or (None, None), strict=True
     )
-    at_once = tangent_at_once(plan, loop, d_params, d.xs, befores, inputs)
-    d_feedback = _linear_feedback(plan, loop.params, turned)
-
-    def body(d_carry: Any, now: Any) -> tuple[Any, Any]:
-        before, inputs, linear, (d_inputs, direct), flags = now
-        d_before = d_carry
-        if flags.reset is not None:
-            d_before = select(flags.reset, d_fresh, d_carry)
-        d_u = d_feedback(before, d_before)
-        if linear is None:
-            step = functools.partial(update_mixed, plan, loop.params)
-            _, linear = jax.linearize(step, before, inputs)
-        d_after, d_y = linear(d_before, _add_feedback(plan, d_inputs, d_u))
-        if direct is not None:
-            d_after, d_y = add((d_after, d_y), direct)
-        return loop.leave(d_before, d_after, d_y, flags)
-
-    timed = (None if plan.shifted else befores, inputs, linear, at_once, loop.flags)
-    d_final, d_ys = lax.scan(body, d_carry, timed, reverse=loop.reverse)
-    return (final, ys), (d_final, d_ys)
+    return final, Blocks(ys, rest_ys), Blocks(kept, rest_kept)
 
 
-_block.defjvp(_derivative, symbolic_zeros=True)
+def instantiated(tangents: Any, primals: Any) -> Any:
+    """Return tangents with zeros in the place of symbols for them."""
 
+    def one(d: Any, primal: Any) -> Any:
+        if not isinstance(d, SymbolicZero):
+            return d
+        return vary_alike(jnp.zeros_like(primal), primal)
 
-def _linear_feedback(plan: Plan, params: Any, turned: Any) -> Any:
-    """Return the map from carry and its tangent to the tangent of u."""
-    product = plan.feedback
-    feed = functools.partial(feedback, plan.static.cell, params)
-    if product is None:
-        return lambda before, d_before: jax.jvp(feed, (before,), (d_before,))[1]
-    side, kernel = 1, turned
-    if turned is None:
-        side, kernel = 0, jax.tree.leaves(params)[product.kernel]
+    def is_zero(d: Any) -> bool:
+        return isinstance(d, SymbolicZero)
 
-    def feed_tangent(_: Any, d_before: Any) -> Any:
-        source = jax.tree.leaves(d_before)[product.source]
-        axes = (((source.ndim - 1,), (side,)), ((), ()))
-        d_u = lax.dot_general(source, kernel, axes, precision=product.precision)
-        return plan.structure_of_u.unflatten([d_u])
-
-    return feed_tangent
-
-
-def _add_feedback(plan: Plan, d_inputs: Any, d_u: Any) -> Any:
-    """Return the tangent of what `mix` returned, with what comes through the carry."""
-    d_z, through_params = d_inputs
-    if all(plan.summed):
-        # Cut only now: its transpose, one concatenation a step, serves z and u.
-        return cut(plan, add(d_z, d_u)), through_params
-    d_z, d_u = mix(plan, cut(plan, d_z), d_u)
-    return d_z, add(d_u, through_params)
-
-
-def _shifted(plan: Plan, loop: Loop, carry: Any, ys: Any) -> Any:
-    """Return carries whose every leaf is the outputs, one step late."""
-    assert plan.feedback is not None
-    first = jax.tree.leaves(carry)[plan.feedback.source]
-    (ys,) = jax.tree.leaves(ys)
-    late = [ys[1:], first[None]] if loop.reverse else [first[None], ys[:-1]]
-    return jax.tree.map(lambda _: jnp.concatenate(late), carry)
-
-
-def _again(plan: Plan, loop: Loop, befores: Any) -> tuple[Any, Any]:
-    """Return what `update` was given, for all steps at once, and it linearised."""
-    zs = over_rows(loop.cell.project, loop, loop.xs)
-    us = over_rows(functools.partial(feedback, loop.cell), loop, befores)
-    inputs = mix(plan, cut(plan, zs), us)
-    if plan.reads:
-        return inputs, None  # each step, linearised, would hold its own params
-    linearise = functools.partial(_linearise, plan, loop.params)
-    return inputs, jax.vmap(lambda *step: linearise(*step)[1])(befores, inputs)
-
-
-def _linearise(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
-    """Return update's values, and its derivative: a pytree that scan can stack."""
-    step = functools.partial(update_mixed, plan, params)
-    light = jax.checkpoint(step, policy=_is_costly, prevent_cse=False)
-    return jax.linearize(light, carry, inputs)
-
-
-def _is_costly(primitive: Any, *_: Any, **__: Any) -> bool:
-    return primitive.name in _COSTLY
+    return jax.tree.map(one, tangents, primals, is_leaf=is_zero)

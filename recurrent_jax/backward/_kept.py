@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of the steps for their gradient: nothing twice, and nothing cheap."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from recurrent_jax._loop import Loop
+from recurrent_jax.backward._plan import Plan, update_mixed
+
+# Dearer to compute again than to keep.
+_COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()
+_OUTPUT = -1  # in the place of the number of a leaf of the carry
+
+
+def stacked(plan: Plan, before: Any) -> list[Any]:
+    """Return the leaves of a carry that are kept as they are, None for the others."""
+    leaves = jax.tree.leaves(before)
+    return [leaf if n in plan.stacked else None for n, leaf in enumerate(leaves)]
+
+
+def with_late(plan: Plan, loop: Loop, carry: Any, ys: Any, kept: list[Any]) -> Any:
+    """Return kept leaves of all carries, with those that the outputs give, late."""
+
+    def late(first: jax.Array) -> jax.Array:
+        (y,) = jax.tree.leaves(ys)
+        parts = [y[1:], first[None]] if loop.reverse else [first[None], y[:-1]]
+        return jnp.concatenate(parts)
+
+    firsts = jax.tree.leaves(carry)
+    return [
+        late(first) if n in plan.late else leaf
+        for n, (first, leaf) in enumerate(zip(firsts, kept, strict=True))
+    ]
+
+
+def filled(loop: Loop, carry: Any, kept: list[Any]) -> Any:
+    """Return all carries; zeros for the leaves of which nobody reads anything."""
+    firsts, structure = jax.tree.flatten(carry)
+    return structure.unflatten(
+        [
+            jnp.zeros((loop.time, *first.shape), first.dtype) if leaf is None else leaf
+            for first, leaf in zip(firsts, kept, strict=True)
+        ]
+    )
+
+
+def linearise(plan: Plan, params: Any, before: Any, inputs: Any) -> Any:
+    """Return update's values, and its derivative as arrays that scan can stack.
+
+    Of these arrays, those that are kept anyway are left out. What is stacked gives the
+    derivative back when it is called with the kept leaves of the carry and the output.
+    """
+    step = functools.partial(update_mixed, plan, params)
+    light = jax.checkpoint(step, policy=_costly(plan), prevent_cse=False)
+    (after, y), linear = jax.linearize(light, before, inputs)
+    leaves, structure = jax.tree.flatten(linear)
+    there = {
+        id(leaf): n
+        for n, leaf in enumerate(jax.tree.leaves(before))
+        if n in plan.stacked | plan.late
+    }
+    if plan.late:
+        there |= {id(leaf): _OUTPUT for leaf in jax.tree.leaves(y)}
+    places = tuple(there.get(id(leaf)) for leaf in leaves)
+    rest = [leaf for leaf, place in zip(leaves, places, strict=True) if place is None]
+    return (after, y), Partial(functools.partial(_whole, structure, places), rest)
+
+
+def _whole(
+    structure: Any, places: tuple[int | None, ...], rest: Any, before: Any, y: Any
+) -> Any:
+    """Return the derivative of a step from what `linearise` left of it."""
+    left = iter(rest)
+    (output,) = jax.tree.leaves(y) if _OUTPUT in places else (None,)
+    there = {_OUTPUT: output, **dict(enumerate(before))}
+    return structure.unflatten(
+        [next(left) if place is None else there[place] for place in places]
+    )
+
+
+def _costly(plan: Plan) -> Any:
+    """Return a policy that keeps as many costly results as there are gates.
+
+    What comes later, as tanh(c) does in an LSTM, follows from those and the carry.
+    """
+    left = plan.gates if plan.gates > 1 else math.inf  # one gate may be a bad guess
+
+    def policy(primitive: Any, *_: Any, **__: Any) -> bool:
+        nonlocal left
+        left -= primitive.name in _COSTLY
+        return primitive.name in _COSTLY and left >= 0
+
+    return policy

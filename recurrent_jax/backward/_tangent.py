@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tangent of a block of time, cut in what needs no order and what does.
+
+A product over all steps here is, transposed, a product over all steps: the gradient of
+a kernel. A loop for the tangent of the carry is a loop for its cotangent. So the ops
+are chosen for what their transposes cost. No cell's equations are known: JAX linearises
+`update`, and what is simpler than it could be is read off its jaxpr.
+"""
+
+import functools
+from typing import Any
+
+import jax
+from jax import lax
+
+from recurrent_jax._loop import Loop, select
+from recurrent_jax.backward import _kept
+from recurrent_jax.backward._at_once import over_rows, tangent_at_once
+from recurrent_jax.backward._plan import (
+    Plan,
+    add,
+    cut,
+    feedback,
+    mix,
+    update_mixed,
+)
+
+
+def transposed_kernel(plan: Plan, params: Any) -> Any:
+    """Return the recurrent kernel as the derivative of a block wants it, or None.
+
+    Transposed, the product in `_linear_feedback` contracts the axis of u. XLA on CPU
+    is slow at that if it is the last one of the kernel. So this is made once, for all
+    blocks; not for a single row, where it would be most of the work.
+    """
+    if plan.feedback is None or plan.rows == 1:
+        return None
+    return jax.tree.leaves(params)[plan.feedback.kernel].T
+
+
+def tangent_of_block(
+    plan: Plan,
+    loop: Loop,
+    turned: Any,
+    start: Any,
+    ys: Any,
+    kept: tuple[list[Any], Any],
+    d: tuple[Any, Any, Any],
+    d_start: Any,
+) -> tuple[Any, Any]:
+    """Return the tangents of the final carry and the outputs of a block."""
+    d_params, d_fresh, d_xs = d
+    some, linear = kept
+    some = _kept.with_late(plan, loop, start, ys, some)
+    befores = _kept.filled(loop, start, some)
+    inputs = None
+    if not plan.keep:
+        inputs, linear = _again(plan, loop, befores)
+    at_once = tangent_at_once(plan, loop, d_params, d_xs, befores, inputs)
+    d_feedback = _linear_feedback(plan, loop.params, turned)
+    structure = jax.tree.structure(start)
+
+    def body(d_carry: Any, now: Any) -> tuple[Any, Any]:
+        some, y, inputs, linear, (d_inputs, direct), flags = now
+        whole = all(leaf is not None for leaf in some)
+        before = structure.unflatten(some) if whole else None
+        d_before = d_carry
+        if flags.reset is not None:
+            d_before = select(flags.reset, d_fresh, d_carry)
+        d_u = d_feedback(before, d_before)
+        if plan.reads:
+            step = functools.partial(update_mixed, plan, loop.params)
+            _, derivative = jax.linearize(step, before, inputs)
+        else:
+            derivative = linear(some, y)
+        d_after, d_y = derivative(d_before, _add_feedback(plan, d_inputs, d_u))
+        if direct is not None:
+            d_after, d_y = add((d_after, d_y), direct)
+        return loop.leave(d_before, d_after, d_y, flags)
+
+    timed = (some, ys, inputs, linear, at_once, loop.flags)
+    return lax.scan(body, d_start, timed, reverse=loop.reverse)
+
+
+def _again(plan: Plan, loop: Loop, befores: Any) -> tuple[Any, Any]:
+    """Return what `update` was given, for all steps at once, and it linearised."""
+    zs = over_rows(loop.cell.project, loop, loop.xs)
+    us = over_rows(functools.partial(feedback, loop.cell), loop, befores)
+    inputs = mix(plan, cut(plan, zs), us)
+    if plan.reads:
+        return inputs, None  # each step, linearised, would hold its own params
+    linearise = functools.partial(_kept.linearise, plan, loop.params)
+    return inputs, jax.vmap(lambda *step: linearise(*step)[1])(befores, inputs)
+
+
+def _linear_feedback(plan: Plan, params: Any, turned: Any) -> Any:
+    """Return the map from carry and its tangent to the tangent of u."""
+    product = plan.feedback
+    feed = functools.partial(feedback, plan.static.cell, params)
+    if product is None:
+        return lambda before, d_before: jax.jvp(feed, (before,), (d_before,))[1]
+    side, kernel = 1, turned
+    if turned is None:
+        side, kernel = 0, jax.tree.leaves(params)[product.kernel]
+
+    def feed_tangent(_: Any, d_before: Any) -> Any:
+        source = jax.tree.leaves(d_before)[product.source]
+        axes = (((source.ndim - 1,), (side,)), ((), ()))
+        d_u = lax.dot_general(source, kernel, axes, precision=product.precision)
+        return plan.structure_of_u.unflatten([d_u])
+
+    return feed_tangent
+
+
+def _add_feedback(plan: Plan, d_inputs: Any, d_u: Any) -> Any:
+    """Return the tangent of what `mix` returned, with what comes through the carry."""
+    d_z, through_params = d_inputs
+    if all(plan.summed):
+        # Cut only now: its transpose, one concatenation a step, serves z and u.
+        return cut(plan, add(d_z, d_u)), through_params
+    d_z, d_u = mix(plan, cut(plan, d_z), d_u)
+    return d_z, add(d_u, through_params)
