@@ -15,6 +15,7 @@ from cases import FEW
 from test_check_cell import Leaky, PairInput
 
 import recurrent_jax as rj
+from recurrent_jax.backward import _checkpointed
 from recurrent_jax.testing import LAWS, Trial
 
 TIME, BATCH, FEATURES = 7, 3, 2
@@ -27,7 +28,14 @@ EXACT = [
 ]
 ALL = [rj.Autodiff(), *EXACT, rj.Truncated(3), rj.ClippedBackward(max_value=0.1)]
 names = functools.partial(map, repr)
+LEAST = _checkpointed._least
 cells = pytest.mark.parametrize("cell", FEW.values(), ids=FEW.keys())
+
+
+@pytest.fixture(autouse=True)
+def cut_however_small(monkeypatch):
+    """Let `Checkpointed()` cut what takes less memory than the parameters, too."""
+    monkeypatch.setattr(_checkpointed, "_least", lambda loop: 1)
 
 
 def draw(cell):
@@ -338,6 +346,21 @@ def test_checkpointed_memory_grows_as_the_square_root():
     assert large < 6 * small  # four times, and what does not grow
     assert large < temporary_bytes(rj.Deferred(), 16 * 1024) / 4
     assert temporary_bytes(rj.Deferred(), 4096) < temporary_bytes(rj.Autodiff(), 4096)
+
+
+@pytest.mark.parametrize(
+    ("time", "lengths"),
+    [(16, []), (17, []), (18, [18]), (170, [10, 17]), (900, [30] * 2)],
+)
+def test_no_block_takes_less_than_the_parameters(time, lengths, monkeypatch):
+    monkeypatch.setattr(_checkpointed, "_least", LEAST)
+    cell = rj.LSTM(8)  # 17 times 32 parameters, and 32 numbers in the gates of a step
+    params, xs = cell.init(jax.random.key(0), 8), jnp.zeros((time, 1, 8))
+    run = functools.partial(rj.unroll, cell, backward=rj.Checkpointed())
+    text = str(jax.make_jaxpr(run)(params, xs))
+    assert ("checkpoint" in text or "remat" in text) == bool(lengths)
+    for length in lengths:
+        assert f"length={length}" in text
 
 
 @pytest.mark.parametrize("backward", ALL, ids=names(ALL))

@@ -24,7 +24,8 @@ class Checkpointed:
 
     Args:
         every: steps in an outermost block; None takes $T^{L / (L + 1)}$, which for
-            one level is $\sqrt T$.
+            one level is $\sqrt T$, or more steps, up to all, as long as they take less
+            memory than the parameters.
         levels: how often blocks are cut.
         budget: bytes that carries and one innermost block may take, besides inputs,
             outputs and their gradients; in place of `every` and `levels`.
@@ -67,7 +68,7 @@ class Checkpointed:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        if loop.time == 0:
+        if loop.time == 0 or (self._is_free and _least(loop) >= loop.time):
             return Deferred().run(loop, carry)
         size, inner = self._cut(loop, carry)
 
@@ -81,15 +82,32 @@ class Checkpointed:
 
         return in_blocks(run, loop, carry, size)
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether the size of a block was left to us."""
+        return self.every is None and self.budget is None
+
     def _cut(self, loop: Loop, carry: Any) -> tuple[int, Any]:
         """Return the size of a block, and the strategy inside of it."""
         if self.budget is not None:
             return _fit(self.budget, loop, carry)
         share = self.levels / (self.levels + 1)
-        size = self.every or even(loop.time, math.ceil(loop.time**share))
+        size = self.every
+        if size is None:
+            size = even(loop.time, max(math.ceil(loop.time**share), _least(loop)))
         if self.levels == 1:
             return size, Deferred()
         return size, Checkpointed(levels=self.levels - 1)
+
+
+def _least(loop: Loop) -> int:
+    """Return how many steps take about as much memory as the parameters.
+
+    Each block adds its gradients of the parameters to those so far. In smaller blocks
+    that costs much time and saves no memory to speak of.
+    """
+    zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
+    return math.ceil(_bytes(loop.params) * loop.time / max(1, _bytes(zs)))
 
 
 def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:

@@ -3,13 +3,14 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax._cell import Cell
+from recurrent_jax._cell import Cell, lift
 from recurrent_jax._loop import Loop, Static, part
 from recurrent_jax.backward import _facts
 
@@ -19,6 +20,8 @@ _MOST_GATES = 8
 # system at each call, page by page, at 2 us a page. So from this many bytes of z it is
 # faster to make the gates again, unless their products add up this many terms.
 _LARGE, _DEEP = 2**24, 600
+# An input so many times narrower than the state is best multiplied together with it.
+_NARROW = 4
 
 
 class Plan(NamedTuple):
@@ -29,6 +32,7 @@ class Plan(NamedTuple):
     feedback: _facts.Product | None
     summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
     reads: bool  # update reads a parameter, as peepholes are read
+    joint: bool  # one product of input and state in the forward, not one each
     keep: bool  # the gates; or else make them again, all steps of a block at once
     late: frozenset[int]  # the leaves of the carry that are the outputs, one step late
     stacked: frozenset[int]  # those that are kept as they are
@@ -53,13 +57,20 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     rank = len(loop.batch_shape) + 1
     product = _facts.product(feed, params, carry, rank)
     project = _facts.product(cell.project, params, x, rank)
-    kernels = [
+    depths = [
         jax.tree.leaves(params)[one.kernel].shape[0] if one else width
         for one in (project, product)
     ]
+    joint = (
+        project is not None
+        and product is not None
+        and project.precision == product.precision
+        and len(jax.tree.leaves(x)) == 1
+        and all(facts.summed)
+    )
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
     keep = not facts.reads and (
-        total <= _LARGE or sum(kernels) > _DEEP or jax.default_backend() != "cpu"
+        total <= _LARGE or sum(depths) > _DEEP or jax.default_backend() != "cpu"
     )
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
     late = facts.emitted if loop.flags == (None, None) else frozenset()
@@ -70,6 +81,7 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         feedback=product,
         summed=facts.summed,
         reads=facts.reads,
+        joint=joint and _NARROW * depths[0] <= depths[1],
         keep=keep,
         late=late,
         stacked=(fed if keep else leaves) - late,
@@ -124,6 +136,32 @@ def mix(plan: Plan, z: Any, u: Any) -> tuple[Any, Any]:
         [add(a, b) if summed else a for summed, a, b in pairs],
         [None if summed else b for summed, _, b in pairs],
     )
+
+
+def joint_product(
+    plan: Plan, params: Any, xs: Any, carry: Any
+) -> Callable[[Any, Any], Any]:
+    """Return the map from input and carry to their `mix`, as one product.
+
+    $[h, x] [U; W] + b$: nothing is written for all steps, and one product is added up.
+    """
+    cell, project, product = plan.static.cell, plan.project, plan.feedback
+    assert project is not None and product is not None
+    leaves = jax.tree.leaves(params)
+    kernel = jnp.concatenate([leaves[product.kernel], leaves[project.kernel]])
+    no_x = jax.tree.map(lambda a: jnp.zeros(a.shape[-1:], a.dtype), xs)
+    no_h = jax.tree.map(lambda a: jnp.zeros(a.shape[-1:], a.dtype), carry)
+    z = cell.project(params, no_x)
+    (bias,) = jax.tree.leaves(add(z, cell.feedback(params, no_h)))
+    structure = jax.tree.structure(z)
+
+    def mixed(x: Any, before: Any) -> Any:
+        h = jax.tree.leaves(before)[product.source]
+        both = jnp.concatenate([h, jax.tree.leaves(x)[project.source]], -1)
+        total = jnp.matmul(both, kernel, precision=product.precision) + lift(bias, both)
+        return cut(plan, structure.unflatten([total])), [None] * plan.gates
+
+    return mixed
 
 
 def cut(plan: Plan, tree: Any) -> list[Any]:

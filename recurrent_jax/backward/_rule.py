@@ -25,7 +25,14 @@ from recurrent_jax._loop import (
 )
 from recurrent_jax.backward import _kept
 from recurrent_jax.backward._at_once import over_rows
-from recurrent_jax.backward._plan import Plan, cut, feedback, mix, update_mixed
+from recurrent_jax.backward._plan import (
+    Plan,
+    cut,
+    feedback,
+    joint_product,
+    mix,
+    update_mixed,
+)
 from recurrent_jax.backward._tangent import tangent_of_block
 
 
@@ -86,11 +93,15 @@ def _forward(
 ) -> tuple[Any, Blocks, Blocks]:
     """Return final carry, outputs, and where each block started and what it kept."""
     cell, params = plan.static.cell, arrays.params
+    mixed = joint_product(plan, params, arrays.xs, carry) if plan.joint else None
 
     def step(loop: Loop, carry: Any, now: Any) -> tuple[Any, Any]:
-        z, flags = now
+        x_or_z, flags = now
         before = loop.enter(carry, flags)
-        inputs = mix(plan, z, feedback(cell, params, before))
+        if mixed is not None:
+            inputs = mixed(x_or_z, before)
+        else:
+            inputs = mix(plan, x_or_z, feedback(cell, params, before))
         if plan.keep:
             (after, y), linear = _kept.linearise(plan, params, before, inputs)
         else:
@@ -101,9 +112,10 @@ def _forward(
     def block(start: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed
         loop = join(plan.static, arrays._replace(xs=xs, flags=flags))
-        timed = cut(plan, over_rows(cell.project, loop, xs)), flags
+        if mixed is None:
+            xs = cut(plan, over_rows(cell.project, loop, xs))
         run = functools.partial(step, loop)
-        final, (ys, kept) = lax.scan(run, start, timed, reverse=loop.reverse)
+        final, (ys, kept) = lax.scan(run, start, (xs, flags), reverse=loop.reverse)
         return final, (ys, (start, kept))
 
     blocks = cut_time((arrays.xs, arrays.flags), _time(arrays), size)
