@@ -14,7 +14,8 @@ from recurrent_jax.backward._plan import Plan, update_mixed
 
 # Dearer to compute again than to keep.
 _COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()
-_OUTPUT = -1  # in the place of the number of a leaf of the carry
+# Where an array is found that need not be stacked.
+_PARAMS, _CARRY, _OUTPUT = range(3)
 
 
 def stacked(plan: Plan, before: Any) -> list[Any]:
@@ -52,47 +53,63 @@ def filled(loop: Loop, carry: Any, kept: list[Any]) -> Any:
 def linearise(plan: Plan, params: Any, before: Any, inputs: Any) -> Any:
     """Return update's values, and its derivative as arrays that scan can stack.
 
-    Of these arrays, those that are kept anyway are left out. What is stacked gives the
-    derivative back when it is called with the kept leaves of the carry and the output.
+    Of these arrays, those that are there anyway are left out. What is stacked gives the
+    derivative back when it is called with the parameters, the kept leaves of the carry
+    and the output.
     """
     step = functools.partial(update_mixed, plan, params)
     light = jax.checkpoint(step, policy=_costly(plan), prevent_cse=False)
     (after, y), linear = jax.linearize(light, before, inputs)
     leaves, structure = jax.tree.flatten(linear)
     there = {
-        id(leaf): n
-        for n, leaf in enumerate(jax.tree.leaves(before))
-        if n in plan.stacked | plan.late
+        **{id(leaf): (_PARAMS, n) for n, leaf in enumerate(jax.tree.leaves(params))},
+        **{
+            id(leaf): (_CARRY, n)
+            for n, leaf in enumerate(jax.tree.leaves(before))
+            if n in plan.stacked | plan.late
+        },
     }
     if plan.late:
-        there |= {id(leaf): _OUTPUT for leaf in jax.tree.leaves(y)}
+        there |= {id(leaf): (_OUTPUT, 0) for leaf in jax.tree.leaves(y)}
     places = tuple(there.get(id(leaf)) for leaf in leaves)
     rest = [leaf for leaf, place in zip(leaves, places, strict=True) if place is None]
     return (after, y), Partial(functools.partial(_whole, structure, places), rest)
 
 
 def _whole(
-    structure: Any, places: tuple[int | None, ...], rest: Any, before: Any, y: Any
+    structure: Any,
+    places: tuple[tuple[int, int] | None, ...],
+    rest: Any,
+    params: Any,
+    before: Any,
+    y: Any,
 ) -> Any:
     """Return the derivative of a step from what `linearise` left of it."""
     left = iter(rest)
-    (output,) = jax.tree.leaves(y) if _OUTPUT in places else (None,)
-    there = {_OUTPUT: output, **dict(enumerate(before))}
+    there = {
+        _PARAMS: jax.tree.leaves(params),
+        _CARRY: before,
+        _OUTPUT: jax.tree.leaves(y),
+    }
     return structure.unflatten(
-        [next(left) if place is None else there[place] for place in places]
+        [next(left) if at is None else there[at[0]][at[1]] for at in places]
     )
 
 
 def _costly(plan: Plan) -> Any:
     """Return a policy that keeps as many costly results as there are gates.
 
-    What comes later, as tanh(c) does in an LSTM, follows from those and the carry.
+    What comes later, as tanh(c) does in an LSTM, follows from those and the carry. And
+    what is made of parameters alone is not a result of each step.
     """
     left = plan.gates if plan.gates > 1 else math.inf  # one gate may be a bad guess
+    batch_shape = plan.static.batch_shape
 
-    def policy(primitive: Any, *_: Any, **__: Any) -> bool:
+    def policy(primitive: Any, *avals: Any, **_: Any) -> bool:
         nonlocal left
-        left -= primitive.name in _COSTLY
-        return primitive.name in _COSTLY and left >= 0
+        costly = primitive.name in _COSTLY
+        costly = costly and avals[0].shape[: len(batch_shape)] == batch_shape
+        left -= costly
+        return costly and left >= 0
 
     return policy

@@ -69,9 +69,7 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         and all(facts.summed)
     )
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
-    keep = not facts.reads and (
-        total <= _LARGE or sum(depths) > _DEEP or jax.default_backend() != "cpu"
-    )
+    keep = total <= _LARGE or sum(depths) > _DEEP or jax.default_backend() != "cpu"
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
     late = facts.emitted if loop.flags == (None, None) else frozenset()
     fed = leaves if product is None else frozenset({product.source})
@@ -84,7 +82,7 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         joint=joint and _NARROW * depths[0] <= depths[1],
         keep=keep,
         late=late,
-        stacked=(fed if keep else leaves) - late,
+        stacked=(fed if keep and not facts.reads else leaves) - late,
         gates=gates,
         rows=math.prod(loop.batch_shape),
         structure_of_u=jax.tree.structure(u),

@@ -102,12 +102,13 @@ def _forward(
             inputs = mixed(x_or_z, before)
         else:
             inputs = mix(plan, x_or_z, feedback(cell, params, before))
-        if plan.keep:
-            (after, y), linear = _kept.linearise(plan, params, before, inputs)
+        if plan.keep and not plan.reads:
+            (after, y), gates = _kept.linearise(plan, params, before, inputs)
         else:
-            (after, y), linear = update_mixed(plan, params, before, inputs), None
+            after, y = update_mixed(plan, params, before, inputs)
+            gates = inputs if plan.keep else None
         after, y = loop.leave(before, after, y, flags)
-        return after, (y, (_kept.stacked(plan, before), linear))
+        return after, (y, (_kept.stacked(plan, before), gates))
 
     def block(start: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed

@@ -22,7 +22,6 @@ from recurrent_jax.backward._plan import (
     cut,
     feedback,
     mix,
-    update_mixed,
 )
 
 
@@ -50,47 +49,41 @@ def tangent_of_block(
 ) -> tuple[Any, Any]:
     """Return the tangents of the final carry and the outputs of a block."""
     d_params, d_fresh, d_xs = d
-    some, linear = kept
+    some, gates = kept
     some = _kept.with_late(plan, loop, start, ys, some)
     befores = _kept.filled(loop, start, some)
-    inputs = None
-    if not plan.keep:
-        inputs, linear = _again(plan, loop, befores)
+    inputs, linear = None, gates
+    if plan.reads or not plan.keep:
+        inputs = gates if plan.keep else _again(plan, loop, befores)
+        linearise = functools.partial(_kept.linearise, plan, loop.params)
+        linear = jax.vmap(lambda *step: linearise(*step)[1])(befores, inputs)
     at_once = tangent_at_once(plan, loop, d_params, d_xs, befores, inputs)
     d_feedback = _linear_feedback(plan, loop.params, turned)
     structure = jax.tree.structure(start)
 
     def body(d_carry: Any, now: Any) -> tuple[Any, Any]:
-        some, y, inputs, linear, (d_inputs, direct), flags = now
+        some, y, linear, (d_inputs, direct), flags = now
         whole = all(leaf is not None for leaf in some)
         before = structure.unflatten(some) if whole else None
         d_before = d_carry
         if flags.reset is not None:
             d_before = select(flags.reset, d_fresh, d_carry)
         d_u = d_feedback(before, d_before)
-        if plan.reads:
-            step = functools.partial(update_mixed, plan, loop.params)
-            _, derivative = jax.linearize(step, before, inputs)
-        else:
-            derivative = linear(some, y)
+        derivative = linear(loop.params, some, y)
         d_after, d_y = derivative(d_before, _add_feedback(plan, d_inputs, d_u))
         if direct is not None:
             d_after, d_y = add((d_after, d_y), direct)
         return loop.leave(d_before, d_after, d_y, flags)
 
-    timed = (some, ys, inputs, linear, at_once, loop.flags)
+    timed = (some, ys, linear, at_once, loop.flags)
     return lax.scan(body, d_start, timed, reverse=loop.reverse)
 
 
-def _again(plan: Plan, loop: Loop, befores: Any) -> tuple[Any, Any]:
-    """Return what `update` was given, for all steps at once, and it linearised."""
+def _again(plan: Plan, loop: Loop, befores: Any) -> Any:
+    """Return what `update` was given, for all steps at once."""
     zs = over_rows(loop.cell.project, loop, loop.xs)
     us = over_rows(functools.partial(feedback, loop.cell), loop, befores)
-    inputs = mix(plan, cut(plan, zs), us)
-    if plan.reads:
-        return inputs, None  # each step, linearised, would hold its own params
-    linearise = functools.partial(_kept.linearise, plan, loop.params)
-    return inputs, jax.vmap(lambda *step: linearise(*step)[1])(befores, inputs)
+    return mix(plan, cut(plan, zs), us)
 
 
 def _linear_feedback(plan: Plan, params: Any, turned: Any) -> Any:
