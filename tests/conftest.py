@@ -27,3 +27,10 @@ def x64():
     """64-bit types switched on."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module")
+def strict_ranks():
+    """No array gets leading axes silently; peers do not all keep to that."""
+    with jax.numpy_rank_promotion("raise"):
+        yield

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recurrent_jax.testing import LAWS, Trial
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
 cells = pytest.mark.parametrize("name", CELLS)
 laws = pytest.mark.parametrize(
     "law",

@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 import recurrent_jax as rj
 
+pytestmark = pytest.mark.usefixtures("strict_ranks")
 TIME, BATCH, FEATURES = 6, 3, 2
 cells = pytest.mark.parametrize("cell", FEW.values(), ids=FEW.keys())
 
