@@ -462,6 +462,11 @@ def outline(tree: Any) -> str:
     return f"{name} of {len(tree)}" if hasattr(tree, "__len__") else name
 
 
+def shapes(tree: Any) -> str:
+    """Return a tree in one line, with dtype and shape in the place of each array."""
+    return str(jax.tree.map(outline, tree)).replace("'", "")
+
+
 def lengths(reading: Reading, lengths: Any) -> None:
     """Check `lengths`: integers, one for each sequence, from 0 to T."""
     got = f"lengths is {describe(lengths)} ({reading})"

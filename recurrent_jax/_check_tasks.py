@@ -31,8 +31,9 @@ def attention_params(params: Any) -> None:
     """Check that parameters are those of an attention."""
     if not hasattr(params, "memory_kernel"):
         raise TypeError(
-            f"Attention.bind: params must be AttentionParams, got {outline(params)}; "
-            "cell.init makes them, and the order is (params, memory)"
+            "Attention.bind: params must be AttentionParams, got "
+            f"{_check.outline(params)}; cell.init makes them, and the order is "
+            "(params, memory)"
         )
 
 
@@ -223,11 +224,10 @@ def logits(where: str, logits: Any) -> jax.Array:
 def logits_of(where: str, logits: Any, token: Any) -> jax.Array:
     """Return the logits of a step after a check that there are some for each token."""
     if not hasattr(logits, "dtype") or logits.shape[:-1] != token.shape:
-        got = outline(logits)
         raise ValueError(
             f"{where}: step must return logits (*batch, vocabulary) for tokens "
-            f"{_check.describe(token)}, got {got}. Its order is (carry, token) -> "
-            "(carry, logits)"
+            f"{_check.describe(token)}, got {_check.outline(logits)}. Its order is "
+            "(carry, token) -> (carry, logits)"
         )
     return logits
 
@@ -367,7 +367,3 @@ def rising(where: str, bounds: Any, lengths: np.ndarray) -> np.ndarray:
             f"bound, {edges[-1]}"
         )
     return edges
-
-
-def outline(tree: Any) -> str:
-    return _check.describe(tree) if hasattr(tree, "dtype") else type(tree).__name__

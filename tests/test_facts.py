@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
-from recurrent_jax.backward import _facts, _plan
+from recurrent_jax.backward import _facts
 
 pytestmark = pytest.mark.usefixtures("x64")
 H, D, TIME, BATCH = 3, 2, 5, 4
@@ -23,7 +23,7 @@ def facts(cell):
     z = cell.project(params, jnp.ones((BATCH, D)))
     u = cell.feedback(params, carry)
     product = _facts.product(cell.feedback, params, carry, 2)
-    update = functools.partial(_plan.update, cell)
+    update = functools.partial(_facts.update, cell)
     gates = z.shape[-1] // H
     return product, _facts.of_update(update, params, carry, z, u, gates)
 

@@ -10,16 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax._loop import Loop
-from recurrent_jax.backward._facts import Product
-from recurrent_jax.backward._plan import (
-    Plan,
-    add,
-    cut,
-    feedback,
-    glue,
-    mix,
-    update_mixed,
-)
+from recurrent_jax.backward._facts import Product, feedback
+from recurrent_jax.backward._gates import add, cut, glue, mix, update_mixed
+from recurrent_jax.backward._plan import Plan
 
 
 def tangent_at_once(

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from recurrent_jax._loop import Loop
-from recurrent_jax.backward._plan import Plan, update_mixed
+from recurrent_jax.backward._gates import update_mixed
+from recurrent_jax.backward._plan import Plan
 
 # Dearer to compute again than to keep.
 _COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()

@@ -25,14 +25,9 @@ from recurrent_jax._loop import (
 )
 from recurrent_jax.backward import _kept
 from recurrent_jax.backward._at_once import over_rows
-from recurrent_jax.backward._plan import (
-    Plan,
-    cut,
-    feedback,
-    joint_product,
-    mix,
-    update_mixed,
-)
+from recurrent_jax.backward._facts import feedback
+from recurrent_jax.backward._gates import cut, joint_product, mix, update_mixed
+from recurrent_jax.backward._plan import Plan
 from recurrent_jax.backward._tangent import tangent_of_block
 
 

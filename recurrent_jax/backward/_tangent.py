@@ -16,13 +16,9 @@ from jax import lax
 from recurrent_jax._loop import Loop, select
 from recurrent_jax.backward import _kept
 from recurrent_jax.backward._at_once import over_rows, tangent_at_once
-from recurrent_jax.backward._plan import (
-    Plan,
-    add,
-    cut,
-    feedback,
-    mix,
-)
+from recurrent_jax.backward._facts import feedback
+from recurrent_jax.backward._gates import add, cut, mix
+from recurrent_jax.backward._plan import Plan
 
 
 def transposed_kernel(plan: Plan, params: Any) -> Any:

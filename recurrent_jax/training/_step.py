@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from recurrent_jax import _check
+
 Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
 
 
@@ -138,10 +140,9 @@ def step(
 def _pair(result: Any) -> tuple[jax.Array, Any]:
     if isinstance(result, tuple) and len(result) == 2 and jnp.shape(result[0]) == ():
         return result
-    got = jax.tree.map(jnp.shape, result)
     raise TypeError(
         "step: loss must return (value, carry), a scalar and the next carry or None; "
-        f"got shapes {got}"
+        f"got {_check.shapes(result)}"
     )
 
 
@@ -153,14 +154,7 @@ def _same(before: Any, after: Any) -> None:
 
     if kind(before) != kind(after):
         raise TypeError(
-            f"step: loss returned another carry than it took, {outline(after)} for "
-            f"{outline(before)}; give init the carry that the first batch starts "
-            "from, carry=cell.initial_carry((batch,))"
+            "step: loss returned another carry than it took, "
+            f"{_check.shapes(after)} for {_check.shapes(before)}; give init the carry "
+            "that the first batch starts from, carry=cell.initial_carry((batch,))"
         )
-
-
-def outline(tree: Any) -> str:
-    shapes = jax.tree.map(
-        lambda x: f"{jnp.result_type(x)}{list(jnp.shape(x))}".replace(" ", ""), tree
-    )
-    return str(shapes).replace("'", "")
