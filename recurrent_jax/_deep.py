@@ -102,7 +102,7 @@ class Deep(Network):
             _check.one_array("Deep", xs, "residual and skip go around one array alone")
         carries: list[Any] = []
         ys: list[Any] = []
-        y = xs
+        y, axis = xs, 0
         starts = per_part("carry", options.carry, count)
         fresh = per_part("reset_carry", options.reset_carry, count)
         for n, layer in enumerate(self.layers):
@@ -117,9 +117,13 @@ class Deep(Network):
             if self.residual:
                 _check.residual(n, before.shape[-1], y.shape[-1])
                 y = y + (before if n else _shown(before, options))
+            if n == 0 and options.time_axis:
+                axis, _ = time_of(xs, options)
+                y, xs, options = _time_first((y, xs), axis, options)
             carries.append(carry)
             ys.append(y)
-        return tuple(carries), jnp.concatenate(ys, axis=-1) if self.skip else y
+        last = jnp.concatenate(ys, axis=-1) if self.skip else y
+        return tuple(carries), jax.tree.map(lambda a: jnp.moveaxis(a, 0, axis), last)
 
     def _taken(self, in_features: int) -> list[int]:
         """Return how many features each layer takes."""
@@ -134,6 +138,20 @@ class Deep(Network):
                 _check.residual(n, size, given)
             size = given
         return taken
+
+
+def _time_first(arrays: Any, axis: int, options: Options) -> Any:
+    """Return arrays and options with time in front, as layers make it.
+
+    The first layer cuts its input where it lies. A later one would transpose, to cut it
+    there, what the one before has had in the right order.
+    """
+
+    def to_front(a: Any) -> Any:
+        return jnp.moveaxis(jnp.asarray(a), axis, 0)
+
+    flags = jax.tree.map(to_front, {"mask": options.mask, "resets": options.resets})
+    return *jax.tree.map(to_front, arrays), options._replace(time_axis=0, **flags)
 
 
 def _shown(x: jax.Array, options: Options) -> jax.Array:

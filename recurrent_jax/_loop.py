@@ -29,6 +29,7 @@ class Loop(NamedTuple):
     fresh: Any  # the carry that a reset starts from
     reverse: bool
     batch_shape: tuple[int, ...]
+    time_axis: int = 0  # where the user had time, if that is known
 
     @property
     def time(self) -> int:
@@ -52,6 +53,7 @@ class Static(NamedTuple):
     cell: Cell
     reverse: bool
     batch_shape: tuple[int, ...]
+    time_axis: int
 
 
 class Arrays(NamedTuple):
@@ -129,6 +131,38 @@ def cut_time(tree: Any, time: int, size: int) -> Blocks:
     return Blocks(full, remainder)
 
 
+class Uncut(NamedTuple):
+    """A block that is cut out of the whole only when it is run."""
+
+    start: jax.Array
+
+
+def cut_inputs(
+    xs: Any, time: int, size: int, axis: int
+) -> tuple[Blocks, Callable[[Any], Any]]:
+    """Return inputs, time first, in blocks, and the map from a block to its arrays.
+
+    If time was another `axis` for the user, it is one here too, since XLA undoes a pair
+    of transpositions. Then a block is transposed at a time, never the whole sequence.
+    """
+    blocks = cut_time(xs, time, size)
+    if axis == 0 or blocks.full is None:
+        return blocks, lambda block: block
+    whole = jax.tree.map(lambda a: jnp.moveaxis(a, 0, axis), xs)
+
+    def cut_out(block: Any) -> Any:
+        if not isinstance(block, Uncut):
+            return block
+
+        def one(a: jax.Array) -> jax.Array:
+            a = lax.dynamic_slice_in_dim(a, block.start, size, axis)
+            return jnp.moveaxis(a, axis, 0)
+
+        return jax.tree.map(one, whole)
+
+    return Blocks(Uncut(jnp.arange(time // size) * size), blocks.rest), cut_out
+
+
 def beside(*blocks: Blocks) -> Blocks:
     """Return blocks of tuples from things cut alike."""
     fulls, rests = zip(*blocks, strict=True)
@@ -156,7 +190,7 @@ def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
 
     def one(carry: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed
-        return run(loop._replace(xs=xs, flags=flags), carry)
+        return run(loop._replace(xs=xs, flags=flags, time_axis=0), carry)
 
     blocks = cut_time((loop.xs, loop.flags), loop.time, size)
     final, ys = over_blocks(one, carry, blocks, loop.reverse)
@@ -165,15 +199,13 @@ def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
 
 def part(loop: Loop) -> tuple[Static, Arrays]:
     """Return what of a loop is static and what is arrays."""
-    static = Static(loop.cell, loop.reverse, loop.batch_shape)
+    static = Static(loop.cell, loop.reverse, loop.batch_shape, loop.time_axis)
     return static, Arrays(loop.params, loop.xs, loop.flags, loop.fresh)
 
 
 def join(static: Static, arrays: Arrays) -> Loop:
     """Return the loop of both parts."""
-    return Loop(
-        static.cell, *arrays, reverse=static.reverse, batch_shape=static.batch_shape
-    )
+    return Loop(static.cell, *arrays, *static[1:])
 
 
 def select(flags: jax.Array, yes: Any, no: Any) -> Any:

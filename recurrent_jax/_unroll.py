@@ -147,7 +147,14 @@ def unroll(
         (params, xs, valid, reset),
     )
     loop = Loop(
-        cell, params, xs, Flags(valid, reset), fresh, reverse, reading.batch_shape
+        cell,
+        params,
+        xs,
+        Flags(valid, reset),
+        fresh,
+        reverse,
+        reading.batch_shape,
+        reading.time_axis or 0,
     )
     _check.strategy("unroll", backward)
     try:

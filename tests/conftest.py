@@ -1,18 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test runs under."""
 
+import importlib.metadata
+import itertools
 import os
 
 # Read when the peers are imported, so set before any test module is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "agg")
 # Small programs, compiled once: how well they run matters less than how soon.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# And where XLA has two code generators, the one that takes half the time.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    if importlib.metadata.version("jaxlib").startswith("0.10.")
+    else "--xla_backend_optimization_level=0",
+)
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+_tests_run = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def forget_programs():
+    """Let go of compiled programs, now and then.
+
+    Each lies in some maps of memory of its own. Linux gives a process 65,530 of them,
+    and XLA does not survive the last.
+    """
+    yield
+    if next(_tests_run) % 200 == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture(params=["float32", "float64"])

@@ -18,6 +18,7 @@ from recurrent_jax._loop import (
     Blocks,
     Loop,
     beside,
+    cut_inputs,
     cut_time,
     join,
     over_blocks,
@@ -58,29 +59,29 @@ def _derivative(plan: Plan, size: int, primals: Any, tangents: Any) -> Any:
     if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(d.xs)):
         d_xs = instantiated(d.xs, arrays.xs)
 
+    time, axis = join(plan.static, arrays).time, plan.static.time_axis
+    inputs, cut_out = cut_inputs(arrays.xs, time, size, axis)
+    d_inputs, d_cut_out = cut_inputs(d_xs, time, size, axis)
+
     @functools.partial(jax.checkpoint, prevent_cse=False)
-    def remade(fixed: Any, d_fixed: Any, d_carry: Any, now: Any) -> tuple[Any, Any]:
+    def remade(fixed: Any, d: Any, d_carry: Any, now: Any) -> tuple[Any, Any]:
         params, fresh, turned = fixed
-        (xs, flags, d_xs), ys, (start, kept) = now
-        loop = join(plan.static, Arrays(params, xs, flags, fresh))
-        d = *d_fixed, d_xs
+        xs, flags, ys, (start, kept) = now
+        loop = join(plan.static, Arrays(params, cut_out(xs), flags, fresh))
         return tangent_of_block(plan, loop, turned, start, ys, kept, d, d_carry)
 
-    timed = cut_time((arrays.xs, arrays.flags, d_xs), _time(arrays), size)
-    d_final, d_ys = over_blocks(
-        functools.partial(remade, fixed, (d_params, d_fresh)),
-        d_carry,
-        beside(timed, ys, kept),
-        plan.static.reverse,
-    )
+    def block(d_carry: Any, now: Any) -> tuple[Any, Any]:
+        *rest, d_xs = now
+        d = d_params, d_fresh, d_cut_out(d_xs)
+        return remade(fixed, d, d_carry, tuple(rest))
+
+    flags = cut_time(arrays.flags, time, size)
+    timed = beside(inputs, flags, ys, kept, d_inputs)
+    d_final, d_ys = over_blocks(block, d_carry, timed, plan.static.reverse)
     return (final, ys.join()), (d_final, d_ys.join())
 
 
 run_blocks.defjvp(_derivative, symbolic_zeros=True)
-
-
-def _time(arrays: Arrays) -> int:
-    return int(jax.tree.leaves(arrays.xs)[0].shape[0])
 
 
 def _forward(
@@ -107,6 +108,7 @@ def _forward(
 
     def block(start: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed
+        xs = cut_out(xs)
         loop = join(plan.static, arrays._replace(xs=xs, flags=flags))
         if mixed is None:
             xs = cut(plan, over_rows(cell.project, loop, xs))
@@ -114,7 +116,9 @@ def _forward(
         final, (ys, kept) = lax.scan(run, start, (xs, flags), reverse=loop.reverse)
         return final, (ys, (start, kept))
 
-    blocks = cut_time((arrays.xs, arrays.flags), _time(arrays), size)
+    time = join(plan.static, arrays).time
+    inputs, cut_out = cut_inputs(arrays.xs, time, size, plan.static.time_axis)
+    blocks = beside(inputs, cut_time(arrays.flags, time, size))
     final, (full, rest) = over_blocks(block, carry, blocks, plan.static.reverse)
     (ys, rest_ys), (kept, rest_kept) = zip(
         full or (None, None), rest or (None, None), strict=True

@@ -114,7 +114,9 @@ def _windows(loop: Loop, steps: Any) -> Loop:
     count = steps.shape[1]
     fresh = jax.tree.map(lambda a: _repeat(a, count), loop.fresh)
     shape = (count, *loop.batch_shape)
-    return loop._replace(xs=xs, flags=flags, fresh=fresh, batch_shape=shape)
+    return loop._replace(
+        xs=xs, flags=flags, fresh=fresh, batch_shape=shape, time_axis=0
+    )
 
 
 def _repeat(a: jax.Array, times: int) -> jax.Array:
