@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from recurrent_jax._cell import Cell
 
@@ -146,7 +147,9 @@ def cut_inputs(
     of transpositions. Then a block is transposed at a time, never the whole sequence.
     """
     blocks = cut_time(xs, time, size)
-    if axis == 0 or blocks.full is None:
+    # JAX 0.12 does not transpose a slice of what an explicit mesh shares out.
+    explicit = any(map(explicit_mesh, jax.tree.leaves(xs)))
+    if axis == 0 or blocks.full is None or explicit:
         return blocks, lambda block: block
     whole = jax.tree.map(lambda a: jnp.moveaxis(a, 0, axis), xs)
 
@@ -236,6 +239,33 @@ def valid_steps(time: int, lengths: Any, mask: Any) -> Any:
     step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
     within = step < lengths[None]
     return within if mask is None else within & mask
+
+
+def explicit_mesh(a: jax.Array) -> Any:
+    """Return the mesh with explicit axes that an array is shared out over, or None."""
+    mesh = jax.typeof(a).sharding.mesh
+    return mesh if mesh.explicit_axes else None
+
+
+def shard_alike(tree: Any, xs: Any, batch_rank: int) -> Any:
+    """Shard batch axes as those of `xs`, time first, where a mesh has explicit axes.
+
+    There the type of an array says how it is sharded, and a loop must return what it
+    took. Elsewhere the compiler finds it out.
+    """
+    first = jax.tree.leaves(xs)[0]
+    mesh = explicit_mesh(first)
+    if mesh is None:
+        return tree
+    batch = jax.typeof(first).sharding.spec[1 : 1 + batch_rank]
+
+    def one(a: jax.Array) -> jax.Array:
+        rest = jax.typeof(a).sharding.spec[batch_rank:]
+        return jax.sharding.reshard(
+            a, NamedSharding(mesh, PartitionSpec(*batch, *rest))
+        )
+
+    return jax.tree.map(lambda a: one(a) if a.ndim >= batch_rank else a, tree)
 
 
 def vary_alike(tree: Any, others: Any) -> Any:

@@ -20,6 +20,7 @@ from recurrent_jax._loop import (
     join,
     part,
     select,
+    shard_alike,
     valid_steps,
     vary_alike,
     zeros,
@@ -173,7 +174,8 @@ def _run(
     backward: Backward, static: Static, arrays: Arrays, carry: Any
 ) -> tuple[Any, Any]:
     loop = join(static, arrays)
-    loop = loop._replace(params=loop.cell.prepare(loop.params))
+    carry, fresh = shard_alike((carry, loop.fresh), loop.xs, len(loop.batch_shape))
+    loop = loop._replace(params=loop.cell.prepare(loop.params), fresh=fresh)
     return backward.run(loop, carry)
 
 

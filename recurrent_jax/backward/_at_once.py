@@ -101,13 +101,15 @@ def _as_one(products: list[tuple[Product, _Map]], params: Any, d_params: Any) ->
 def _of_bias(product: Product, one: _Map, params: Any, d_leaves: list[Any]) -> Any:
     """Return the tangent of what a map adds to its product, as one row."""
     leaves, structure = jax.tree.flatten(params)
-    row = jax.tree.map(lambda a: a[(slice(1),) * (a.ndim - 1)], one.argument)
 
     def added(*others: Any) -> Any:
         where = product.kernel
         both = [*others[:where], leaves[where], *others[where:]]
-        zeros = jax.tree.map(jnp.zeros_like, row)
-        return one.function(structure.unflatten(both), zeros)
+        row = jax.tree.map(
+            lambda a: jnp.zeros((1,) * (a.ndim - 1) + a.shape[-1:], a.dtype),
+            one.argument,
+        )
+        return one.function(structure.unflatten(both), row)
 
     def others(every: list[Any]) -> tuple[Any, ...]:
         return (*every[: product.kernel], *every[product.kernel + 1 :])

@@ -20,6 +20,7 @@ from recurrent_jax._loop import (
     beside,
     cut_inputs,
     cut_time,
+    explicit_mesh,
     join,
     over_blocks,
     vary_alike,
@@ -132,7 +133,10 @@ def instantiated(tangents: Any, primals: Any) -> Any:
     def one(d: Any, primal: Any) -> Any:
         if not isinstance(d, SymbolicZero):
             return d
-        return vary_alike(jnp.zeros_like(primal), primal)
+        zeros = vary_alike(jnp.zeros_like(primal), primal)
+        if explicit_mesh(primal) is None:
+            return zeros
+        return jax.sharding.reshard(zeros, jax.typeof(primal).sharding)
 
     def is_zero(d: Any) -> bool:
         return isinstance(d, SymbolicZero)
