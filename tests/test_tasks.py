@@ -71,9 +71,10 @@ def test_last_of_both_directions_is_both_final_carries(x64):
     params = network.init(jax.random.key(0), 3)
     carry, (there, back) = rj.unroll(network, params, draw(0, T, N, 3), lengths=LENGTHS)
     pooled = tasks.last(there, lengths=LENGTHS)
-    np.testing.assert_array_equal(pooled, carry.forward.h)
+    # A state and the output that it is may be compiled apart, and differ in rounding.
+    np.testing.assert_allclose(pooled, carry.forward.h, rtol=1e-15)
     pooled = tasks.last(back, lengths=LENGTHS, reverse=True)
-    np.testing.assert_array_equal(pooled, carry.backward.h)
+    np.testing.assert_allclose(pooled, carry.backward.h, rtol=1e-15)
 
 
 def test_pooling_no_steps(x64):
