@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what the user passes, and their messages.
+"""Checks of what `unroll` and `step` are given, from how the input was read."""
 
-They run once, before the loop, on shapes and dtypes alone, so compiled code does not
-pay for them; only concrete `lengths` are looked into. Cells are known by the protocol
-alone. A message names the function, the argument, what each axis was read as, what was
-expected, what came, and the likely fix.
-"""
-
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from recurrent_jax._check._values import float_dtype, integer
+from recurrent_jax._check._words import describe, outline
 
 
 class Reading(NamedTuple):
@@ -47,170 +43,19 @@ class Reading(NamedTuple):
         return f". Time was read as the {now} axis: if it is not, pass time_axis={then}"
 
 
-def describe(x: Any) -> str:
-    """Return dtype and shape, such as `float32[5,2]`."""
-    return f"{x.dtype}[{','.join(map(str, x.shape))}]"
-
-
-def fields(cell: Any) -> None:
-    """Check the fields of a cell: hashable, sizes positive, functions callable."""
-    name = type(cell).__name__
-    for field in dataclasses.fields(cell):
-        value = getattr(cell, field.name)
-        try:
-            hash(value)
-        except TypeError:
-            raise TypeError(
-                f"{name}: field {field.name!r} holds a {type(value).__name__}, which "
-                "does not hash, so jit could not tell one cell from another; fields "
-                "are numbers, strings, functions and tuples of them. An array belongs "
-                "into the parameters that init returns"
-            ) from None
-        if field.name == "hidden_size":
-            size(name, field.name, value)
-        by_gate = isinstance(value, tuple) and field.name.endswith("_init")
-        if callable(field.default) and not all(
-            map(callable, value if by_gate else (value,))
-        ):
-            raise TypeError(
-                f"{name}: field {field.name!r} must be a function, got {value!r}; "
-                "pass one such as jax.numpy.tanh"
-            )
-
-
-def integer(where: str, argument: str, value: Any) -> None:
-    """Check that a number is an integer, known before tracing."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        got = outline(value) if hasattr(value, "dtype") else repr(value)
-        raise TypeError(f"{where}: {argument} must be a Python integer, got {got}")
-
-
-def size(where: str, argument: str, value: Any, least: int = 1) -> None:
-    """Check one size: an integer of at least 1, or what is the least."""
-    integer(where, argument, value)
-    if value < least:
-        raise ValueError(f"{where}: {argument} must be at least {least}, got {value}")
-
-
-def choice(where: str, argument: str, value: Any, options: tuple[Any, ...]) -> None:
-    """Check a field that takes one of a few values."""
-    if value not in options:
-        raise ValueError(
-            f"{where}: {argument} must be one of {list(options)}, got {value!r}"
-        )
-
-
-def above(
-    where: str, argument: str, value: Any, least: float, most: float | None = None
-) -> None:
-    """Check a number above `least`, and at most `most` if that is given."""
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-        raise TypeError(f"{where}: {argument} must be a number, got {value!r}")
-    if not least < value <= (float("inf") if most is None else most):
-        limit = "" if most is None else f" and at most {most}"
-        raise ValueError(
-            f"{where}: {argument} must be above {least}{limit}, got {value}"
-        )
-
-
-def bound(where: str, argument: str, value: Any) -> None:
-    """Check the bound of a clip: None, or positive and finite."""
-    if value is not None and not 0 < value < float("inf"):
-        raise ValueError(
-            f"{where}: {argument} must be positive and finite, got {value}; "
-            "None switches it off"
-        )
-
-
-def rate(where: str, argument: str, value: Any) -> None:
-    """Check the rate of a dropout: a number from 0 to below 1."""
-    if not 0 <= value < 1:
-        raise ValueError(
-            f"{where}: {argument} must be at least 0 and below 1, got {value}; it is "
-            "the share that is dropped, not the share that is kept"
-        )
-
-
-def square(where: str, shape: tuple[int, ...]) -> None:
-    """Check that a matrix is square."""
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(
-            f"{where}: needs a square matrix, got the shape {shape}; it is for "
-            "recurrent kernels, gate by gate"
-        )
-
-
-def blocks(where: str, count: int, units: int) -> None:
-    """Check that blocks divide the units."""
-    size(where, "blocks", count)
-    if units % count:
-        raise ValueError(f"{where}: {count} blocks do not divide {units} units")
-
-
-def one_array(where: str, xs: Any, why: str) -> None:
-    """Check that an input is a single array."""
-    if not hasattr(xs, "dtype"):
+def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None:
+    """Check the options of `unroll` that are not arrays laid out like the input."""
+    integer("unroll", "time_axis", time_axis)
+    if not isinstance(reverse, bool | np.bool_):
+        got = outline(reverse) if hasattr(reverse, "dtype") else repr(reverse)
         raise TypeError(
-            f"{where}: the input must be one array, got {outline(xs)}; {why}"
+            f"unroll: reverse must be a Python bool, got {got}; "
+            "under jit make it static: static_argnames"
         )
-
-
-def layers(where: str, given: Any, kinds: tuple[type, ...]) -> None:
-    """Check the parts of a network or a stack: a tuple of cells."""
-    if not isinstance(given, tuple) or not given:
-        raise TypeError(
-            f"{where}: cells come as a tuple of at least one, got {given!r}; one alone "
-            "is (cell,)"
-        )
-    names = " or ".join(f"recurrent_jax.{kind.__name__}" for kind in kinds)
-    for n, cell in enumerate(given):
-        if not isinstance(cell, kinds):
-            got = f"the class {cell.__name__}" if isinstance(cell, type) else repr(cell)
-            raise TypeError(f"{where}: part {n} must be a {names}, got {got}")
-
-
-def parts(where: str, argument: str, given: Any, count: int) -> None:
-    """Check that params or a carry are a tuple of as many parts as there are cells."""
-    if not isinstance(given, (tuple, list)) or len(given) != count:
-        raise TypeError(
-            f"{where}: {argument} must be a tuple of {count}, one part for each cell, "
-            f"got {outline(given)}"
-        )
-
-
-def residual(layer: int, taken: int, given: int) -> None:
-    """Check that a layer gives as many features as it takes."""
-    if taken != given:
+    if resets is None and reset_carry is not None:
         raise ValueError(
-            f"Deep: residual adds what layer {layer} takes, of {taken} features, to "
-            f"what it gives, of {given}. Wrap only the layers that match: "
-            "Deep((first, Deep(rest, residual=True)))"
-        )
-
-
-def merge(value: Any, names: tuple[Any, ...]) -> None:
-    """Check the name of a merge."""
-    if value not in names:
-        raise ValueError(
-            f"Bidirectional: merge must be one of {list(names)}, got {value!r}"
-        )
-
-
-def merged(value: Any, forward: int, backward: int) -> None:
-    """Check that two outputs have sizes that a merge can make one."""
-    if value != "concatenate" and forward != backward:
-        raise ValueError(
-            f"Bidirectional: merge={value!r} needs outputs of one size, got {forward} "
-            f'and {backward} features; merge="concatenate" takes any'
-        )
-
-
-def single(value: Any) -> None:
-    """Check that a merge leaves one output for the next layer to read."""
-    if value is None:
-        raise ValueError(
-            "Bidirectional: merge=None gives a pair of outputs, which no next layer "
-            "can read; choose a merge, or make it the last layer"
+            "unroll: reset_carry is given without resets, so it has no effect; pass "
+            "resets as well, or carry=... for the state that the sequence starts from"
         )
 
 
@@ -236,49 +81,6 @@ def forward_mode(where: str, backward: Any, error: Exception) -> None:
             "has no forward mode (jvp, jacfwd). rj.Deferred(), rj.Autodiff() and "
             "rj.Checkpointed() have it"
         ) from error
-
-
-def instance(where: str, cell: Any, order: str = "") -> None:
-    """Check that a cell is a cell, and not its class."""
-    if isinstance(cell, type):
-        raise TypeError(
-            f"{where}: cell is the class {cell.__name__}; build one first: "
-            f"{cell.__name__}(hidden_size=...)"
-        )
-    if not hasattr(cell, "recur"):
-        raise TypeError(
-            f"{where}: cell must be a recurrent_jax.Cell, got {type(cell).__name__}"
-            + (f"; the order is {order}" if order else "")
-        )
-
-
-def array(where: str, argument: str, value: Any) -> jax.Array:
-    """Return an array made of whatever JAX takes for one."""
-    try:
-        return jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{where}: {argument} must be arrays. {error}") from error
-
-
-def arrays(where: str, argument: str, tree: Any) -> Any:
-    """Return a tree with arrays for leaves."""
-    return jax.tree.map(lambda leaf: array(where, argument, leaf), tree)
-
-
-def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None:
-    """Check the options of `unroll` that are not arrays laid out like the input."""
-    integer("unroll", "time_axis", time_axis)
-    if not isinstance(reverse, bool | np.bool_):
-        got = outline(reverse) if hasattr(reverse, "dtype") else repr(reverse)
-        raise TypeError(
-            f"unroll: reverse must be a Python bool, got {got}; "
-            "under jit make it static: static_argnames"
-        )
-    if resets is None and reset_carry is not None:
-        raise ValueError(
-            "unroll: reset_carry is given without resets, so it has no effect; pass "
-            "resets as well, or carry=... for the state that the sequence starts from"
-        )
 
 
 def read(where: str, argument: str, cell: Any, x: Any, time_axis: Any) -> Reading:
@@ -402,14 +204,6 @@ def _is_bias(path: Any) -> bool:
     return jax.tree_util.keystr(path).endswith("bias")
 
 
-def float_dtype(params: Any, x: Any) -> Any:
-    """Return the dtype that a cell computes in: that of its first float array."""
-    for leaf in jax.tree.leaves((params, x)):
-        if jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf.dtype
-    return jnp.zeros(()).dtype
-
-
 def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
     """Check structure, shapes and dtypes of a carry; nothing is broadcast."""
     cell, batch_shape = reading.cell, reading.batch_shape
@@ -448,23 +242,6 @@ def _carry_hint(reading: Reading, got: Any, want: Any) -> str:
     if batch == 1 and got.ndim == want.ndim and got.shape[0] == reading.time:
         return f". Its batch is the number of steps{reading.swap_hint}"
     return ". A carry is not broadcast over the batch: jnp.broadcast_to does it"
-
-
-def outline(tree: Any) -> str:
-    """Return what a value is, in one line: an array, a tuple of named parts, a type."""
-    if tree is None or hasattr(tree, "dtype"):
-        return "None" if tree is None else describe(tree)
-    name = type(tree).__name__
-    if hasattr(tree, "_fields"):
-        parts = zip(tree._fields, tree, strict=True)
-        each = (k if hasattr(v, "dtype") else f"{k}={outline(v)}" for k, v in parts)
-        return f"{name}({', '.join(each)})"
-    return f"{name} of {len(tree)}" if hasattr(tree, "__len__") else name
-
-
-def shapes(tree: Any) -> str:
-    """Return a tree in one line, with dtype and shape in the place of each array."""
-    return str(jax.tree.map(outline, tree)).replace("'", "")
 
 
 def lengths(reading: Reading, lengths: Any) -> None:

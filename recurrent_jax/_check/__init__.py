@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what the user passes, and their messages.
+
+They run once, before the loop, on shapes and dtypes alone, so compiled code does not
+pay for them; only concrete `lengths` are looked into. Cells are known by the protocol
+alone. A message names the function, the argument, what each axis was read as, what was
+expected, what came, and the likely fix.
+"""
+
+from recurrent_jax._check._networks import (
+    layers,
+    merge,
+    merged,
+    parts,
+    residual,
+    single,
+)
+from recurrent_jax._check._sequence import (
+    Reading,
+    carry,
+    features,
+    flags,
+    forward_mode,
+    fresh,
+    lengths,
+    options,
+    read,
+    step,
+    strategy,
+)
+from recurrent_jax._check._values import (
+    above,
+    array,
+    arrays,
+    blocks,
+    bound,
+    choice,
+    fields,
+    float_dtype,
+    instance,
+    integer,
+    one_array,
+    rate,
+    size,
+    square,
+)
+from recurrent_jax._check._words import (
+    describe,
+    outline,
+    shapes,
+)
+
+__all__ = [
+    "Reading",
+    "above",
+    "array",
+    "arrays",
+    "blocks",
+    "bound",
+    "carry",
+    "choice",
+    "describe",
+    "features",
+    "fields",
+    "flags",
+    "float_dtype",
+    "forward_mode",
+    "fresh",
+    "instance",
+    "integer",
+    "layers",
+    "lengths",
+    "merge",
+    "merged",
+    "one_array",
+    "options",
+    "outline",
+    "parts",
+    "rate",
+    "read",
+    "residual",
+    "shapes",
+    "single",
+    "size",
+    "square",
+    "step",
+    "strategy",
+]

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How two answers are compared, and what is raised."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from recurrent_jax import _check
+from recurrent_jax.testing._trees import is_float
+
+_TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
+
+
+class LawViolation(AssertionError):
+    """A cell breaks a law; the message says which and how."""
+
+
+def same(how: str, got: Any, want: Any) -> None:
+    """Compare two trees; NaN equals nothing."""
+    if jax.tree.structure(got) != jax.tree.structure(want):
+        raise LawViolation(
+            f"{how}: {jax.tree.structure(got)} is not {jax.tree.structure(want)}"
+        )
+    pairs = zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True)
+    for (path, a), b in pairs:
+        where = jax.tree_util.keystr(path)
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise LawViolation(
+                f"{how}: {where} is {_check.describe(a)}, not {_check.describe(b)}"
+            )
+        if not is_float(a):
+            continue
+        tolerance = _TOLERANCE[str(a.dtype)]
+        a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
+        worst = np.max(np.abs(a - b), initial=0.0)
+        scale = max(1.0, np.max(np.abs(b), initial=0.0))
+        if not worst <= tolerance * scale:
+            raise LawViolation(f"{how}: {where} differs by {worst:.2g}")
+
+
+def finite(how: str, tree: Any) -> None:
+    """Check that all floats in a tree are finite."""
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if is_float(leaf) and not np.all(np.isfinite(np.asarray(leaf, "float64"))):
+            raise LawViolation(
+                f"{how} that is not finite: {jax.tree_util.keystr(path)}"
+            )
