@@ -37,7 +37,7 @@ class Config:
             claim.
         forward_only: leave out gradients.
         output: folder for results and pictures.
-        compare: two result files: print how ratios changed, and time nothing.
+        compare: two result files, JSON or CSV: print how ratios changed, time nothing.
         noise: smallest change of a ratio that `--compare` flags.
     """
 

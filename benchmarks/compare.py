@@ -49,10 +49,14 @@ def _change(a: dict, b: dict, noise: float) -> Change:
 
 def show(screen: Console, before: dict, after: dict, noise: float) -> None:
     """Print all changes, and their geometric means by contender."""
-    for part in ("machine", "versions"):
-        for field, value in before[part].items():
-            if field != "load" and value != after[part].get(field):
-                screen.print(f"{field}: {value} -> {after[part].get(field)}")
+    parts = "machine", "versions"
+    old, new = (
+        {field: str(value) for part in parts for field, value in run[part].items()}
+        for run in (before, after)
+    )
+    for field in [field for field in old if field in new and field != "load"]:
+        if old[field] != new[field]:
+            screen.print(f"{field}: {old[field]} -> {new[field]}")
     found = changes(before, after, noise)
     if not found:
         raise ValueError("the two files have no timed row in common")

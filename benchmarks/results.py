@@ -34,9 +34,17 @@ def save(folder: pathlib.Path, name: str, head: dict, rows: list[dict]) -> None:
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:
-    """Read a JSON file that `save` wrote."""
-    result = json.loads(path.read_text())
-    if "rows" not in result:
+    """Read a JSON or CSV file that `save` wrote; of a CSV, all heads as the machine."""
+    text = path.read_text()
+    if path.suffix == ".csv":
+        lines = text.splitlines()
+        heads = [line[2:].split(": ", 1) for line in lines if line.startswith("# ")]
+        table = csv.DictReader(line for line in lines if not line.startswith("#"))
+        rows = [{key: _number(value) for key, value in row.items()} for row in table]
+        result = {"machine": dict(heads), "versions": {}, "rows": rows}
+    else:
+        result = json.loads(text)
+    if not result.get("rows"):
         raise ValueError(f"{path} is not a result file")
     return result
 
@@ -69,6 +77,14 @@ def geometric_mean(values: Iterable[float]) -> float:
 def unique(rows: list[dict], key: str) -> list[str]:
     """Return the values of a column in order of appearance."""
     return list(dict.fromkeys(row[key] for row in rows))
+
+
+def _number(text: str) -> Any:
+    """Return what CSV writes as text: None, a number, or text."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
 
 
 def _short(value: Any) -> Any:

@@ -176,6 +176,11 @@ def test_compare_flags_what_is_beyond_noise(folder, tmp_path, capsys):
     assert flagged[0]["change"] == pytest.approx(1.5)
     assert flagged[0]["verdict"] == "better"
 
+    # A table that is kept as CSV says the same.
+    table = results.load(folder / "results.csv")
+    found = compare.changes(results.load(path), table, noise=0.05)
+    assert found and {change["change"] for change in found} == {1.0}
+
     other = tmp_path / "after.json"
     other.write_text(json.dumps(after))
     assert command.main(["--compare", str(path), str(other)]) == 0
