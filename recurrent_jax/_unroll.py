@@ -15,10 +15,8 @@ from recurrent_jax._cell import Cell
 from recurrent_jax._loop import (
     Arrays,
     Flags,
-    Loop,
     Static,
     join,
-    part,
     select,
     shard_alike,
     valid_steps,
@@ -119,15 +117,12 @@ def unroll(
         _check.carry(reading, params, argument, given)
         return given
 
-    def to_front(tree: Any) -> Any:
-        return jax.tree.map(lambda a: jnp.moveaxis(a, reading.time_axis or 0, 0), tree)
-
     def flags(argument: str, given: ArrayLike | None) -> Any:
         if given is None:
             return None
         given = _check.array("unroll", argument, given)
         _check.flags(reading, argument, given)
-        return to_front(given)
+        return jnp.moveaxis(given, reading.time_axis or 0, 0)
 
     if lengths is not None:
         # Not jnp.asarray: under jit it would hide values that can be checked.
@@ -135,48 +130,45 @@ def unroll(
         _check.lengths(reading, lengths)
     valid = valid_steps(reading.time or 0, lengths, flags("mask", mask))
     reset = flags("resets", resets)
-    xs = to_front(xs)
-    if valid is not None:
-        # Before the cell sees them: a NaN that is masked only afterwards is already
-        # in the gradient, as 0 * NaN.
-        xs = select(valid, xs, zeros(xs))
-        reset = None if reset is None else reset & valid
-    if key is not None:
-        xs = cell.sample(key, xs, (reading.time or 0, *reading.batch_shape), dtype)
-    carry, fresh = vary_alike(
-        (start("carry", carry), start("reset_carry", reset_carry)),
-        (params, xs, valid, reset),
-    )
-    loop = Loop(
-        cell,
-        params,
-        xs,
-        Flags(valid, reset),
-        fresh,
-        reverse,
-        reading.batch_shape,
-        reading.time_axis or 0,
-    )
+    if reset is not None and valid is not None:
+        reset = reset & valid
+    static = Static(cell, reverse, reading.batch_shape, reading.time_axis or 0)
+    arrays = Arrays(params, xs, Flags(valid, reset), start("reset_carry", reset_carry))
     _check.strategy("unroll", backward)
     try:
-        carry, ys = _run(backward, *part(loop), carry)
+        return _run(backward, static, arrays, start("carry", carry), key)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
         _check.forward_mode("unroll", backward, error)
         raise
-    return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, reading.time_axis or 0), ys)
 
 
 # Compiled here, keyed by the cell's value, so that calls outside of `jit` are compiled
 # once and not at every call; inside of one it dissolves.
 @functools.partial(jax.jit, static_argnames=("backward", "static"), inline=True)
 def _run(
-    backward: Backward, static: Static, arrays: Arrays, carry: Any
+    backward: Backward,
+    static: Static,
+    arrays: Arrays,
+    carry: Any,
+    key: jax.Array | None,
 ) -> tuple[Any, Any]:
-    loop = join(static, arrays)
-    carry, fresh = shard_alike((carry, loop.fresh), loop.xs, len(loop.batch_shape))
-    loop = loop._replace(params=loop.cell.prepare(loop.params), fresh=fresh)
-    return backward.run(loop, carry)
+    """Return final carry and outputs, time where the inputs have it."""
+    cell, axis = static.cell, static.time_axis
+    xs = jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), arrays.xs)
+    loop = join(static, arrays._replace(xs=xs))
+    if loop.flags.valid is not None:
+        # Before the cell sees them: a NaN that is masked only afterwards is already
+        # in the gradient, as 0 * NaN.
+        xs = select(loop.flags.valid, xs, zeros(xs))
+    if key is not None:
+        dtype = _check.float_dtype(loop.params, xs)
+        xs = cell.sample(key, xs, (loop.time, *loop.batch_shape), dtype)
+    starts = vary_alike((carry, loop.fresh), (loop.params, xs, loop.flags))
+    carry, fresh = shard_alike(starts, xs, len(loop.batch_shape))
+    loop = loop._replace(params=cell.prepare(loop.params), xs=xs, fresh=fresh)
+    carry, ys = backward.run(loop, carry)
+    return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, axis), ys)
 
 
 def _strong(x: ArrayLike) -> jax.Array:
