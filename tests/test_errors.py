@@ -19,6 +19,7 @@ from flax import nnx
 
 import recurrent_jax as rj
 from recurrent_jax import (
+    convert,
     diagnostics,
     generation,
     initializers,
@@ -35,6 +36,7 @@ CELL = rj.LSTM(4)
 BIG = rj.LSTM(8)
 IMAGES = rj.ConvLSTM(4, (8, 8))
 TIMED = rj.TLSTM(4)
+RESETS_FIRST = rj.GRU(4, reset_after=False)
 AXES = "read as (time=7, batch=5, features=2); cell LSTM(hidden_size=4))"
 STEP_AXES = "read as (batch=5, features=2); cell LSTM(hidden_size=4))"
 SWAP = "Time was read as the first axis: if it is not, pass time_axis=1"
@@ -145,6 +147,28 @@ LOOKS = rj.Attention(CELL, memory_features=3)
 
 def looks():
     return init(LOOKS)
+
+
+def of_torch(**changes):
+    """Convert the weights of an LSTM of PyTorch, some of them changed."""
+    shapes = {"weight_ih": (16, 2), "weight_hh": (16, 4), "bias_ih": 16, "bias_hh": 16}
+    weights = {f"{name}_l0": np.ones(shape, "f") for name, shape in shapes.items()}
+    weights = {k: v for k, v in {**weights, **changes}.items() if v is not None}
+    return convert.from_torch(weights)
+
+
+def to_torch(cell, params):
+    """Convert a cell of ours, outside of any trace: it gives NumPy arrays."""
+    with jax.ensure_compile_time_eval():
+        convert.to_torch(cell, params)
+
+
+def broken_file(read, name):
+    """Read a file that breaks off."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / name
+        path.write_bytes(bytes(4))
+        read(path)
 
 
 def echo(carry, x):
@@ -1299,6 +1323,64 @@ CASES = {
         lambda: diagnostics.gates(rj.Elman(4), init(rj.Elman(4)), inputs()),
         "gates: Elman(hidden_size=4) has no field gate_activation, ",
         "so it has no gates to listen to; of a wrapper, ask the cell within",
+    ),
+    # Weights of other libraries.
+    "convert-kind": kind(
+        lambda: convert.from_torch([np.ones((16, 2))]),
+        "from_torch: state_dict must be a dictionary of arrays, got list",
+    ),
+    "convert-missing": value(
+        lambda: of_torch(bias_hh_l0=None),
+        "from_torch: _l0: the dictionary has no ['bias_hh']",
+    ),
+    "convert-prefix": value(
+        lambda: of_torch(attention=np.ones(3, "f")),
+        "from_torch: 'attention' is no weight of a recurrent module",
+        "of a larger model pass prefix=",
+    ),
+    "convert-layers": value(
+        lambda: convert.from_linen({"dense": {"kernel": np.ones((2, 3), "f")}}),
+        "from_linen: ['dense'] are the parts of no cell of Flax",
+        "of a larger model pass a list of the recurrent layers",
+    ),
+    "convert-shape": value(
+        lambda: of_torch(weight_hh_l0=np.ones((16, 5), "f")),
+        "from_torch: _l0 weight_hh has 16 rows for a hidden size of 5",
+    ),
+    "convert-dtypes": kind(
+        lambda: of_torch(bias_hh_l0=np.ones(16, "float16")),
+        "from_torch: _l0: bias_hh is float16 but weight_ih is float32",
+        "nothing is cast silently",
+    ),
+    "convert-integers": kind(
+        lambda: of_torch(weight_ih_l0=np.ones((16, 2), int)),
+        "from_torch: weight_ih_l0 must be floating point, got int64[16,2]",
+    ),
+    "convert-double": kind(
+        lambda: of_torch(weight_ih_l0=np.ones((16, 2))),
+        "from_torch: weight_ih_l0 is float64, which JAX cannot hold",
+        "jax.config.update('jax_enable_x64', True), or cast it",
+    ),
+    "convert-none": kind(
+        lambda: to_torch(rj.UGRNN(4), init(rj.UGRNN(4))),
+        "to_torch: PyTorch has no UGRNN(hidden_size=4); of ours it has Elman, LSTM",
+    ),
+    "convert-lossy": value(
+        lambda: to_torch(RESETS_FIRST, init(RESETS_FIRST)),
+        "to_torch: PyTorch resets after the recurrent product",
+        "nearest=True gives the nearest and says what is lost",
+    ),
+    "convert-params": kind(
+        lambda: to_torch(CELL, init(rj.GRU(4))),
+        "to_torch: params must be LSTMParams, got GRUParams",
+    ),
+    "convert-file": value(
+        lambda: broken_file(convert.read_safetensors, "model.safetensors"),
+        "model.safetensors' is truncated or not a safetensors file",
+    ),
+    "convert-file/onnx": value(
+        lambda: broken_file(convert.from_onnx, "model.onnx"),
+        "model.onnx' is truncated or not of ONNX",
     ),
     "law-name": value(
         lambda: check_cell(CELL, laws=["gravity"]),
