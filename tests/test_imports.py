@@ -213,6 +213,9 @@ def is_parts(thing):
 @pytest.mark.parametrize("module, name", NAMES, ids=[".".join(pair) for pair in NAMES])
 def test_every_public_name_is_explained(module, name):
     thing = getattr(MODULES[module], name)
+    if isinstance(thing, dict):  # it can have no docstring of its own
+        assert f"`{name}`" in MODULES[module].__doc__
+        return
     text = inspect.getdoc(thing)
     assert text, f"{name} has no docstring"
     assert text != inspect.getdoc(dict) and not text.startswith(f"{name}("), (
