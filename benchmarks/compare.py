@@ -19,11 +19,14 @@ def changes(before: dict, after: dict, noise: float) -> list[Change]:
     the median of the ratios of single rounds moved the same way, and the intervals
     around the two medians do not meet.
     """
-    old = {_key(row): row for row in before["rows"] if row["ratio"] is not None}
+    old, new = (
+        {_key(row): row for row in run["rows"] if row.get("ratio") is not None}
+        for run in (before, after)
+    )
     return [
-        _change(old[_key(row)], row, noise)
-        for row in after["rows"]
-        if _key(row) in old and row["ratio"] is not None and row["contender"] != DEFAULT
+        _change(old[key], row, noise)
+        for key, row in new.items()
+        if key in old and row["contender"] != DEFAULT
     ]
 
 

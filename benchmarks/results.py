@@ -44,7 +44,7 @@ def load(path: pathlib.Path) -> dict[str, Any]:
         result = {"machine": dict(heads), "versions": {}, "rows": rows}
     else:
         result = json.loads(text)
-    if not result.get("rows"):
+    if not isinstance(result, dict) or not result.get("rows"):
         raise ValueError(f"{path} is not a result file")
     return result
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._check._values import float_dtype, integer
+from recurrent_jax._check._values import built, float_dtype, integer
 from recurrent_jax._check._words import describe, outline
 
 
@@ -61,11 +61,7 @@ def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None
 
 def strategy(where: str, backward: Any) -> None:
     """Check that a backward strategy is one, and not its class."""
-    if isinstance(backward, type):
-        raise TypeError(
-            f"{where}: backward is the class {backward.__name__}; build one first: "
-            f"rj.{backward.__name__}(...)"
-        )
+    built(where, "backward", backward, "rj.{}(...)")
     if not hasattr(backward, "run"):
         raise TypeError(
             f"{where}: backward must be a strategy such as rj.Autodiff() or "

@@ -37,13 +37,19 @@ def fields(cell: Any) -> None:
             )
 
 
+def built(where: str, argument: str, value: Any, how: str) -> None:
+    """Check that a value is not the class that makes it; `how` it is called."""
+    if isinstance(value, type):
+        name = value.__name__
+        raise TypeError(
+            f"{where}: {argument} is the class {name}; build one first: "
+            + how.format(name)
+        )
+
+
 def instance(where: str, cell: Any, order: str = "") -> None:
     """Check that a cell is a cell, and not its class."""
-    if isinstance(cell, type):
-        raise TypeError(
-            f"{where}: cell is the class {cell.__name__}; build one first: "
-            f"{cell.__name__}(hidden_size=...)"
-        )
+    built(where, "cell", cell, "{}(hidden_size=...)")
     if not hasattr(cell, "recur"):
         raise TypeError(
             f"{where}: cell must be a recurrent_jax.Cell, got {type(cell).__name__}"
