@@ -8,19 +8,15 @@ from recurrent_jax import (
     activations,
     generation,
     initializers,
+    networks,
     ragged,
     streaming,
     tasks,
 )
-from recurrent_jax._cell import Cell, Sampled, affine, lift
-from recurrent_jax._network import Network
-from recurrent_jax._sequence import (
-    Bidirectional,
-    BidirectionalCarry,
-    BidirectionalParams,
-    Deep,
-)
-from recurrent_jax._unroll import unroll
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell, Sampled
+from recurrent_jax._core.network import Network
+from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import (
     Autodiff,
     Checkpointed,
@@ -154,6 +150,12 @@ from recurrent_jax.cells import (
     TLSTMParams,
     UGRNNCarry,
     UGRNNParams,
+)
+from recurrent_jax.networks import (
+    Bidirectional,
+    BidirectionalCarry,
+    BidirectionalParams,
+    Deep,
 )
 from recurrent_jax.wrappers import (
     Attention,
@@ -350,6 +352,7 @@ __all__ = [
     "generation",
     "initializers",
     "lift",
+    "networks",
     "ragged",
     "streaming",
     "tasks",

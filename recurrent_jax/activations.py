@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, pickled, spell
+from recurrent_jax import _checks
+from recurrent_jax._core.names import pickled, spell
+from recurrent_jax._core.types import Activation
 
 
 class _Value:
@@ -175,7 +176,7 @@ class Clipped(_Value):
                 "Clipped: bound must be a number, got None; without one, pass the "
                 "activation itself"
             )
-        _check.bound("Clipped", "bound", self.bound)
+        _checks.bound("Clipped", "bound", self.bound)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Return the function of each number."""

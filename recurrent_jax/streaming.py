@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._bidirectional import Bidirectional
-from recurrent_jax._cell import Cell
-from recurrent_jax._loop import Loop, forward
-from recurrent_jax._network import Network
-from recurrent_jax._unroll import unroll
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._loop.loop import Loop, forward
+from recurrent_jax._loop.unroll import unroll
+from recurrent_jax.networks._bidirectional import Bidirectional
 
 
 def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
@@ -53,9 +53,9 @@ def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, An
         True
     """
     if not isinstance(cell, Network):
-        _check.instance("streaming.step", cell, order="(cell, params, carry, x)")
+        _checks.instance("streaming.step", cell, order="(cell, params, carry, x)")
         return cell.step(params, carry, x)
-    _check_tasks.causal(cell, _looks_ahead(cell))
+    _causal(cell, _looks_ahead(cell))
     xs = jax.tree.map(lambda a: jnp.asarray(a)[None], x)
     carry, ys = unroll(cell, params, xs, carry=carry, backward=_Plain())
     return carry, jax.tree.map(lambda y: y[0], ys)
@@ -139,7 +139,7 @@ def export(
     if isinstance(batch, str):
         (size,) = jax_export.symbolic_shape(batch)
     elif batch is not None:
-        _check.size("streaming.export", "batch", batch)
+        _checks.size("streaming.export", "batch", batch)
     batch_shape = () if batch is None else (size,)
     like = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct((*batch_shape, *a.shape), a.dtype), x
@@ -152,7 +152,7 @@ def export(
 
     def advance(leaves: tuple[jax.Array, ...], x: Any) -> tuple[Any, Any]:
         carry, y = step(structure.unflatten(leaves), x)
-        _check_tasks.same_carry(structure, leaves, carry)
+        _same_carry(structure, leaves, carry)
         return tuple(jax.tree.leaves(carry)), y
 
     carry = jax.eval_shape(begin, like)
@@ -196,3 +196,27 @@ def load(data: bytes) -> Stream:
             "load: these bytes are not what streaming.export returned"
         ) from None
     return Stream(*(jax.jit(jax_export.deserialize(part).call) for part in parts))
+
+
+def _causal(network: Any, looks_ahead: bool) -> None:
+    """Check that a network can be stepped."""
+    if looks_ahead:
+        raise TypeError(
+            f"streaming.step: {network!r} holds a Bidirectional, which reads later "
+            "inputs first; a stream has none yet. Use cells, or Deep layers of them"
+        )
+
+
+def _same_carry(structure: Any, before: Any, carry: Any) -> None:
+    """Check that a step returns a carry like the one it was given."""
+    after = jax.tree.leaves(carry)
+    alike = jax.tree.structure(carry) == structure and all(
+        (a.shape, a.dtype) == (b.shape, b.dtype)
+        for a, b in zip(before, after, strict=True)
+    )
+    if not alike:
+        got, want = (" ".join(map(_checks.describe, c)) for c in (after, before))
+        raise ValueError(
+            f"streaming.export: step must return a carry like the one of start, {want},"
+            f" got {got}; the order is (carry, x) -> (carry, y)"
+        )

@@ -8,7 +8,7 @@ A strategy runs a `Loop` and decides what its derivative is and what it costs.
 
 from typing import Any, Protocol
 
-from recurrent_jax._loop import Loop
+from recurrent_jax._loop.loop import Loop
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._checkpointed import Checkpointed
 from recurrent_jax.backward._clipped import ClippedBackward

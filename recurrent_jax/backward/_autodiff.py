@@ -4,7 +4,8 @@
 import dataclasses
 from typing import Any
 
-from recurrent_jax._loop import Loop, cached_steps, forward, in_blocks
+from recurrent_jax._loop.blocks import cached_steps, in_blocks
+from recurrent_jax._loop.loop import Loop, forward
 
 
 @dataclasses.dataclass(frozen=True)

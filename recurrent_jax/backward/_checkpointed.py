@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 
-from recurrent_jax import _check
-from recurrent_jax._loop import Loop, even, in_blocks, join, part
+from recurrent_jax import _checks
+from recurrent_jax._loop.blocks import even, in_blocks
+from recurrent_jax._loop.loop import Loop, join, part
 from recurrent_jax.backward._deferred import Deferred
 
 _MOST_LEVELS = 4
@@ -59,7 +60,7 @@ class Checkpointed:
     def __post_init__(self) -> None:
         for name in ("every", "levels", "budget"):
             if (value := getattr(self, name)) is not None:
-                _check.size("Checkpointed", name, value)
+                _checks.size("Checkpointed", name, value)
         if self.budget is not None and (self.every, self.levels) != (None, 1):
             raise ValueError(
                 f"Checkpointed: budget={self.budget} chooses every and levels; "

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check
-from recurrent_jax._loop import Loop, forward, select, trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import select, trail
+from recurrent_jax._loop.loop import Loop, forward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ClippedBackward:
 
     def __post_init__(self) -> None:
         for name in ("max_norm", "max_value"):
-            _check.bound("ClippedBackward", name, getattr(self, name))
+            _checks.bound("ClippedBackward", name, getattr(self, name))
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""

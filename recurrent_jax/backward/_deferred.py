@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check
-from recurrent_jax._loop import Loop, cached_steps, forward, part
+from recurrent_jax import _checks
+from recurrent_jax._loop.blocks import cached_steps
+from recurrent_jax._loop.loop import Loop, forward, part
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._plan import make_plan
 from recurrent_jax.backward._rule import run_blocks
@@ -54,7 +55,7 @@ class Deferred:
 
     def __post_init__(self) -> None:
         if self.block is not None:
-            _check.size("Deferred", "block", self.block)
+            _checks.size("Deferred", "block", self.block)
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""

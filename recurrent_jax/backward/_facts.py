@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Var
 
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
 
 
 def feedback(cell: Cell, params: Any, carry: Any) -> Any:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax._cell import lift
+from recurrent_jax._core.arrays import lift
 from recurrent_jax.backward._facts import update
 from recurrent_jax.backward._plan import Plan
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from recurrent_jax._loop import Loop
+from recurrent_jax._loop.loop import Loop
 from recurrent_jax.backward._gates import update_mixed
 from recurrent_jax.backward._plan import Plan
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from recurrent_jax._loop import Loop, Static, part
+from recurrent_jax._loop.loop import Loop, Static, part
 from recurrent_jax.backward import _facts
 
 # A cell of more gates than this is not cut: the guess of its gates may be wrong.

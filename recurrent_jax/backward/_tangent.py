@@ -13,7 +13,8 @@ from typing import Any
 import jax
 from jax import lax
 
-from recurrent_jax._loop import Loop, select
+from recurrent_jax._core.arrays import select
+from recurrent_jax._loop.loop import Loop
 from recurrent_jax.backward import _kept
 from recurrent_jax.backward._at_once import over_rows, tangent_at_once
 from recurrent_jax.backward._facts import feedback

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from recurrent_jax import _check
-from recurrent_jax._loop import Flags, Loop, forward
+from recurrent_jax import _checks
+from recurrent_jax._loop.loop import Flags, Loop, forward
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._deferred import Deferred
 
@@ -55,9 +55,9 @@ class Truncated:
     k2: int | None = None
 
     def __post_init__(self) -> None:
-        _check.size("Truncated", "k1", self.k1)
+        _checks.size("Truncated", "k1", self.k1)
         if self.k2 is not None:
-            _check.size("Truncated", "k2", self.k2)
+            _checks.size("Truncated", "k2", self.k2)
             if self.k2 < self.k1:
                 raise ValueError(
                     f"Truncated: k2={self.k2} is less than k1={self.k1}, so some "

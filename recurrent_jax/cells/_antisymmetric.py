@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import lecun_normal, per_gate, zeros
 
 
@@ -87,13 +89,13 @@ class AntisymmetricRNN(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.above("AntisymmetricRNN", "step_size", self.step_size, 0)
+        _checks.above("AntisymmetricRNN", "step_size", self.step_size, 0)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> AntisymmetricRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("AntisymmetricRNN.init", "in_features", in_features)
+        _checks.size("AntisymmetricRNN.init", "in_features", in_features)
         H, gates = self.hidden_size, 2 if self.gated else 1
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

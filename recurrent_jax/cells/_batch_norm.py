@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from recurrent_jax._cell import Cell, lift
+from recurrent_jax._core.arrays import lift
+from recurrent_jax._core.cell import Cell
 
 
 class BatchNormInput(NamedTuple):

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
-from recurrent_jax._unroll import unroll
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.cells._batch_norm import (
     BatchNormInput,
     Moments,
@@ -135,13 +137,13 @@ class BatchNormLSTM(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("BatchNormLSTM", "max_steps", self.max_steps)
+        _checks.size("BatchNormLSTM", "max_steps", self.max_steps)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> BatchNormLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("BatchNormLSTM.init", "in_features", in_features)
+        _checks.size("BatchNormLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.activations import ScaledTanh
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
@@ -100,14 +102,14 @@ class CfC(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("CfC", "backbone_size", self.backbone_size)
-        _check.size("CfC", "backbone_layers", self.backbone_layers)
+        _checks.size("CfC", "backbone_size", self.backbone_size)
+        _checks.size("CfC", "backbone_layers", self.backbone_layers)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CfCParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("CfC.init", "in_features", in_features)
+        _checks.size("CfC.init", "in_features", in_features)
         H, B = self.hidden_size, self.backbone_size
         key_x, key_h, key_b, key_g, key_d, key_l = jax.random.split(key, 6)
         layers = []

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _convolution
 from recurrent_jax.cells._convolution import convolve, each
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -104,7 +106,7 @@ class ConvGRU(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ConvGRUParams:
         """Return fresh parameters for inputs of `in_features` channels."""
-        _check.size("ConvGRU.init", "in_features", in_features)
+        _checks.size("ConvGRU.init", "in_features", in_features)
         F, window = self.features, each(self.kernel_shape, self.spatial_shape)
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 
 
 def convolve(
@@ -54,8 +54,8 @@ def shape_after(cell: Any) -> tuple[int, ...]:
 def check_fields(cell: Any) -> None:
     """Check the fields that tell the shape of the image and of the window."""
     name, shape = type(cell).__name__, cell.spatial_shape
-    _check.size(name, "features", cell.features)
-    _check.choice(name, "padding", cell.padding, ("SAME", "VALID"))
+    _checks.size(name, "features", cell.features)
+    _checks.choice(name, "padding", cell.padding, ("SAME", "VALID"))
     if not isinstance(shape, tuple) or not 1 <= len(shape) <= 3:
         raise TypeError(
             f"{name}: spatial_shape must be a tuple of 1 to 3 sizes, got {shape!r}; "
@@ -65,7 +65,7 @@ def check_fields(cell: Any) -> None:
     for field, value in {**fields, "strides": cell.strides}.items():
         sizes = each(value, shape)
         for size in sizes:
-            _check.size(name, field, size)
+            _checks.size(name, field, size)
         if len(sizes) != len(shape):
             raise ValueError(
                 f"{name}: {field} must have one size for each of the {len(shape)} "
@@ -86,7 +86,7 @@ def check_input(cell: Any, x: jax.Array, kernel: jax.Array) -> None:
         axes = ", ".join(map(str, image))
         raise ValueError(
             f"{name}: the input must be (*batch, {axes}), channels last, got "
-            f"{_check.outline(x)}"
+            f"{_checks.outline(x)}"
         )
     if x.dtype != kernel.dtype:
         raise TypeError(

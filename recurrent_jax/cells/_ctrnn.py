@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -84,13 +86,13 @@ class CTRNN(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.above("CTRNN", "leak", self.leak, 0, most=1)
+        _checks.above("CTRNN", "leak", self.leak, 0, most=1)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CTRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("CTRNN.init", "in_features", in_features)
+        _checks.size("CTRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return CTRNNParams(

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Initializer
 from recurrent_jax.initializers import Uniform, glorot_uniform
 
 
@@ -102,7 +104,7 @@ class ExpRNN(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ExpRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("ExpRNN.init", "in_features", in_features)
+        _checks.size("ExpRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         angles = self.angle_init(key_h, (H // 2,), dtype)

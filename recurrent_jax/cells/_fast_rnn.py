@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -79,7 +81,7 @@ class FastRNN(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FastRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("FastRNN.init", "in_features", in_features)
+        _checks.size("FastRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return FastRNNParams(

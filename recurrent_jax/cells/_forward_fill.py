@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.cells._timed import part
 
 
@@ -77,7 +77,7 @@ class ForwardFill(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("ForwardFill", "in_features", self.in_features)
+        _checks.size("ForwardFill", "in_features", self.in_features)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
@@ -118,7 +118,7 @@ def _check_parts(cell: Any, inputs: Any, kind: Any, size: int, dtype: Any) -> No
         hint = "; rj.ForwardFill makes it of rj.Observed" if kind is Filled else ""
         raise TypeError(
             f"{name}: the input must be {kind.__name__}(x, mask, elapsed), got "
-            f"{_check.outline(inputs)}{hint}"
+            f"{_checks.outline(inputs)}{hint}"
         )
     shape = (*inputs.x.shape[:-1], size)
     dtype = inputs.x.dtype if dtype is None else dtype

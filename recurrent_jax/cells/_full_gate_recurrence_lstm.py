@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -97,7 +99,7 @@ class FullGateRecurrenceLSTM(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FullGateRecurrenceLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("FullGateRecurrenceLSTM.init", "in_features", in_features)
+        _checks.size("FullGateRecurrenceLSTM.init", "in_features", in_features)
         H, draw = self.hidden_size, self.recurrent_kernel_init
         key_x, key_h, key_b, key_p, *keys = jax.random.split(key, 7)
         bias = None

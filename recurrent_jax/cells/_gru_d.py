@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells._forward_fill import Filled, check_filled
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -111,7 +113,7 @@ class GRUD(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> GRUDParams:
         """Return fresh parameters for inputs of `in_features` variables."""
-        _check.size("GRUD.init", "in_features", in_features)
+        _checks.size("GRUD.init", "in_features", in_features)
         D, H = in_features, self.hidden_size
         key_x, key_h, key_m, key_b, key_w, key_d = jax.random.split(key, 6)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import Uniform, glorot_uniform, zeros
 
 
@@ -75,7 +77,7 @@ class IndRNN(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> IndRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("IndRNN.init", "in_features", in_features)
+        _checks.size("IndRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return IndRNNParams(

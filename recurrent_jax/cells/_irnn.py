@@ -5,7 +5,7 @@ import dataclasses
 
 import jax
 
-from recurrent_jax._cell import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells._elman import Elman
 from recurrent_jax.initializers import Normal, identity
 

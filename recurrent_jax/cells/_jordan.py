@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -87,13 +89,13 @@ class Jordan(Cell):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.output_size is not None:
-            _check.size("Jordan", "output_size", self.output_size)
+            _checks.size("Jordan", "output_size", self.output_size)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> JordanParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("Jordan.init", "in_features", in_features)
+        _checks.size("Jordan.init", "in_features", in_features)
         H, Y = self.hidden_size, self.output_size or self.hidden_size
         key_x, key_h, key_b, key_y, key_c = jax.random.split(key, 5)
         return JordanParams(

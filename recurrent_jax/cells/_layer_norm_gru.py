@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
-from recurrent_jax._norm import layer_norm
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax.cells._norm import layer_norm
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -96,7 +98,7 @@ class LayerNormGRU(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LayerNormGRUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("LayerNormGRU.init", "in_features", in_features)
+        _checks.size("LayerNormGRU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_d = jax.random.split(key, 4)
         bias = recurrent_bias = None

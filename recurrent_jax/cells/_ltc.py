@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
@@ -101,13 +103,13 @@ class LTC(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("LTC", "unfolds", self.unfolds)
+        _checks.size("LTC", "unfolds", self.unfolds)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LTCParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("LTC.init", "in_features", in_features)
+        _checks.size("LTC.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_a = jax.random.split(key, 4)
         return LTCParams(

@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -97,15 +99,15 @@ class MogrifierLSTM(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("MogrifierLSTM", "rounds", self.rounds, least=0)
+        _checks.size("MogrifierLSTM", "rounds", self.rounds, least=0)
         if self.rank is not None:
-            _check.size("MogrifierLSTM", "rank", self.rank)
+            _checks.size("MogrifierLSTM", "rank", self.rank)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MogrifierLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("MogrifierLSTM.init", "in_features", in_features)
+        _checks.size("MogrifierLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, *keys = jax.random.split(key, 3 + self.rounds)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -90,7 +92,7 @@ class MultiplicativeLSTM(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MultiplicativeLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("MultiplicativeLSTM.init", "in_features", in_features)
+        _checks.size("MultiplicativeLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_mx, key_mh = jax.random.split(key, 5)
         bias = None

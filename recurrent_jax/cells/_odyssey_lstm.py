@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 _GATES = ("ifo", "fo", "io", "if", "i", "f", "o", "")
@@ -107,7 +109,7 @@ class OdysseyLSTM(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.choice("OdysseyLSTM", "gates", self.gates, _GATES)
+        _checks.choice("OdysseyLSTM", "gates", self.gates, _GATES)
 
     @property
     def _order(self) -> str:
@@ -117,7 +119,7 @@ class OdysseyLSTM(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> OdysseyLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("OdysseyLSTM.init", "in_features", in_features)
+        _checks.size("OdysseyLSTM.init", "in_features", in_features)
         H, G = self.hidden_size, 1 + len(self.gates)
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -95,13 +97,13 @@ class PeepholeLSTM(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.bound("PeepholeLSTM", "cell_clip", self.cell_clip)
+        _checks.bound("PeepholeLSTM", "cell_clip", self.cell_clip)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> PeepholeLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("PeepholeLSTM.init", "in_features", in_features)
+        _checks.size("PeepholeLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -96,9 +98,9 @@ class ProjectedLSTM(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("ProjectedLSTM", "projection_size", self.output_size)
-        _check.bound("ProjectedLSTM", "cell_clip", self.cell_clip)
-        _check.bound("ProjectedLSTM", "projection_clip", self.projection_clip)
+        _checks.size("ProjectedLSTM", "projection_size", self.output_size)
+        _checks.bound("ProjectedLSTM", "cell_clip", self.cell_clip)
+        _checks.bound("ProjectedLSTM", "projection_clip", self.projection_clip)
 
     @property
     def output_size(self) -> int:
@@ -110,7 +112,7 @@ class ProjectedLSTM(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ProjectedLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("ProjectedLSTM.init", "in_features", in_features)
+        _checks.size("ProjectedLSTM.init", "in_features", in_features)
         H, P = self.hidden_size, self.output_size
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine, lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -85,13 +87,13 @@ class SlimMGU(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.choice("SlimMGU", "variant", self.variant, (1, 2, 3))
+        _checks.choice("SlimMGU", "variant", self.variant, (1, 2, 3))
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> SlimMGUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("SlimMGU.init", "in_features", in_features)
+        _checks.size("SlimMGU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_u, key_f = jax.random.split(key, 5)
         gate_kernel = gate_bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -102,7 +104,7 @@ class SLSTM(Cell):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check.size("SLSTM", "heads", self.heads)
+        _checks.size("SLSTM", "heads", self.heads)
         if self.hidden_size % self.heads:
             raise ValueError(
                 f"SLSTM: heads must divide hidden_size={self.hidden_size}, got "
@@ -113,7 +115,7 @@ class SLSTM(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> SLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("SLSTM.init", "in_features", in_features)
+        _checks.size("SLSTM.init", "in_features", in_features)
         H, D = self.hidden_size, self.hidden_size // self.heads
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell, Initializer, affine
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -104,7 +106,7 @@ class TLSTM(Cell):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> TLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _check.size("TLSTM.init", "in_features", in_features)
+        _checks.size("TLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_v, key_d = jax.random.split(key, 5)
         bias = memory_bias = None

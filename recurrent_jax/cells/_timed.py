@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 
 
 class Timed(NamedTuple):
@@ -37,7 +37,7 @@ def check(cell: Any, inputs: Any, kernel: jax.Array) -> None:
     if not isinstance(inputs, Timed):
         raise TypeError(
             f"{name}: the input must be Timed(x, elapsed), got "
-            f"{_check.outline(inputs)}; steps of equal length are "
+            f"{_checks.outline(inputs)}; steps of equal length are "
             "rj.Timed(x, jnp.ones(x.shape[:-1], x.dtype))"
         )
     lead = inputs.x.shape[:-1]
@@ -51,13 +51,13 @@ def part(name: str, argument: str, got: jax.Array, shape: Any, dtype: Any) -> No
     if got.shape != shape:
         extra = got.shape == (*shape, 1)
         raise ValueError(
-            f"{name}: {argument} must be {_check.describe(want)}, got "
-            f"{_check.describe(got)}"
+            f"{name}: {argument} must be {_checks.describe(want)}, got "
+            f"{_checks.describe(got)}"
             + (f". It has one axis too many: {argument}[..., 0]" if extra else "")
         )
     if got.dtype != dtype:
         raise TypeError(
-            f"{name}: {argument} must be {_check.describe(want)}, got "
-            f"{_check.describe(got)}; nothing is cast silently: "
+            f"{name}: {argument} must be {_checks.describe(want)}, got "
+            f"{_checks.describe(got)}; nothing is cast silently: "
             f"{argument}.astype({str(want.dtype)!r})"
         )

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._check import describe
+from recurrent_jax._checks import describe
 
 Array: TypeAlias = Any  # NumPy's or JAX's
 

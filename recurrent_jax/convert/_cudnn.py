@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.cells import LSTM
 from recurrent_jax.convert import _arrays, _double, _layers
 from recurrent_jax.convert._arrays import Array
@@ -52,7 +52,7 @@ def from_cudnn(
     """
     sizes = {"input_size": input_size, "hidden_size": hidden_size}
     for name, size in (sizes | {"num_layers": num_layers}).items():
-        _check.size("from_cudnn", name, size)
+        _checks.size("from_cudnn", name, size)
     weights = _arrays.read("from_cudnn", "weights", weights)
     shapes = _shapes(input_size, hidden_size, num_layers, bidirectional)
     count = sum(math.prod(shape) for _, _, shape in shapes)
@@ -60,7 +60,7 @@ def from_cudnn(
         raise ValueError(
             f"from_cudnn: weights must be of shape ({count},) for {sizes}, "
             f"num_layers={num_layers}, bidirectional={bidirectional}; "
-            f"got {_check.describe(weights)}"
+            f"got {_checks.describe(weights)}"
         )
     ways: dict[int, dict[str, Array]] = {}
     start = 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from recurrent_jax._cell import Activation
+from recurrent_jax._core.types import Activation
 from recurrent_jax.cells import (
     GRU,
     LSTM,

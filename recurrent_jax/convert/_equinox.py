@@ -4,8 +4,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.cells import GRU, LSTM, GRUParams, LSTMParams
 from recurrent_jax.convert import _arrays, _layers
 from recurrent_jax.convert._arrays import Array, nothing

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax._cell import Activation, Cell
-from recurrent_jax._network import Network
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Activation
 from recurrent_jax.cells import (
     GRU,
     LSTM,

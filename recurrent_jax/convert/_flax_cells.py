@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from recurrent_jax._cell import Activation
+from recurrent_jax._core.types import Activation
 from recurrent_jax.cells import (
     GRU,
     LSTM,

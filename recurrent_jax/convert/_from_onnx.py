@@ -4,8 +4,8 @@
 import os
 from typing import TYPE_CHECKING, Any
 
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.activations import Clipped
 from recurrent_jax.convert import _arrays, _layers, _onnx_cells
 from recurrent_jax.convert._arrays import Array

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.cells import (
     GRU,
     LSTM,

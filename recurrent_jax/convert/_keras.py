@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Cell
-from recurrent_jax._network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Activation
 from recurrent_jax.cells import (
     GRU,
     LSTM,
@@ -181,7 +182,7 @@ def _read(
     if 3 <= U.ndim <= 5 and gates == 4 and not rest:
         return conv(H, kernel, U, b, phi, sigma)
     raise ValueError(
-        f"{where}: recurrent_kernel {_check.describe(U)} is of no layer: one of "
+        f"{where}: recurrent_kernel {_checks.describe(U)} is of no layer: one of "
         f"{H} units has {H} columns (SimpleRNN), {3 * H} (GRU) or {4 * H} (LSTM, "
         "ConvLSTM)"
     )

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell, spell
-from recurrent_jax._network import out_features
-from recurrent_jax._sequence import Bidirectional, BidirectionalParams, Deep
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.names import spell
+from recurrent_jax._core.network import out_features
 from recurrent_jax.convert._arrays import export, finish, lose
+from recurrent_jax.networks import Bidirectional, BidirectionalParams, Deep
 
 Layer = Any  # a cell or a `Bidirectional`
 
@@ -67,14 +68,14 @@ def directions(
 
 
 def _direction(where: str, cell: Any, params: Any) -> Direction:
-    _check.instance(where, cell, order="(cell, params)")
+    _checks.instance(where, cell, order="(cell, params)")
     if not hasattr(params, "kernel"):
         raise TypeError(
             f"{where}: params must be those of {cell!r}, got "
             f"{type(params).__name__}; the order is (cell, params)"
         )
-    params = export(_check.arrays(where, "params", params))
-    expected = _check.fresh(cell, params.kernel.shape[-2])
+    params = export(_checks.arrays(where, "params", params))
+    expected = _checks.fresh(cell, params.kernel.shape[-2])
     if type(params) is not type(expected):
         raise TypeError(
             f"{where}: params must be {type(expected).__name__}, got "
@@ -85,7 +86,8 @@ def _direction(where: str, cell: Any, params: Any) -> Direction:
             shape = None if want is None else want.shape
             raise ValueError(
                 f"{where}: params.{name} must be of shape {shape}, got "
-                f"{_check.describe(got)}; they were made for another cell than {cell!r}"
+                f"{_checks.describe(got)}; they were made for another cell than "
+                f"{cell!r}"
             )
     return Direction(cell, params)
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax import activations
-from recurrent_jax._cell import Activation, spell
+from recurrent_jax._core.names import spell
+from recurrent_jax._core.types import Activation
 from recurrent_jax.activations import Clipped
 from recurrent_jax.cells import (
     CIFG,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._check import describe
+from recurrent_jax._checks import describe
 from recurrent_jax.convert import _arrays
 from recurrent_jax.convert._arrays import Array
 

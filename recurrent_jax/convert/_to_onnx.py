@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
-from recurrent_jax._sequence import Bidirectional
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.convert import _layers, _onnx_cells
 from recurrent_jax.convert._layers import Direction
 from recurrent_jax.convert._onnx_cells import OPERATORS
+from recurrent_jax.networks import Bidirectional
 
 if TYPE_CHECKING:
     import onnx

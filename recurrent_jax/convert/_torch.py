@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.convert import _arrays, _double, _layers
 from recurrent_jax.convert._arrays import Array
 

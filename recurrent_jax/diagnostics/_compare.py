@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.diagnostics._gradients import decades, gradient_by_lag
 from recurrent_jax.diagnostics._lyapunov import lyapunov_exponents
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check, cells
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks, cells
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.diagnostics._path import follow
 
 # In the order in which a cell passes them through its `gate_activation`.
@@ -66,7 +66,7 @@ def gates(
         >>> print(list(seen), seen["f"].shape, f"{seen['f'][0, 0, 0]:.3f}")
         ['i', 'f', 'o'] (7, 5, 3) 0.881
     """
-    _check.instance("gates", cell, order="(cell, params, xs)")
+    _checks.instance("gates", cell, order="(cell, params, xs)")
     open_gate: Any = getattr(cell, "gate_activation", None)
     if open_gate is None:
         raise TypeError(
@@ -121,7 +121,7 @@ def saturation(gate: jax.Array, *, margin: float = 0.1) -> Saturation:
         Karpathy, Johnson and Fei-Fei, 2016. Visualizing and understanding recurrent
         networks. https://arxiv.org/abs/1506.02078
     """
-    _check.above("saturation", "margin", margin, 0, 0.5)
+    _checks.above("saturation", "margin", margin, 0, 0.5)
     flat = gate.reshape(-1, gate.shape[-1])
     return Saturation(
         shut=(flat < margin).astype(gate.dtype).mean(0),

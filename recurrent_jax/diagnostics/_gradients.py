@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.diagnostics._path import Path, follow, to_carry, to_vector
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.diagnostics._path import follow, to_carry, to_vector
 
 

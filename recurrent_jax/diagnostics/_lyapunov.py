@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.diagnostics._path import follow, to_carry, to_vector
 
 
@@ -68,9 +68,9 @@ def lyapunov_exponents(
         Engelken, Wolf and Abbott, 2023. Lyapunov spectra of chaotic recurrent neural
         networks. https://doi.org/10.1103/PhysRevResearch.5.043044
     """
-    _check.integer("lyapunov_exponents", "burn_in", burn_in)
+    _checks.integer("lyapunov_exponents", "burn_in", burn_in)
     if count is not None:
-        _check.size("lyapunov_exponents", "count", count)
+        _checks.size("lyapunov_exponents", "count", count)
     return _exponents(cell, count, burn_in, params, xs, carry)
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
 
 
 class Path(NamedTuple):
@@ -23,18 +23,18 @@ class Path(NamedTuple):
 
 def follow(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> Path:
     """Return the path of a cell over a sequence, time first."""
-    _check.instance(where, cell, order="(cell, params, xs)")
-    params = _check.arrays(where, "params", params)
-    xs = _check.arrays(where, "xs", xs)
-    reading = _check.read(where, "xs", cell, xs, 0)
+    _checks.instance(where, cell, order="(cell, params, xs)")
+    params = _checks.arrays(where, "params", params)
+    xs = _checks.arrays(where, "xs", xs)
+    reading = _checks.read(where, "xs", cell, xs, 0)
     if not reading.time:
         raise ValueError(f"{where}: needs at least one step ({reading})")
-    _check.features(reading, params, xs)
+    _checks.features(reading, params, xs)
     if carry is None:
-        dtype = _check.float_dtype(params, reading.first)
+        dtype = _checks.float_dtype(params, reading.first)
         carry = cell.start(params, reading.batch_shape, dtype)
-    carry = _check.arrays(where, "carry", carry)
-    _check.carry(reading, params, "carry", carry)
+    carry = _checks.arrays(where, "carry", carry)
+    _checks.carry(reading, params, "carry", carry)
     prepared = cell.prepare(params)
     zs = cell.project(prepared, xs)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._cell import lift
-from recurrent_jax._loop import trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import lift, trail
+from recurrent_jax.generation import _check
 from recurrent_jax.generation._generate import Step
 
 
@@ -95,9 +95,9 @@ def beam_search(
         Wu et al., 2016. Google's neural machine translation system (the penalty).
         https://arxiv.org/abs/1609.08144
     """
-    token = _check_tasks.tokens("beam_search", token)
-    _check.size("beam_search", "steps", steps)
-    _check.size("beam_search", "beams", beams)
+    token = _check.tokens("beam_search", token)
+    _checks.size("beam_search", "steps", steps)
+    _checks.size("beam_search", "beams", beams)
 
     def score(log_prob: jax.Array, length: jax.Array) -> jax.Array:
         penalty = ((5.0 + length.astype(log_prob.dtype)) / 6.0) ** jnp.asarray(
@@ -107,7 +107,7 @@ def beam_search(
 
     def body(state: _State, _: None) -> tuple[_State, tuple[jax.Array, jax.Array]]:
         carry, logits = jax.vmap(step)(state.carry, state.token)
-        logits = _check_tasks.logits_of("beam_search", logits, state.token)
+        logits = _check.logits_of("beam_search", logits, state.token)
         longer = _longer(state, jax.nn.log_softmax(logits), end)
         length = state.length + (~state.over).astype(int)
         scores = score(longer, length[..., None])

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check, _check_tasks
+from recurrent_jax import _checks
+from recurrent_jax.generation import _check
 
 
 def top_k(logits: jax.Array, k: int) -> jax.Array:
@@ -34,8 +35,8 @@ def top_k(logits: jax.Array, k: int) -> jax.Array:
         Fan, Lewis and Dauphin, 2018. Hierarchical neural story generation.
         https://arxiv.org/abs/1805.04833
     """
-    logits = _check_tasks.logits("top_k", logits)
-    _check.size("top_k", "k", k)
+    logits = _check.logits("top_k", logits)
+    _checks.size("top_k", "k", k)
     if k >= logits.shape[-1]:
         return logits
     _, best = lax.top_k(logits, k)
@@ -70,8 +71,8 @@ def top_p(logits: jax.Array, p: ArrayLike) -> jax.Array:
         Holtzman et al., 2020. The curious case of neural text degeneration.
         https://arxiv.org/abs/1904.09751
     """
-    logits = _check_tasks.logits("top_p", logits)
-    _check_tasks.share("top_p", "p", p)
+    logits = _check.logits("top_p", logits)
+    _check.share("top_p", "p", p)
     order = jnp.argsort(logits, axis=-1, descending=True)
     mass = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
     before = jnp.cumsum(mass, axis=-1) - mass

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax import _check, _check_tasks
+from recurrent_jax import _checks
+from recurrent_jax.generation import _check
 
 Step = Callable[..., tuple[Any, Any]]
 Draw = Callable[[jax.Array, Any], jax.Array]
@@ -59,17 +60,17 @@ def forecast(
         >>> print(course[:, 0])
         [4. 2. 1.]
     """
-    x = _check.array("forecast", "x", x)
-    _check.size("forecast", "steps", steps)
-    _check_tasks.known(known, steps)
-    _check_tasks.draws(draw, key)
+    x = _checks.array("forecast", "x", x)
+    _checks.size("forecast", "steps", steps)
+    _check.known(known, steps)
+    _check.draws(draw, key)
 
     def body(state: Any, now: Any) -> tuple[Any, jax.Array]:
         (carry, x), (key, given) = state, now
         more = () if known is None else (given,)
         carry, prediction = step(carry, x, *more)
         new = prediction if draw is None else draw(key, prediction)
-        new = _check_tasks.like_input(new, x)
+        new = _checks.like_input(new, x)
         return (carry, new), new
 
     keys = None if key is None else jax.random.split(key, steps)
@@ -120,7 +121,7 @@ def ensemble(
         >>> print(courses.std(0)[jnp.array([0, 3, 15]), 0].round(1))
         [1. 2. 4.]
     """
-    _check.size("ensemble", "draws", draws)
+    _checks.size("ensemble", "draws", draws)
 
     def one(key: jax.Array) -> jax.Array:
         return forecast(step, carry, x, steps=steps, known=known, draw=draw, key=key)[1]
@@ -169,7 +170,7 @@ def interval(courses: jax.Array, level: float = 0.9) -> Interval:
         >>> print(low, high)
         5.0 95.0
     """
-    _check_tasks.share("interval", "level", level)
+    _check.share("interval", "level", level)
     sides = (0.5 - level / 2, 0.5 + level / 2)
     low, high = (jnp.quantile(courses, side, axis=0) for side in sides)
     return Interval(low, high)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._loop import select
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import select
+from recurrent_jax.generation import _check
 from recurrent_jax.generation._choose import top_k as _top_k
 from recurrent_jax.generation._choose import top_p as _top_p
 
@@ -88,9 +89,9 @@ def generate(
         >>> print(written.tokens, written.lengths)
         [1 2 3 3 3] 3
     """
-    token = _check_tasks.tokens("generate", token)
-    _check.size("generate", "steps", steps)
-    _check_tasks.drawing(key, temperature, top_k, top_p)
+    token = _check.tokens("generate", token)
+    _checks.size("generate", "steps", steps)
+    _check.drawing(key, temperature, top_k, top_p)
 
     def choose(key: jax.Array, logits: jax.Array) -> jax.Array:
         if temperature is not None:
@@ -102,7 +103,7 @@ def generate(
     def body(state: Any, key: Any) -> tuple[Any, Any]:
         before, token, over = state
         after, logits = step(before, token)
-        logits = _check_tasks.logits_of("generate", logits, token)
+        logits = _check.logits_of("generate", logits, token)
         best = logits.argmax(-1) if key is None else choose(key, logits)
         new = best.astype(token.dtype)
         log_prob = log_prob_of(logits, new)

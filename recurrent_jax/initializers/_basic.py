@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._cell import Initializer, spell
+from recurrent_jax._core.names import spell
+from recurrent_jax._core.types import Initializer
 
 
 def zeros(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:

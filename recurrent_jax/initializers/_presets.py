@@ -7,7 +7,8 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax._cell import Cell, Initializer
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Initializer
 from recurrent_jax.initializers._basic import (
     Fused,
     TruncatedNormal,

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Activation, Initializer, spell
+from recurrent_jax import _checks
+from recurrent_jax._core.names import spell
+from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers._basic import lecun_normal, orthogonal
 
 
@@ -125,7 +126,7 @@ class SpectralRadius:
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
         """Return the scaled draw; a draw of radius zero is returned as it is."""
-        _check.square("SpectralRadius", shape)
+        _checks.square("SpectralRadius", shape)
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         draw = self.initializer(key, shape, wide)
         found = _spectral_radius(draw)
@@ -176,8 +177,8 @@ class BlockDiagonal:
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
         """Return the draw."""
-        _check.square("BlockDiagonal", shape)
-        _check.blocks("BlockDiagonal", self.blocks, shape[0])
+        _checks.square("BlockDiagonal", shape)
+        _checks.blocks("BlockDiagonal", self.blocks, shape[0])
         n = shape[0] // self.blocks
         keys = jax.random.split(key, self.blocks)
         drawn = [self.initializer(k, (n, n), dtype) for k in keys]

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._cell import Cell, Initializer, spell
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.names import spell
+from recurrent_jax._core.types import Initializer
 from recurrent_jax.initializers._basic import Fused, zeros
 
 

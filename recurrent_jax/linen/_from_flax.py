@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _adapters, _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._flax import adapters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +60,13 @@ class FromFlax(Cell):
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return fresh variables of the module."""
-        _check.size("FromFlax.init", "in_features", in_features)
+        _checks.size("FromFlax.init", "in_features", in_features)
         shape = self._shape(in_features)
-        wide = _adapters.at_least_float32(dtype)
+        wide = adapters.at_least_float32(dtype)
         module = self._typed(wide)
         carry = module.initialize_carry(jax.random.key(0), shape)
         params = module.init(key, carry, jnp.zeros(shape, wide))["params"]
-        return _adapters.promote(jnp.zeros((), dtype).dtype, params)[0]
+        return adapters.promote(jnp.zeros((), dtype).dtype, params)[0]
 
     def initial_carry(
         self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from flax.core import FrozenDict
 from jax.typing import DTypeLike
 
-from recurrent_jax import _adapters, _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._flax import adapters
 
 
 class Module(nn.Module, kw_only=True):
@@ -32,22 +33,22 @@ class Module(nn.Module, kw_only=True):
     @nn.nowrap
     def _params(self, part: Cell | Network, features: int) -> Any:
         """Return the parameters, which are drawn while the module is initialised."""
-        where, like = type(self).__name__, _check.fresh(part, features)
-        names = list(_adapters.nest(like))
+        where, like = type(self).__name__, _checks.fresh(part, features)
+        names = list(adapters.nest(like))
         absent = [name for name in names if not self.has_variable("params", name)]
         if absent and self.is_mutable_collection("params"):
-            boxes = _adapters.named(where, self.partition, like)
+            boxes = adapters.named(where, self.partition, like)
             drawn = part.init(self.make_rng("params"), features, self.param_dtype)
-            tree = _adapters.nest(drawn, lambda path, p: _boxed(boxes.get(path), p))
+            tree = adapters.nest(drawn, lambda path, p: _boxed(boxes.get(path), p))
             for name in absent:
                 self.put_variable("params", name, tree[name])
         tree = {name: self.get_variable("params", name) for name in names}
-        return _adapters.unnest(where, nn.meta.unbox(tree), like)
+        return adapters.unnest(where, nn.meta.unbox(tree), like)
 
     @nn.nowrap
     def _key(self, part: Cell | Network, features: int, flag: bool | None) -> Any:
         """Return a key from the stream `dropout`, or None to evaluate."""
-        if not _adapters.draws(part, features):
+        if not adapters.draws(part, features):
             return None
         evaluate = nn.merge_param("deterministic", self.deterministic, flag)
         return None if evaluate else self.make_rng("dropout")

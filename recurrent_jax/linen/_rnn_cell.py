@@ -6,8 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from recurrent_jax import _adapters
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._flax import adapters
 from recurrent_jax.linen._module import Module
 
 
@@ -38,11 +38,11 @@ class RNNCell(Module, nn.RNNCellBase):
         self, carry: Any, inputs: Any, *, deterministic: bool | None = None
     ) -> tuple[Any, Any]:
         """Return `(carry, y)` after one step, in Flax's order of arguments."""
-        features = _adapters.in_features("RNNCell", inputs, self.in_features)
+        features = adapters.in_features("RNNCell", inputs, self.in_features)
         params = self._params(self.cell, features)
-        params, carry, x = _adapters.promote(self.dtype, params, carry, inputs)
+        params, carry, x = adapters.promote(self.dtype, params, carry, inputs)
         key = self._key(self.cell, features, deterministic)
-        return _adapters.step(self.cell, params, carry, x, key)
+        return adapters.step(self.cell, params, carry, x, key)
 
     @nn.nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
@@ -56,7 +56,7 @@ class RNNCell(Module, nn.RNNCellBase):
         if self.scope is None:
             return self.cell.initial_carry(batch_shape, dtype)
         params = self._params(self.cell, self.in_features or input_shape[-1])
-        (params,) = _adapters.promote(dtype, params)
+        (params,) = adapters.promote(dtype, params)
         return self.cell.start(params, batch_shape, dtype)
 
     @property

@@ -8,9 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _adapters, _check, convert
-from recurrent_jax._cell import Activation, Cell
-from recurrent_jax._network import Network
+from recurrent_jax import _checks, convert
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Activation
+from recurrent_jax._flax import adapters
 
 
 def pack(params: Any) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def pack(params: Any) -> dict[str, Any]:
         >>> ys.shape
         (5, 7, 3)
     """
-    return {"params": _adapters.nest(params)}
+    return {"params": adapters.nest(params)}
 
 
 def unpack(
@@ -52,7 +54,7 @@ def unpack(
         (2, 12)
     """
     tree = nn.meta.unbox(variables["params"])
-    return _adapters.unnest("unpack", tree, _check.fresh(cell, in_features))
+    return adapters.unnest("unpack", tree, _checks.fresh(cell, in_features))
 
 
 def from_flax(

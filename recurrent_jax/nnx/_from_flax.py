@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from recurrent_jax import _adapters, _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._flax import adapters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +45,17 @@ class FromFlax(Cell):
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return the state of a fresh module."""
-        _check.size("FromFlax.init", "in_features", in_features)
-        wide = _adapters.at_least_float32(dtype)
+        _checks.size("FromFlax.init", "in_features", in_features)
+        wide = adapters.at_least_float32(dtype)
         module = self.make(in_features, param_dtype=wide, rngs=nnx.Rngs(key))
-        return _adapters.promote(jnp.zeros((), dtype).dtype, nnx.state(module))[0]
+        return adapters.promote(jnp.zeros((), dtype).dtype, nnx.state(module))[0]
 
     def initial_carry(
         self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
     ) -> Any:
         """Return the carry that the module makes."""
         carry = self._module(1).initialize_carry((*batch_shape, 1), nnx.Rngs(0))
-        return _adapters.promote(jnp.zeros((), dtype).dtype, carry)[0]
+        return adapters.promote(jnp.zeros((), dtype).dtype, carry)[0]
 
     def recur(self, params: Any, carry: Any, z: Any) -> tuple[Any, Any]:
         """Return `(carry, y)` after one step of the module."""

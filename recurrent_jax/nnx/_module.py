@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from recurrent_jax import _adapters, _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._flax import adapters
 
 NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 Streams = nnx.Rngs | nnx.RngStream
@@ -37,13 +38,13 @@ class Module(nnx.Module):
         self.dtype = dtype
         self.param_dtype = param_dtype
         drawn = network.init(rngs.params(), in_features, param_dtype)
-        said = _adapters.named(type(self).__name__, metadata, drawn)
+        said = adapters.named(type(self).__name__, metadata, drawn)
         self.params = _variables(
-            _adapters.nest(drawn, lambda path, p: nnx.Param(p, **said.get(path, {})))
+            adapters.nest(drawn, lambda path, p: nnx.Param(p, **said.get(path, {})))
         )
         # Without a stream where nothing draws: its state would be in the way of
         # whoever splits a model into parameters and nothing else.
-        self.draws = _adapters.draws(network, in_features)
+        self.draws = adapters.draws(network, in_features)
         self.rngs: Any = rngs["dropout"].fork() if self.draws else nnx.data(None)
 
     def _key(self, flag: bool | None, given: Streams | None) -> Any:
@@ -73,5 +74,5 @@ def unpack(module: Module) -> Any:
         (2, 12)
     """
     tree = nnx.to_pure_dict(nnx.state(module.params))
-    like = _check.fresh(module.network, module.in_features)
-    return _adapters.unnest(type(module).__name__, tree, like)
+    like = _checks.fresh(module.network, module.in_features)
+    return adapters.unnest(type(module).__name__, tree, like)

@@ -5,8 +5,8 @@ from typing import Any
 
 from flax import nnx
 
-from recurrent_jax import _adapters
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._flax import adapters
 from recurrent_jax.nnx._module import Module, Streams, unpack
 
 
@@ -41,8 +41,8 @@ class RNNCell(Module, nnx.RNNCellBase):
         rngs: Streams | None = None,
     ) -> tuple[Any, Any]:
         """Return `(carry, y)` after one step, in Flax's order of arguments."""
-        params, carry, x = _adapters.promote(self.dtype, unpack(self), carry, inputs)
-        return _adapters.step(
+        params, carry, x = adapters.promote(self.dtype, unpack(self), carry, inputs)
+        return adapters.step(
             self.cell, params, carry, x, self._key(deterministic, rngs)
         )
 
@@ -62,7 +62,7 @@ class RNNCell(Module, nnx.RNNCellBase):
                 "RNNCell: a start is the cell's own, so carry_init has no effect; pass "
                 "initial_carry to nnx.RNN"
             )
-        (params,) = _adapters.promote(self.dtype, unpack(self))
+        (params,) = adapters.promote(self.dtype, unpack(self))
         dtype = self.param_dtype if self.dtype is None else self.dtype
         batch_shape = tuple(input_shape[: -self.num_feature_axes])
         return self.cell.start(params, batch_shape, dtype)

@@ -3,11 +3,11 @@
 
 from typing import Any, Literal
 
-from recurrent_jax import _adapters
-from recurrent_jax import _sequence as core
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
-from recurrent_jax._unroll import unroll
+from recurrent_jax import networks as core
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
+from recurrent_jax._flax import adapters
+from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Backward
 from recurrent_jax.nnx._module import Module, Streams, unpack
 
@@ -59,7 +59,7 @@ class Sequence(Module):
             The carry after the last valid step, and the outputs with time where `xs`
             has it.
         """
-        params, xs, carry, reset_carry = _adapters.promote(
+        params, xs, carry, reset_carry = adapters.promote(
             self.dtype, unpack(self), xs, carry, reset_carry
         )
         return unroll(

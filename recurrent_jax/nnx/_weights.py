@@ -6,7 +6,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from recurrent_jax import _adapters, convert
+from recurrent_jax import convert
+from recurrent_jax._flax import adapters
 from recurrent_jax.nnx._module import Module, unpack
 from recurrent_jax.nnx._sequence import RNN, Sequence
 
@@ -25,9 +26,9 @@ def load(module: Module, params: Any) -> None:
         >>> rnn = rj.nnx.RNN(cell, 2, rngs=nnx.Rngs(0))
         >>> rj.nnx.load(rnn, cell.init(jax.random.key(1), in_features=2))
     """
-    tree = _adapters.nest(params)
+    tree = adapters.nest(params)
     now = unpack(module)
-    given = _adapters.unnest("load", tree, now)
+    given = adapters.unnest("load", tree, now)
     for (path, new), old in zip(
         jax.tree.leaves_with_path(given), jax.tree.leaves(now), strict=True
     ):

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check, _check_tasks
+from recurrent_jax import _checks
+from recurrent_jax.ragged import _check
 
 
 class Bucket(NamedTuple):
@@ -39,9 +40,9 @@ def bounds(lengths: ArrayLike, count: int) -> tuple[int, ...]:
         >>> rj.ragged.bounds([2, 3, 3, 3, 9, 10], 2)
         (3, 10)
     """
-    _check.size("bounds", "count", count)
-    values = _check_tasks.host_lengths("bounds", lengths)
-    _check_tasks.some("bounds", values)
+    _checks.size("bounds", "count", count)
+    values = _checks.host_lengths("bounds", lengths)
+    _check.some("bounds", values)
     sizes, times = np.unique(values, return_counts=True)
     upto = np.concatenate([[0], np.cumsum(times)])
     # cost[j]: of the first j sizes in k buckets; last[k][j]: where the last one starts.
@@ -91,9 +92,9 @@ def buckets(
         >>> rj.ragged.buckets([2, 9, 3, 1], batch_size=2, bounds=(3, 9))[0]
         Bucket(indices=array([0, 2]), time=3)
     """
-    _check.size("buckets", "batch_size", batch_size)
-    values = _check_tasks.host_lengths("buckets", lengths)
-    edges = _check_tasks.rising("buckets", bounds, values)
+    _checks.size("buckets", "batch_size", batch_size)
+    values = _checks.host_lengths("buckets", lengths)
+    edges = _check.rising("buckets", bounds, values)
     order = np.arange(len(values))
     random = None if seed is None else np.random.default_rng(seed)
     if random is not None:

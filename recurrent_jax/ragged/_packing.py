@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._loop import trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import trail
+from recurrent_jax.ragged import _check
 
 
 class Packing(NamedTuple):
@@ -76,9 +77,9 @@ def packing(
         Johnson, 1973. Near-optimal bin packing algorithms (first-fit decreasing: at
         most about 11/9 of the fewest rows). https://dspace.mit.edu/handle/1721.1/57819
     """
-    counts = _check_tasks.host_lengths("packing", lengths)
-    time = _check_tasks.fits("packing", counts, time)
-    row_time = _check_tasks.fits("packing", counts, row_time, "row_time")
+    counts = _checks.host_lengths("packing", lengths)
+    time = _check.fits("packing", counts, time)
+    row_time = _check.fits("packing", counts, row_time, "row_time")
     row, offset, rows = _first_fit(counts, row_time)
     step, batch = np.indices((time, len(counts)))
     inside = step < counts
@@ -116,11 +117,11 @@ def _moved(where: str, tree: Any, lead: Any, index: Any, valid: Any) -> Any:
     """Return arrays with their first two axes taken elsewhere, zero where not valid."""
 
     def one(a: jax.Array) -> jax.Array:
-        _check_tasks.leads(where, a, lead)
+        _check.leads(where, a, lead)
         flat = a.reshape(lead[0] * lead[1], *a.shape[2:])
         if flat.shape[0] == 0:
             return jnp.zeros((*index.shape, *a.shape[2:]), a.dtype)
         moved = flat[index]
         return jnp.where(trail(jnp.asarray(valid), moved), moved, jnp.zeros_like(moved))
 
-    return jax.tree.map(one, _check.arrays(where, "sequences", tree))
+    return jax.tree.map(one, _checks.arrays(where, "sequences", tree))

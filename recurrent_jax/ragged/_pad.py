@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check_tasks
+from recurrent_jax import _checks
+from recurrent_jax.ragged import _check
 
 
 class Padded(NamedTuple):
@@ -40,9 +41,9 @@ def pad(sequences: Sequence[Any], *, time: int | None = None) -> Padded:
         [[1 2 3]
          [4 0 0]] [3 1]
     """
-    arrays = _check_tasks.sequences("pad", [np.asarray(s) for s in sequences])
+    arrays = _check.sequences("pad", [np.asarray(s) for s in sequences])
     lengths = np.array([len(a) for a in arrays])
-    time = _check_tasks.fits("pad", lengths, time)
+    time = _check.fits("pad", lengths, time)
     shape = (time, len(arrays), *arrays[0].shape[1:])
     xs = np.zeros(shape, arrays[0].dtype)
     for n, a in enumerate(arrays):
@@ -60,7 +61,7 @@ def unpad(xs: ArrayLike, lengths: ArrayLike) -> list[np.ndarray]:
         [array([1, 2, 3]), array([4])]
     """
     xs = np.asarray(xs)
-    counts = _check_tasks.host_lengths("unpad", lengths, xs.shape[0])
+    counts = _checks.host_lengths("unpad", lengths, xs.shape[0])
     return [xs[:n, b] for b, n in enumerate(counts)]
 
 
@@ -73,5 +74,5 @@ def mask(lengths: ArrayLike, time: int) -> jax.Array:
         [[ True  True  True]
          [ True False False]]
     """
-    counts = _check_tasks.lengths_of("mask", lengths, time)
+    counts = _checks.lengths_of("mask", lengths, time)
     return jnp.arange(time).reshape(time, *(1,) * counts.ndim) < counts[None]

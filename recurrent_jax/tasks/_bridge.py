@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell, affine
-from recurrent_jax._network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 from recurrent_jax.initializers import glorot_uniform
 
 
@@ -32,7 +33,7 @@ def init_bridge(
         >>> params.kernels.c.shape
         (2, 3)
     """
-    _check.size("init_bridge", "in_features", in_features)
+    _checks.size("init_bridge", "in_features", in_features)
     leaves, tree = jax.tree.flatten(cell.initial_carry((), dtype))
     keys = jax.random.split(key, len(leaves))
     draws = [

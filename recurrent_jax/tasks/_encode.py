@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from recurrent_jax import _check_tasks
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network, out_features
-from recurrent_jax._unroll import unroll
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network, out_features
+from recurrent_jax._loop.unroll import unroll
+from recurrent_jax.tasks import _check
 from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge
 from recurrent_jax.tasks._pool import last
 from recurrent_jax.wrappers import Attention, AttentionCarry
@@ -62,7 +62,7 @@ def init_encoder_decoder(
     key_e, key_d, key_b = jax.random.split(key, 3)
     inside = decoder
     if isinstance(decoder, Attention):
-        _check_tasks.reads_encoder(decoder, out_features(encoder, in_features))
+        _check.reads_encoder(decoder, out_features(encoder, in_features))
         inside = decoder.cell
     here, there = (jax.eval_shape(c.initial_carry) for c in (encoder, inside))
     over = None

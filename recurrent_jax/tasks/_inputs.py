@@ -6,7 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check, _check_tasks
+from recurrent_jax import _checks
+from recurrent_jax.tasks import _check
 
 
 def repeat(x: Any, steps: int, *, time_axis: int = 0) -> Any:
@@ -29,13 +30,13 @@ def repeat(x: Any, steps: int, *, time_axis: int = 0) -> Any:
         >>> rj.tasks.repeat(jnp.ones((5, 2)), 7).shape
         (7, 5, 2)
     """
-    _check.size("repeat", "steps", steps)
+    _checks.size("repeat", "steps", steps)
 
     def one(a: jax.Array) -> jax.Array:
         timed = jnp.broadcast_to(a[None], (steps, *a.shape))
         return jnp.moveaxis(timed, 0, time_axis)
 
-    return jax.tree.map(one, _check.arrays("repeat", "x", x))
+    return jax.tree.map(one, _checks.arrays("repeat", "x", x))
 
 
 def delay(targets: Any, first: Any, *, time_axis: int = 0) -> Any:
@@ -61,7 +62,7 @@ def delay(targets: Any, first: Any, *, time_axis: int = 0) -> Any:
         >>> print(rj.tasks.delay(jnp.array([5, 6, 7]), first=0))
         [0 5 6]
     """
-    targets = jnp.moveaxis(_check_tasks.timed("delay", targets), time_axis, 0)
-    start = _check_tasks.first("delay", first, targets)
+    targets = jnp.moveaxis(_check.timed("delay", targets), time_axis, 0)
+    start = _check.first("delay", first, targets)
     late = jnp.concatenate([start[None], targets[:-1]])
     return jnp.moveaxis(late[: len(targets)], 0, time_axis)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._loop import trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import trail
 
 
 def last(
@@ -106,7 +106,7 @@ def _timed(
     where: str, ys: Any, lengths: Any, mask: Any, time_axis: int
 ) -> tuple[Any, jax.Array]:
     """Return outputs time first, and which steps count, `(time, *batch)`."""
-    ys = _check.arrays(where, "ys", ys)
+    ys = _checks.arrays(where, "ys", ys)
     leaves = jax.tree.leaves(ys)
     if not leaves:
         raise ValueError(f"{where}: ys must hold an array")
@@ -118,7 +118,7 @@ def _timed(
     elif lengths is not None:
         batch = np.ndim(lengths)
     features = max(first.ndim - 1 - batch, 0)
-    valid = _check_tasks.steps(where, "ys", first, lengths, mask, time_axis, features)
+    valid = _checks.steps(where, "ys", first, lengths, mask, time_axis, features)
     ys = jax.tree.map(lambda y: jnp.moveaxis(y, time_axis, 0), ys)
     if valid is None:
         valid = jnp.ones(first.shape[time_axis], bool)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._loop import trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import trail
+from recurrent_jax.tasks import _check
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 Draw = Callable[[jax.Array, Any], jax.Array]
@@ -72,8 +73,8 @@ def scheduled_sampling(
         Bengio, Vinyals, Jaitly and Shazeer, 2015. Scheduled sampling for sequence
         prediction with recurrent neural networks. https://arxiv.org/abs/1506.03099
     """
-    inputs = _check.array("scheduled_sampling", "inputs", inputs)
-    _check_tasks.rate("scheduled_sampling", rate)
+    inputs = _checks.array("scheduled_sampling", "inputs", inputs)
+    _check.rate("scheduled_sampling", rate)
     rate = jnp.asarray(rate, float)
     is_tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
     batch_shape = inputs.shape[1:] if is_tokens else inputs.shape[1:-1]
@@ -89,7 +90,7 @@ def scheduled_sampling(
         key_coin, key_draw = jax.random.split(key)
         coin = jax.random.bernoulli(key_coin, rate, batch_shape) & ~is_first
         carry, prediction = step(carry, jnp.where(trail(coin, x), own, x))
-        own = _check_tasks.like_input(draw(key_draw, prediction), x)
+        own = _checks.like_input(draw(key_draw, prediction), x)
         return (carry, own), prediction
 
     is_first = jnp.arange(len(inputs)) == 0

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.testing._compare import LawViolation
 from recurrent_jax.testing._laws import LAWS
 from recurrent_jax.testing._trial import Trial
@@ -55,7 +55,7 @@ def check_cell(
         >>> from recurrent_jax.testing import check_cell
         >>> check_cell(rj.Elman(4), laws=["scan", "causality"])
     """
-    _check.instance("check_cell", cell)
+    _checks.instance("check_cell", cell)
     names = list(LAWS) if laws is None else list(laws)
     if unknown := set(names) - set(LAWS):
         raise ValueError(

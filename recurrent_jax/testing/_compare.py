@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 from recurrent_jax.testing._trees import is_float
 
 _TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-1}
@@ -27,7 +27,7 @@ def same(how: str, got: Any, want: Any) -> None:
         where = jax.tree_util.keystr(path)
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             raise LawViolation(
-                f"{how}: {where} is {_check.describe(a)}, not {_check.describe(b)}"
+                f"{how}: {where} is {_checks.describe(a)}, not {_checks.describe(b)}"
             )
         if not is_float(a):
             continue

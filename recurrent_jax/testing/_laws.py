@@ -13,8 +13,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.test_util import check_grads
 
-from recurrent_jax import _check
-from recurrent_jax._unroll import unroll
+from recurrent_jax import _checks
+from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Autodiff, Backward, Checkpointed, Deferred
 from recurrent_jax.testing._compare import LawViolation, finite, same
 from recurrent_jax.testing._trees import (
@@ -214,7 +214,7 @@ def types(trial: Trial) -> None:
             if (a.shape, a.dtype) != (b.shape, b.dtype):
                 raise LawViolation(
                     f"carry{jax.tree_util.keystr(path)} goes in as "
-                    f"{_check.describe(a)} and comes out as {_check.describe(b)}"
+                    f"{_checks.describe(a)} and comes out as {_checks.describe(b)}"
                 )
         for name, leaf in [("carry", a) for a in jax.tree.leaves(before)] + [
             ("output", a) for a in jax.tree.leaves(y)

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._cell import Cell
-from recurrent_jax._unroll import unroll
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Autodiff, Backward
 from recurrent_jax.testing._trees import at, cast, waves, weigh
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 
 
 def windows(
@@ -48,8 +48,8 @@ def windows(
         [0 1 2] [3 4 5] [6 7 8] [7 8 9]
     """
     for name, value in (("steps", steps), ("size", size), ("stride", stride)):
-        _check.size("windows", name, value)
-    _check.integer("windows", "gap", gap)
+        _checks.size("windows", name, value)
+    _checks.integer("windows", "gap", gap)
     if gap < 0:
         raise ValueError(f"windows: gap must not be negative, got {gap}")
     if not math.isclose(sum(parts), 1.0) or not all(0 < part <= 1 for part in parts):
@@ -91,8 +91,8 @@ def batch(key: jax.Array, step: ArrayLike, *, examples: int, size: int) -> jax.A
         >>> print(jnp.sort(jnp.concatenate(epoch)))
         [0 1 2 3 4 5]
     """
-    _check.size("batch", "examples", examples)
-    _check.size("batch", "size", size)
+    _checks.size("batch", "examples", examples)
+    _checks.size("batch", "size", size)
     if size > examples:
         raise ValueError(
             f"batch: size={size} is more than examples={examples}; take smaller batches"

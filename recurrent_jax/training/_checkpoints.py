@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 from recurrent_jax.training import _leaves
 
 
@@ -66,7 +66,7 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
         >>> bool((again.params.kernel == params.kernel).all())
         True
     """
-    _check.integer("save", "keep", keep)
+    _checks.integer("save", "keep", keep)
     if keep < 2:
         raise ValueError(
             f"save: keep must be at least 2, so that a damaged checkpoint leaves one "

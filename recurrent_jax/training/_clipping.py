@@ -3,7 +3,7 @@
 
 import optax
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 
 
 def clipping(
@@ -65,9 +65,9 @@ def clipping(
         Brock, De, Smith and Simonyan, 2021. High-performance large-scale image
         recognition without normalization (by ratio). https://arxiv.org/abs/2102.06171
     """
-    _check.bound("clipping", "max_norm", max_norm)
-    _check.bound("clipping", "max_value", max_value)
-    _check.bound("clipping", "max_ratio", max_ratio)
+    _checks.bound("clipping", "max_norm", max_norm)
+    _checks.bound("clipping", "max_value", max_value)
+    _checks.bound("clipping", "max_ratio", max_ratio)
     steps = []
     if max_norm is not None:
         steps.append(optax.clip_by_global_norm(max_norm))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check
-from recurrent_jax._loop import trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import trail
 
 
 def masked_mean(values: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
@@ -42,11 +42,11 @@ def masked_mean(values: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
         >>> print(masked_mean(values, jnp.array([True, True, False])))
         2.0
     """
-    values = _check.array("masked_mean", "values", values)
+    values = _checks.array("masked_mean", "values", values)
     if not jnp.issubdtype(values.dtype, jnp.floating):
         raise TypeError(
             "masked_mean: values must be floating point, got "
-            f"{_check.describe(values)}; .astype(float) makes them so"
+            f"{_checks.describe(values)}; .astype(float) makes them so"
         )
     wide = values.dtype if jnp.finfo(values.dtype).bits >= 32 else jnp.float32
     if mask is None:
@@ -87,17 +87,17 @@ def cross_entropy(
         >>> print((loss / jnp.log(2.0)).round(4))
         2.0
     """
-    logits = _check.array("cross_entropy", "logits", logits)
-    labels = _check.array("cross_entropy", "labels", labels)
+    logits = _checks.array("cross_entropy", "logits", logits)
+    labels = _checks.array("cross_entropy", "labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise TypeError(
             "cross_entropy: labels must be integers, one for each step; got "
-            f"{_check.describe(labels)}. For one-hot labels: labels.argmax(-1)"
+            f"{_checks.describe(labels)}. For one-hot labels: labels.argmax(-1)"
         )
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: labels must be {logits.shape[:-1]}, one for each step of "
-            f"logits {_check.describe(logits)}; got {_check.describe(labels)}"
+            f"logits {_checks.describe(logits)}; got {_checks.describe(labels)}"
         )
     if mask is not None:
         mask = leading_mask("cross_entropy", mask, "labels", labels)
@@ -136,12 +136,12 @@ def squared_error(
         >>> print(squared_error(jnp.array([1.0, 5.0]), jnp.array([3.0, 5.0])))
         2.0
     """
-    predictions = _check.array("squared_error", "predictions", predictions)
-    targets = _check.array("squared_error", "targets", targets)
+    predictions = _checks.array("squared_error", "predictions", predictions)
+    targets = _checks.array("squared_error", "targets", targets)
     if (predictions.shape, predictions.dtype) != (targets.shape, targets.dtype):
         raise ValueError(
             "squared_error: targets must be of the shape and dtype of predictions, "
-            f"{_check.describe(predictions)}; got {_check.describe(targets)}"
+            f"{_checks.describe(predictions)}; got {_checks.describe(targets)}"
         )
     if mask is not None:
         mask = leading_mask("squared_error", mask, "predictions", predictions)
@@ -154,15 +154,15 @@ def squared_error(
 
 def leading_mask(where: str, mask: ArrayLike, argument: str, like: Any) -> jax.Array:
     """Return the mask as an array, checked to be bool and to lead `like`."""
-    mask = _check.array(where, "mask", mask)
+    mask = _checks.array(where, "mask", mask)
     if mask.dtype != bool:
         raise TypeError(
-            f"{where}: mask must be bool, got {_check.describe(mask)}; "
+            f"{where}: mask must be bool, got {_checks.describe(mask)}; "
             "make it mask != 0"
         )
     if mask.shape != like.shape[: mask.ndim]:
         raise ValueError(
             f"{where}: mask must have the leading axes of {argument} "
-            f"{_check.describe(like)}, got {_check.describe(mask)}"
+            f"{_checks.describe(like)}, got {_checks.describe(mask)}"
         )
     return mask

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check
-from recurrent_jax._loop import trail
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import trail
 from recurrent_jax.training._losses import leading_mask, masked_mean
 
 
@@ -39,7 +39,7 @@ def activity_penalty(ys: ArrayLike, *, mask: ArrayLike | None = None) -> jax.Arr
         Merity, McCann and Socher, 2017. Revisiting activation regularization for
         language RNNs. https://arxiv.org/abs/1708.01009
     """
-    ys = _check.array("activity_penalty", "ys", ys)
+    ys = _checks.array("activity_penalty", "ys", ys)
     if mask is not None:
         mask = leading_mask("activity_penalty", mask, "ys", ys)
         ys = jnp.where(trail(mask, ys), ys, jnp.zeros_like(ys))
@@ -83,11 +83,11 @@ def temporal_activity_penalty(
         language RNNs. https://arxiv.org/abs/1708.01009
     """
     where = "temporal_activity_penalty"
-    ys = _check.array(where, "ys", ys)
+    ys = _checks.array(where, "ys", ys)
     if not -ys.ndim <= time_axis < ys.ndim - 1 or time_axis == -1:
         raise ValueError(
             f"{where}: time_axis must be one of the first {ys.ndim - 1} axes of ys "
-            f"{_check.describe(ys)}, since features come last; got {time_axis}"
+            f"{_checks.describe(ys)}, since features come last; got {time_axis}"
         )
     axis = time_axis % ys.ndim
     valid = jnp.ones(ys.shape[:-1], bool)
@@ -96,7 +96,7 @@ def temporal_activity_penalty(
         if valid.ndim <= axis:
             raise ValueError(
                 f"{where}: mask must have the axis of time, {axis}, of ys "
-                f"{_check.describe(ys)}; got {_check.describe(valid)}"
+                f"{_checks.describe(ys)}; got {_checks.describe(valid)}"
             )
     ys, valid = jnp.moveaxis(ys, axis, 0), jnp.moveaxis(valid, axis, 0)
     ys = jnp.where(trail(valid, ys), ys, jnp.zeros_like(ys))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import optax
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 from recurrent_jax.training._clipping import clipping
 from recurrent_jax.training._labels import decayed, relative_rates
 
@@ -62,7 +62,7 @@ def adamw(
         Loshchilov and Hutter, 2019. Decoupled weight decay regularization.
         https://arxiv.org/abs/1711.05101
     """
-    _check.integer("adamw", "skip", skip)
+    _checks.integer("adamw", "skip", skip)
     if not 0 <= weight_decay < float("inf"):
         raise ValueError(
             f"adamw: weight_decay must be finite and not negative, got {weight_decay}"

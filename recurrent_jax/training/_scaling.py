@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import lift
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import lift
 from recurrent_jax.training._losses import leading_mask
 
 
@@ -68,14 +68,14 @@ def standardiser(train: ArrayLike, *, mask: ArrayLike | None = None) -> Standard
     if not np.issubdtype(data.dtype, np.floating) or data.ndim == 0:
         raise TypeError(
             "standardiser: train must be floating point with features last, got "
-            f"{_check.describe(data)}; .astype(float) makes it so"
+            f"{_checks.describe(data)}; .astype(float) makes it so"
         )
     rows = data
     if mask is not None:
         rows = data[np.asarray(leading_mask("standardiser", mask, "train", data))]
     rows = rows.reshape(-1, data.shape[-1]).astype(np.float64)
     if not len(rows):
-        raise ValueError(f"standardiser: no steps in train {_check.describe(data)}")
+        raise ValueError(f"standardiser: no steps in train {_checks.describe(data)}")
     mean, deviation = rows.mean(0), rows.std(0)
     if bad := np.flatnonzero(~np.isfinite(deviation)).tolist():
         raise ValueError(

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 
 Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
 
@@ -142,7 +142,7 @@ def _pair(result: Any) -> tuple[jax.Array, Any]:
         return result
     raise TypeError(
         "step: loss must return (value, carry), a scalar and the next carry or None; "
-        f"got {_check.shapes(result)}"
+        f"got {_checks.shapes(result)}"
     )
 
 
@@ -155,6 +155,6 @@ def _same(before: Any, after: Any) -> None:
     if kind(before) != kind(after):
         raise TypeError(
             "step: loss returned another carry than it took, "
-            f"{_check.shapes(after)} for {_check.shapes(before)}; give init the carry "
-            "that the first batch starts from, carry=cell.initial_carry((batch,))"
+            f"{_checks.shapes(after)} for {_checks.shapes(before)}; give init the "
+            "carry that the first batch starts from, carry=cell.initial_carry((batch,))"
         )

@@ -9,7 +9,7 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 from recurrent_jax.training._step import Loss, Metrics, State, step
 
 
@@ -46,12 +46,12 @@ def streams(sequence: ArrayLike, count: int) -> jax.Array:
          [2 6]
          [3 7]]
     """
-    _check.size("streams", "count", count)
-    sequence = _check.array("streams", "sequence", sequence)
+    _checks.size("streams", "count", count)
+    sequence = _checks.array("streams", "sequence", sequence)
     if sequence.ndim == 0 or len(sequence) < 2 * count:
         raise ValueError(
-            f"streams: {_check.describe(sequence)} is too short for {count} streams of "
-            "two steps or more; take fewer streams"
+            f"streams: {_checks.describe(sequence)} is too short for {count} streams "
+            "of two steps or more; take fewer streams"
         )
     time = len(sequence) // count
     pieces = sequence[: time * count].reshape(count, time, *sequence.shape[1:])
@@ -67,7 +67,7 @@ def chunks(streams: jax.Array, length: int) -> int:
         >>> chunks(jnp.zeros((101, 4)), 25)
         4
     """
-    _check.size("chunks", "length", length)
+    _checks.size("chunks", "length", length)
     count = (len(streams) - 1) // length
     if count < 1:
         raise ValueError(

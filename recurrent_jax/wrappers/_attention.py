@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from recurrent_jax import _check, _check_tasks
-from recurrent_jax._cell import Cell, Initializer, affine, lift
-from recurrent_jax._network import out_features
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import out_features
+from recurrent_jax._core.types import Initializer
 from recurrent_jax.initializers import glorot_uniform
+from recurrent_jax.wrappers import _check
 from recurrent_jax.wrappers._wrapper import plain, replace
 
 
@@ -105,9 +108,9 @@ class Attention(Cell):
     kernel_init: Initializer = glorot_uniform
 
     def __post_init__(self) -> None:
-        _check.layers("Attention", (self.cell,), (Cell,))
-        _check.size("Attention", "memory_features", self.memory_features)
-        _check_tasks.score(self.score, self.attention_size)
+        _checks.layers("Attention", (self.cell,), (Cell,))
+        _checks.size("Attention", "memory_features", self.memory_features)
+        _check.score(self.score, self.attention_size)
         super().__post_init__()
 
     def init(
@@ -146,10 +149,10 @@ class Attention(Cell):
                 no valid part gives zeros.
             time_axis: of `memory` and `mask`.
         """
-        _check_tasks.attention_params(params)
-        memory = _check.array("Attention.bind", "memory", memory)
+        _check.attention_params(params)
+        memory = _checks.array("Attention.bind", "memory", memory)
         size = self.memory_features
-        valid = _check_tasks.memory(memory, size, params, lengths, mask, time_axis)
+        valid = _check.memory(memory, size, params, lengths, mask, time_axis)
         values = jnp.moveaxis(memory, time_axis, -2)
         # Before the product: a NaN in the padding would be in the gradient, as 0 * NaN.
         values = jnp.where(valid[..., None], values, jnp.zeros_like(values))
@@ -197,13 +200,13 @@ class Attention(Cell):
         inside = self.cell.project(params.cell, seen)
         after, h = self.cell.recur(params.cell, carry.cell, inside)
         a = self._look(params, h)
-        values = lift(_check_tasks.bound(params.memory, h).values, a[..., None])
+        values = lift(_check.bound(params.memory, h).values, a[..., None])
         c = jnp.matmul(a[..., None, :], values)[..., 0, :]
         return AttentionCarry(after, c), jnp.concatenate([h, c], axis=-1)
 
     def _look(self, params: AttentionParams, h: jax.Array) -> jax.Array:
         """Return the weights: exactly zero where there is nothing to see."""
-        memory = _check_tasks.bound(params.memory, h)
+        memory = _check.bound(params.memory, h)
         keys = lift(memory.keys, h[..., None])
         if params.query_kernel is None or params.vector is None:
             e = jnp.matmul(keys, h[..., None])[..., 0]

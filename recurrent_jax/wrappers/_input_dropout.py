@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Sampled
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Sampled
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of, plain, replace
 
 
@@ -50,14 +50,14 @@ class InputDropout(Wrapper):
     rate: float
 
     def __post_init__(self) -> None:
-        _check.rate("InputDropout", "rate", self.rate)
+        _checks.rate("InputDropout", "rate", self.rate)
         super().__post_init__()
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
         """Return inputs with a mask of their shape beside them."""
-        _check.one_array("InputDropout", xs, "drop what is meant before unroll")
+        _checks.one_array("InputDropout", xs, "drop what is meant before unroll")
         key, inside = jax.random.split(key)
         mask = keep_mask(key, self.rate, xs.shape[1:], lead[0], dtype)
         return Sampled(self.cell.sample(inside, xs, lead, dtype), mask)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
 from recurrent_jax.initializers import orthogonal
 
 
@@ -64,7 +64,7 @@ class BlockDiagonal(Operator):
 
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
         """Return the blocks, `(blocks, size / blocks, size / blocks)`."""
-        _check.blocks("BlockDiagonal", self.blocks, size)
+        _checks.blocks("BlockDiagonal", self.blocks, size)
         n = size // self.blocks
         keys = jax.random.split(key, self.blocks)
         return jnp.stack([orthogonal(k, (n, n), dtype) for k in keys])
@@ -106,7 +106,7 @@ class LowRank(Operator):
         self, key: jax.Array, size: int, dtype: DTypeLike = float
     ) -> LowRankFactors:
         """Return both factors."""
-        _check.size("LowRank", "rank", self.rank)
+        _checks.size("LowRank", "rank", self.rank)
         if self.rank > size:
             raise ValueError(f"LowRank: rank {self.rank} is more than {size} units")
         left, right = jax.random.split(key)

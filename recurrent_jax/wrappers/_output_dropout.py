@@ -7,9 +7,9 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Sampled
-from recurrent_jax._inspect import features_of, output
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Sampled
+from recurrent_jax._core.tracing import features_of, output
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 
@@ -51,7 +51,7 @@ class OutputDropout(Wrapper):
     rate: float
 
     def __post_init__(self) -> None:
-        _check.rate("OutputDropout", "rate", self.rate)
+        _checks.rate("OutputDropout", "rate", self.rate)
         super().__post_init__()
 
     def sample(

@@ -4,7 +4,7 @@
 import dataclasses
 from typing import Any
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 from recurrent_jax.wrappers._wrapper import Wrapper, plain
 
 
@@ -39,7 +39,7 @@ class Residual(Wrapper):
 
     def project(self, params: Any, x: Any) -> tuple[Any, Any]:
         """Return the cell's projection, and the input itself."""
-        _check.one_array("Residual", plain(x), "only that can be added to an output")
+        _checks.one_array("Residual", plain(x), "only that can be added to an output")
         return self.cell.project(params, x), plain(x)
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell, Sampled
-from recurrent_jax._inspect import features_of, output
-from recurrent_jax._network import out_features
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell, Sampled
+from recurrent_jax._core.network import out_features
+from recurrent_jax._core.tracing import features_of, output
 from recurrent_jax.wrappers._wrapper import feedback, noise_of, replace, update
 
 
@@ -51,7 +51,7 @@ class Stack(Cell):
     cells: tuple[Cell, ...]
 
     def __post_init__(self) -> None:
-        _check.layers("Stack", self.cells, (Cell,))
+        _checks.layers("Stack", self.cells, (Cell,))
         super().__post_init__()
 
     @property
@@ -87,13 +87,13 @@ class Stack(Cell):
         self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
     ) -> tuple[Any, ...]:
         """Return the carries that all cells start from."""
-        _check.parts("Stack", "params", params, len(self.cells))
+        _checks.parts("Stack", "params", params, len(self.cells))
         pairs = zip(self.cells, params, strict=True)
         return tuple(cell.start(p, batch_shape, dtype) for cell, p in pairs)
 
     def prepare(self, params: Any) -> tuple[Any, ...]:
         """Return the parameters as each cell uses them."""
-        _check.parts("Stack", "params", params, len(self.cells))
+        _checks.parts("Stack", "params", params, len(self.cells))
         return tuple(c.prepare(p) for c, p in zip(self.cells, params, strict=True))
 
     def sample(

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _check
+from recurrent_jax import _checks
 
 
 def weight_drop(
@@ -56,7 +56,7 @@ def weight_drop(
         Merity, Keskar and Socher, 2018. Regularizing and optimizing LSTM language
         models. https://arxiv.org/abs/1708.02182
     """
-    _check.rate("weight_drop", "rate", rate)
+    _checks.rate("weight_drop", "rate", rate)
     leaves, tree = jax.tree.flatten_with_path(params)
     chosen = [any(_name(part) in names for part in path) for path, _ in leaves]
     if not any(chosen):

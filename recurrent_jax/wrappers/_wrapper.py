@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell, Sampled
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell, Sampled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Wrapper(Cell):
     cell: Cell
 
     def __post_init__(self) -> None:
-        _check.layers(type(self).__name__, (self.cell,), (Cell,))
+        _checks.layers(type(self).__name__, (self.cell,), (Cell,))
         super().__post_init__()
 
     @property

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Sampled
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Sampled
 from recurrent_jax.wrappers._output_dropout import OutputDropout
 from recurrent_jax.wrappers._residual import Residual
 from recurrent_jax.wrappers._stack import Stack
@@ -64,7 +64,7 @@ class Zoneout(Wrapper):
 
     def __post_init__(self) -> None:
         for rate in jax.tree.leaves(self.rate):
-            _check.rate("Zoneout", "rate", rate)
+            _checks.rate("Zoneout", "rate", rate)
         super().__post_init__()
         top: Any = self.cell
         while isinstance(top, Wrapper | Stack):

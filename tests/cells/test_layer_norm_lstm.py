@@ -8,7 +8,7 @@ import pytest
 
 import recurrent_jax as rj
 from cells.common import compare, count, sigmoid
-from recurrent_jax._norm import layer_norm
+from recurrent_jax.cells._norm import layer_norm
 
 
 def norm(a, groups=1):

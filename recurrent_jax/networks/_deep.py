@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._loop import select, zeros
-from recurrent_jax._network import Network, Options, out_features, per_part
-from recurrent_jax._steps import time_of, valid
-from recurrent_jax._unroll import unroll
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import select, zeros
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network, Options, out_features, per_part
+from recurrent_jax._loop.unroll import unroll
+from recurrent_jax.networks._steps import time_of, valid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +69,15 @@ class Deep(Network):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _check.layers("Deep", self.layers, (Cell, Network))
-        _check.rate("Deep", "dropout", self.dropout)
+        _checks.layers("Deep", self.layers, (Cell, Network))
+        _checks.rate("Deep", "dropout", self.dropout)
         super().__post_init__()
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> tuple[Any, ...]:
         """Return fresh parameters of every layer."""
-        _check.size("Deep.init", "in_features", in_features)
+        _checks.size("Deep.init", "in_features", in_features)
         keys = jax.random.split(key, len(self.layers))
         each = zip(self.layers, keys, self._taken(in_features), strict=True)
         return tuple(layer.init(k, size, dtype) for layer, k, size in each)
@@ -97,9 +97,9 @@ class Deep(Network):
     def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
         """Return the final carries of all layers, and the output."""
         count = len(self.layers)
-        _check.parts("Deep", "params", params, count)
+        _checks.parts("Deep", "params", params, count)
         if self.residual or self.skip:
-            _check.one_array("Deep", xs, "residual and skip go around one array alone")
+            _checks.one_array("Deep", xs, "residual and skip go around one array alone")
         carries: list[Any] = []
         ys: list[Any] = []
         y, axis = xs, 0
@@ -115,7 +115,7 @@ class Deep(Network):
             before = y
             carry, y = unroll(layer, params[n], x, **mine._asdict())
             if self.residual:
-                _check.residual(n, before.shape[-1], y.shape[-1])
+                _checks.residual(n, before.shape[-1], y.shape[-1])
                 y = y + (before if n else _shown(before, options))
             if n == 0 and options.time_axis:
                 axis, _ = time_of(xs, options)
@@ -135,7 +135,7 @@ class Deep(Network):
                 break  # its outputs may be a pair
             given = out_features(layer, taken[n])
             if self.residual:
-                _check.residual(n, size, given)
+                _checks.residual(n, size, given)
             size = given
         return taken
 

@@ -8,23 +8,13 @@ not a field but a parameter, and lives in the pytree that `init` returns.
 
 import abc
 import dataclasses
-import importlib
-from collections.abc import Callable
 from typing import Any, NamedTuple, final
 
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-
-# Where a function field is looked up, so that cells print as code and pickle.
-_PUBLIC = (
-    "jax.numpy",
-    "jax.nn",
-    "jax.lax",
-    "recurrent_jax.activations",
-    "recurrent_jax.initializers",
-)
+from recurrent_jax import _checks
+from recurrent_jax._core.names import pickled, spell
 
 
 class Sampled(NamedTuple):
@@ -93,7 +83,7 @@ class Cell(abc.ABC):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
-        _check.fields(self)
+        _checks.fields(self)
 
     @abc.abstractmethod
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
@@ -185,10 +175,10 @@ class Cell(abc.ABC):
         """
         where = f"{type(self).__name__}.step"
         params, carry, x = (
-            _check.arrays(where, name, tree)
+            _checks.arrays(where, name, tree)
             for name, tree in (("params", params), ("carry", carry), ("x", x))
         )
-        _check.step(self, params, carry, x)
+        _checks.step(self, params, carry, x)
         params = self.prepare(params)
         return self.recur(params, carry, self.project(params, x))
 
@@ -208,80 +198,3 @@ class Cell(abc.ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(self)
-
-
-def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
-    """Return `x @ kernel + bias` over any leading axes of `x`; no bias if None.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from recurrent_jax import affine
-        >>> affine(jnp.ones((7, 5, 2)), jnp.ones((2, 3)), jnp.ones(3)).shape
-        (7, 5, 3)
-    """
-    y = x @ kernel
-    return y if bias is None else y + lift(bias, y)
-
-
-def lift(vector: jax.Array, like: jax.Array) -> jax.Array:
-    """Return `vector` with leading axes of size one, as many as `like` has axes.
-
-    So that a bias is added to a batch without promotion of ranks.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from recurrent_jax import lift
-        >>> lift(jnp.ones(3), jnp.ones((7, 5, 3))).shape
-        (1, 1, 3)
-    """
-    return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)
-
-
-def spell(value: Any) -> str:
-    """Return code for `value`: a function by its public name, all else by its repr."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(spell, value))},)"
-    name = getattr(value, "__name__", None)
-    if not callable(value) or name is None:
-        return repr(value)
-    for module in _PUBLIC:
-        if getattr(importlib.import_module(module), name, None) is value:
-            return f"{module}.{name}"
-    return f"{value.__module__}.{value.__qualname__}"
-
-
-@dataclasses.dataclass(frozen=True)
-class _ByName:
-    """A function that pickle cannot carry, as the place to find it again."""
-
-    module: str
-    name: str
-
-    @classmethod
-    def wrap(cls, value: Any) -> Any:
-        module, _, name = spell(value).rpartition(".")
-        named = module in _PUBLIC and name.isidentifier()
-        return cls(module, name) if named else value
-
-    def find(self) -> Any:
-        return getattr(importlib.import_module(self.module), self.name)
-
-
-def pickled(value: Any) -> tuple[Any, ...]:
-    """Return how pickle builds a dataclass again: for its `__reduce__`."""
-    # jnp.tanh and its kind do not pickle; their public names do.
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return _rebuild, (
-        type(value),
-        {name: _ByName.wrap(field) for name, field in fields.items()},
-    )
-
-
-def _rebuild(cls: type[Any], fields: dict[str, Any]) -> Any:
-    return cls(
-        **{k: v.find() if isinstance(v, _ByName) else v for k, v in fields.items()}
-    )
-
-
-Activation = Callable[[jax.Array], jax.Array]
-Initializer = Callable[[jax.Array, tuple[int, ...], DTypeLike], jax.Array]

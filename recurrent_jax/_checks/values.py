@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._check._words import outline
+from recurrent_jax._checks.words import outline
 
 
 def fields(cell: Any) -> None:

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._inspect import output
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.tracing import output
 
 
 class Options(NamedTuple):
@@ -56,7 +56,7 @@ class Network(abc.ABC):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
-        _check.fields(self)
+        _checks.fields(self)
 
     @abc.abstractmethod
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
@@ -103,5 +103,5 @@ def per_part(argument: str, given: Any, count: int) -> Any:
     """Return one carry for each part, or as many times None."""
     if given is None:
         return (None,) * count
-    _check.parts("unroll", argument, given, count)
+    _checks.parts("unroll", argument, given, count)
     return given

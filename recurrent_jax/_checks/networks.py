@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from recurrent_jax._check._words import outline
+from recurrent_jax._checks.words import outline
 
 
 def layers(where: str, given: Any, kinds: tuple[type, ...]) -> None:

@@ -7,7 +7,8 @@ alone. A message names the function, the argument, what each axis was read as, w
 expected, what came, and the likely fix.
 """
 
-from recurrent_jax._check._networks import (
+from recurrent_jax._checks.lengths import host_lengths, lengths_of, steps
+from recurrent_jax._checks.networks import (
     layers,
     merge,
     merged,
@@ -15,7 +16,7 @@ from recurrent_jax._check._networks import (
     residual,
     single,
 )
-from recurrent_jax._check._sequence import (
+from recurrent_jax._checks.sequence import (
     Reading,
     carry,
     features,
@@ -23,12 +24,13 @@ from recurrent_jax._check._sequence import (
     forward_mode,
     fresh,
     lengths,
+    like_input,
     options,
     read,
     step,
     strategy,
 )
-from recurrent_jax._check._values import (
+from recurrent_jax._checks.values import (
     above,
     array,
     arrays,
@@ -44,13 +46,13 @@ from recurrent_jax._check._values import (
     size,
     square,
 )
-from recurrent_jax._check._words import (
-    describe,
-    outline,
-    shapes,
-)
+from recurrent_jax._checks.words import describe, outline, shapes
 
 __all__ = [
+    "like_input",
+    "steps",
+    "lengths_of",
+    "host_lengths",
     "Reading",
     "above",
     "array",

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax._loop import valid_steps
-from recurrent_jax._network import Options
+from recurrent_jax._core.network import Options
+from recurrent_jax._loop.loop import valid_steps
 
 
 def time_of(xs: Any, options: Options) -> tuple[int, int]:

@@ -10,20 +10,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._loop import (
-    Arrays,
-    Flags,
-    Static,
-    join,
-    select,
-    shard_alike,
-    valid_steps,
-    vary_alike,
-    zeros,
-)
-from recurrent_jax._network import Network, Options
+from recurrent_jax import _checks
+from recurrent_jax._core.arrays import select, zeros
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.mesh import shard_alike, vary_alike
+from recurrent_jax._core.network import Network, Options
+from recurrent_jax._loop.loop import Arrays, Flags, Static, join, valid_steps
 from recurrent_jax.backward import Backward, Deferred
 
 _DEFAULT = Deferred()
@@ -94,52 +86,52 @@ def unroll(
         [ True  True False False False False False]
     """
     if isinstance(cell, Network):
-        params = _check.arrays("unroll", "params", params)
-        xs = _check.arrays("unroll", "xs", xs)
+        params = _checks.arrays("unroll", "params", params)
+        xs = _checks.arrays("unroll", "xs", xs)
         asked = Options(
             carry, lengths, mask, resets, reset_carry, reverse, time_axis, key, backward
         )
         return cell.run(params, xs, asked)
-    _check.instance("unroll", cell, order="(cell, params, xs)")
-    _check.fields(cell)
-    _check.options(reverse, time_axis, resets, reset_carry)
-    params = _check.arrays("unroll", "params", params)
-    xs = _check.arrays("unroll", "xs", xs)
-    reading = _check.read("unroll", "xs", cell, xs, time_axis)
-    _check.features(reading, params, xs)
+    _checks.instance("unroll", cell, order="(cell, params, xs)")
+    _checks.fields(cell)
+    _checks.options(reverse, time_axis, resets, reset_carry)
+    params = _checks.arrays("unroll", "params", params)
+    xs = _checks.arrays("unroll", "xs", xs)
+    reading = _checks.read("unroll", "xs", cell, xs, time_axis)
+    _checks.features(reading, params, xs)
 
-    dtype = _check.float_dtype(params, xs)
+    dtype = _checks.float_dtype(params, xs)
 
     def start(argument: str, given: Any) -> Any:
         if given is None:
             return cell.start(params, reading.batch_shape, dtype)
-        given = jax.tree.map(_strong, _check.arrays("unroll", argument, given))
-        _check.carry(reading, params, argument, given)
+        given = jax.tree.map(_strong, _checks.arrays("unroll", argument, given))
+        _checks.carry(reading, params, argument, given)
         return given
 
     def flags(argument: str, given: ArrayLike | None) -> Any:
         if given is None:
             return None
-        given = _check.array("unroll", argument, given)
-        _check.flags(reading, argument, given)
+        given = _checks.array("unroll", argument, given)
+        _checks.flags(reading, argument, given)
         return jnp.moveaxis(given, reading.time_axis or 0, 0)
 
     if lengths is not None:
         # Not jnp.asarray: under jit it would hide values that can be checked.
         lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
-        _check.lengths(reading, lengths)
+        _checks.lengths(reading, lengths)
     valid = valid_steps(reading.time or 0, lengths, flags("mask", mask))
     reset = flags("resets", resets)
     if reset is not None and valid is not None:
         reset = reset & valid
     static = Static(cell, reverse, reading.batch_shape, reading.time_axis or 0)
     arrays = Arrays(params, xs, Flags(valid, reset), start("reset_carry", reset_carry))
-    _check.strategy("unroll", backward)
+    _checks.strategy("unroll", backward)
     try:
         return _run(backward, static, arrays, start("carry", carry), key)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
-        _check.forward_mode("unroll", backward, error)
+        _checks.forward_mode("unroll", backward, error)
         raise
 
 
@@ -162,7 +154,7 @@ def _run(
         # in the gradient, as 0 * NaN.
         xs = select(loop.flags.valid, xs, zeros(xs))
     if key is not None:
-        dtype = _check.float_dtype(loop.params, xs)
+        dtype = _checks.float_dtype(loop.params, xs)
         xs = cell.sample(key, xs, (loop.time, *loop.batch_shape), dtype)
     starts = vary_alike((carry, loop.fresh), (loop.params, xs, loop.flags))
     carry, fresh = shard_alike(starts, xs, len(loop.batch_shape))

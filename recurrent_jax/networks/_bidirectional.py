@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network, Options, out_features, per_part
-from recurrent_jax._steps import time_of, valid
-from recurrent_jax._unroll import unroll
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network, Options, out_features, per_part
+from recurrent_jax._loop.unroll import unroll
+from recurrent_jax.networks._steps import time_of, valid
 
 _Merge = Literal["concatenate", "sum", "mean", "product"]
 
@@ -74,8 +74,8 @@ class Bidirectional(Network):
     merge: _Merge | None = "concatenate"
 
     def __post_init__(self) -> None:
-        _check.layers("Bidirectional", self._both, (Cell, Network))
-        _check.merge(self.merge, (*_Merge.__args__, None))  # type: ignore[attr-defined]
+        _checks.layers("Bidirectional", self._both, (Cell, Network))
+        _checks.merge(self.merge, (*_Merge.__args__, None))  # type: ignore[attr-defined]
         super().__post_init__()
 
     @property
@@ -103,14 +103,14 @@ class Bidirectional(Network):
 
     def out_features(self, in_features: int) -> int:
         """Return the features after the merge."""
-        _check.single(self.merge)
+        _checks.single(self.merge)
         forward, backward = (out_features(cell, in_features) for cell in self._both)
-        _check.merged(self.merge, forward, backward)
+        _checks.merged(self.merge, forward, backward)
         return forward + backward if self.merge == "concatenate" else forward
 
     def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
         """Return the final carries of both directions, and the merged outputs."""
-        _check.parts("Bidirectional", "params", params, 2)
+        _checks.parts("Bidirectional", "params", params, 2)
         starts = per_part("carry", options.carry, 2)
         fresh = per_part("reset_carry", options.reset_carry, 2)
         keys = (None, None) if options.key is None else jax.random.split(options.key)
@@ -129,7 +129,7 @@ class Bidirectional(Network):
     def _merged(self, forward: Any, backward: Any) -> Any:
         if self.merge is None:
             return forward, backward
-        _check.merged(self.merge, forward.shape[-1], backward.shape[-1])
+        _checks.merged(self.merge, forward.shape[-1], backward.shape[-1])
         if self.merge == "concatenate":
             return jnp.concatenate([forward, backward], axis=-1)
         if self.merge == "product":

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax._cell import Cell
+from recurrent_jax._core.cell import Cell
 
 
 def output(cell: Cell, x: Any) -> Any:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.tree_util import keystr
 from jax.typing import DTypeLike
 
-from recurrent_jax import _check
-from recurrent_jax._cell import Cell
-from recurrent_jax._network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.network import Network
 
 
 def nest(
@@ -93,7 +93,7 @@ def promote(dtype: DTypeLike | None, *trees: Any) -> tuple[Any, ...]:
 
     As the layers of Flax do; the core never casts. Integers stay, and are refused.
     """
-    arrays = _check.arrays("unroll", "inputs", trees)
+    arrays = _checks.arrays("unroll", "inputs", trees)
     floats = [a for a in jax.tree.leaves(arrays) if _is_float(a)]
     if dtype is None and floats:
         dtype = jnp.result_type(*floats)
@@ -152,9 +152,9 @@ def step(
     """
     if key is not None:
         where = f"{type(cell).__name__}.step"
-        batch_shape = _check.read(where, "x", cell, x, None).batch_shape
+        batch_shape = _checks.read(where, "x", cell, x, None).batch_shape
         once = jax.tree.map(lambda a: a[None], x)
-        dtype = _check.float_dtype(params, x)
+        dtype = _checks.float_dtype(params, x)
         sampled = cell.sample(key, once, (1, *batch_shape), dtype)
         x = jax.tree.map(lambda a: a[0], sampled)
     return cell.step(params, carry, x)

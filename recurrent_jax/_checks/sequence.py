@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._check._values import built, float_dtype, integer
-from recurrent_jax._check._words import describe, outline
+from recurrent_jax._checks.values import built, float_dtype, integer
+from recurrent_jax._checks.words import describe, outline
 
 
 class Reading(NamedTuple):
@@ -290,3 +290,18 @@ def flags(reading: Reading, argument: str, flags: Any) -> None:
             f"{reading.argument} is; got {describe(flags)} ({reading})"
             + (f". Transpose it: {argument}.swapaxes(0, 1)" if swapped else "")
         )
+
+
+def like_input(drawn: Any, x: Any) -> jax.Array:
+    """Return what was drawn as the next input, which it must be like."""
+    drawn = jnp.asarray(drawn)
+    tokens = jnp.issubdtype(x.dtype, jnp.integer)
+    if tokens and jnp.issubdtype(drawn.dtype, jnp.integer):
+        drawn = drawn.astype(x.dtype)
+    if (drawn.shape, drawn.dtype) != (x.shape, x.dtype):
+        raise ValueError(
+            "what a step predicts must become an input like the one before, "
+            f"{describe(x)}; got {describe(drawn)}. Integers are tokens, "
+            "drawn from logits (*batch, vocabulary); for numbers, pass draw=..."
+        )
+    return drawn

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax._cell import lift
+from recurrent_jax._core.arrays import lift
 
 
 def layer_norm(

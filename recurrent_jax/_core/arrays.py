@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small functions of arrays that every room uses."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+    """Return `x @ kernel + bias` over any leading axes of `x`; no bias if None.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax import affine
+        >>> affine(jnp.ones((7, 5, 2)), jnp.ones((2, 3)), jnp.ones(3)).shape
+        (7, 5, 3)
+    """
+    y = x @ kernel
+    return y if bias is None else y + lift(bias, y)
+
+
+def lift(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """Return `vector` with leading axes of size one, as many as `like` has axes.
+
+    So that a bias is added to a batch without promotion of ranks.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from recurrent_jax import lift
+        >>> lift(jnp.ones(3), jnp.ones((7, 5, 3))).shape
+        (1, 1, 3)
+    """
+    return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)
+
+
+def select(flags: jax.Array, yes: Any, no: Any) -> Any:
+    """Return `yes` where `flags`, else `no`; a select, so that NaN cannot leak."""
+    return jax.tree.map(lambda a, b: jnp.where(trail(flags, a), a, b), yes, no)
+
+
+def trail(flags: jax.Array, like: jax.Array) -> jax.Array:
+    """Return `flags` with trailing axes of size one, as many as `like` has axes."""
+    return flags.reshape(flags.shape + (1,) * (like.ndim - flags.ndim))
+
+
+def zeros(tree: Any) -> Any:
+    """Return zeros for every array but PRNG keys, which have none."""
+
+    def one(x: jax.Array) -> jax.Array:
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return x if is_key else jnp.zeros_like(x)
+
+    return jax.tree.map(one, tree)

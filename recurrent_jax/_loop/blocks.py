@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time cut into blocks, and a loop over them."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax._core.mesh import explicit_mesh
+from recurrent_jax._loop.loop import Loop
+
+
+def cached_steps(loop: Loop, target: int = 2_500_000) -> int:
+    """Return a block size for which the projected input has about `target` bytes."""
+    zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
+    total = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
+    return even(loop.time, math.ceil(loop.time / max(1, round(total / target))))
+
+
+def even(time: int, size: int) -> int:
+    """Return a block size near `size` that divides `time`, if one is half to twice it.
+
+    A shorter block at the end would be compiled apart and copy the sequence.
+    """
+    near = range(max(1, size // 2), min(2 * size, time) + 1)
+    return min(
+        (n for n in near if time % n == 0), key=lambda n: abs(n - size), default=size
+    )
+
+
+class Blocks(NamedTuple):
+    """Something cut along time: blocks of one size, stacked, and a shorter last one."""
+
+    full: Any  # None if there are none
+    rest: Any  # None if nothing remains
+
+    def join(self) -> Any:
+        """Return the whole again."""
+        if self.full is None:
+            return self.rest
+        whole = jax.tree.map(
+            lambda a: a.reshape(a.shape[0] * a.shape[1], *a.shape[2:]), self.full
+        )
+        if self.rest is None:
+            return whole
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), whole, self.rest)
+
+
+def cut_time(tree: Any, time: int, size: int) -> Blocks:
+    """Return arrays, time first, in blocks of `size` steps."""
+    if time <= size:
+        return Blocks(None, tree)
+    count, rest = divmod(time, size)
+    full = jax.tree.map(
+        lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), tree
+    )
+    remainder = jax.tree.map(lambda a: a[count * size :], tree) if rest else None
+    return Blocks(full, remainder)
+
+
+class Uncut(NamedTuple):
+    """A block that is cut out of the whole only when it is run."""
+
+    start: jax.Array
+
+
+def cut_inputs(
+    xs: Any, time: int, size: int, axis: int
+) -> tuple[Blocks, Callable[[Any], Any]]:
+    """Return inputs, time first, in blocks, and the map from a block to its arrays.
+
+    If time was another `axis` for the user, it is one here too, since XLA undoes a pair
+    of transpositions. Then a block is transposed at a time, never the whole sequence.
+    """
+    blocks = cut_time(xs, time, size)
+    # JAX 0.12 does not transpose a slice of what an explicit mesh shares out.
+    explicit = any(map(explicit_mesh, jax.tree.leaves(xs)))
+    if axis == 0 or blocks.full is None or explicit:
+        return blocks, lambda block: block
+    whole = jax.tree.map(lambda a: jnp.moveaxis(a, 0, axis), xs)
+
+    def cut_out(block: Any) -> Any:
+        if not isinstance(block, Uncut):
+            return block
+
+        def one(a: jax.Array) -> jax.Array:
+            a = lax.dynamic_slice_in_dim(a, block.start, size, axis)
+            return jnp.moveaxis(a, axis, 0)
+
+        return jax.tree.map(one, whole)
+
+    return Blocks(Uncut(jnp.arange(time // size) * size), blocks.rest), cut_out
+
+
+def beside(*blocks: Blocks) -> Blocks:
+    """Return blocks of tuples from things cut alike."""
+    fulls, rests = zip(*blocks, strict=True)
+    return Blocks(
+        None if fulls[0] is None else fulls, None if rests[0] is None else rests
+    )
+
+
+def over_blocks(
+    run: Callable[[Any, Any], Any], carry: Any, blocks: Blocks, reverse: bool
+) -> tuple[Any, Blocks]:
+    """Scan blocks; the shorter one stands at the end of time in either direction."""
+    full = rest = None
+    if reverse and blocks.rest is not None:
+        carry, rest = run(carry, blocks.rest)
+    if blocks.full is not None:
+        carry, full = lax.scan(run, carry, blocks.full, reverse=reverse)
+    if not reverse and blocks.rest is not None:
+        carry, rest = run(carry, blocks.rest)
+    return carry, Blocks(full, rest)
+
+
+def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
+    """Return what `run(block of the loop, carry)` gives, block after block."""
+
+    def one(carry: Any, timed: Any) -> tuple[Any, Any]:
+        xs, flags = timed
+        return run(loop._replace(xs=xs, flags=flags, time_axis=0), carry)
+
+    blocks = cut_time((loop.xs, loop.flags), loop.time, size)
+    final, ys = over_blocks(one, carry, blocks, loop.reverse)
+    return final, ys.join()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop that strategies run, with skipped steps, resets and blocks of time."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax._core.arrays import select, zeros
+from recurrent_jax._core.cell import Cell
+
+
+class Flags(NamedTuple):
+    """Which steps count and which start afresh, `(time, *batch)`, or None."""
+
+    valid: jax.Array | None
+    reset: jax.Array | None
+
+
+class Loop(NamedTuple):
+    """What `unroll` hands to a strategy, time first."""
+
+    cell: Cell
+    params: Any
+    xs: Any
+    flags: Flags
+    fresh: Any  # the carry that a reset starts from
+    reverse: bool
+    batch_shape: tuple[int, ...]
+    time_axis: int = 0  # where the user had time, if that is known
+
+    @property
+    def time(self) -> int:
+        """The number of steps."""
+        return int(jax.tree.leaves(self.xs)[0].shape[0])
+
+    def enter(self, carry: Any, flags: Flags) -> Any:
+        """Return the carry that a step works on."""
+        return carry if flags.reset is None else select(flags.reset, self.fresh, carry)
+
+    def leave(self, before: Any, after: Any, y: Any, flags: Flags) -> tuple[Any, Any]:
+        """Return carry and output: as they were, and zero, if the step is skipped."""
+        if flags.valid is None:
+            return after, y
+        return select(flags.valid, after, before), select(flags.valid, y, zeros(y))
+
+
+class Static(NamedTuple):
+    """What of a loop is not arrays, and hashes."""
+
+    cell: Cell
+    reverse: bool
+    batch_shape: tuple[int, ...]
+    time_axis: int
+
+
+class Arrays(NamedTuple):
+    """What of a loop is arrays."""
+
+    params: Any
+    xs: Any
+    flags: Flags
+    fresh: Any
+
+
+def forward(
+    loop: Loop, carry: Any, leaving: Callable[[Any], Any] = lambda carry: carry
+) -> tuple[Any, Any, Any]:
+    """Return final carry, outputs, and the carries that the steps worked on."""
+
+    def body(carry: Any, now: Any) -> tuple[Any, Any]:
+        z, flags = now
+        before = loop.enter(carry, flags)
+        after, y = loop.cell.recur(loop.params, before, z)
+        after, y = loop.leave(before, after, y, flags)
+        return leaving(after), (y, before)
+
+    zs = loop.cell.project(loop.params, loop.xs)
+    inputs = (zs, loop.flags)
+    final, (ys, befores) = lax.scan(body, carry, inputs, reverse=loop.reverse)
+    return final, ys, befores
+
+
+def part(loop: Loop) -> tuple[Static, Arrays]:
+    """Return what of a loop is static and what is arrays."""
+    static = Static(loop.cell, loop.reverse, loop.batch_shape, loop.time_axis)
+    return static, Arrays(loop.params, loop.xs, loop.flags, loop.fresh)
+
+
+def join(static: Static, arrays: Arrays) -> Loop:
+    """Return the loop of both parts."""
+    return Loop(static.cell, *arrays, *static[1:])
+
+
+def valid_steps(time: int, lengths: Any, mask: Any) -> Any:
+    """Return which steps count, `(time, *batch)`, or None if all do."""
+    if lengths is None:
+        return mask
+    lengths = jnp.asarray(lengths).astype(int)
+    step = lax.expand_dims(jnp.arange(time), range(1, 1 + lengths.ndim))
+    within = step < lengths[None]
+    return within if mask is None else within & mask

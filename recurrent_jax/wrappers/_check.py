@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of what an attention is given."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from recurrent_jax import _checks
+
+
+def score(name: Any, attention_size: Any) -> None:
+    """Check the form of an attention, and that its size is one that it has."""
+    _checks.choice("Attention", "score", name, ("additive", "multiplicative"))
+    if attention_size is None:
+        return
+    _checks.size("Attention", "attention_size", attention_size)
+    if name == "multiplicative":
+        raise ValueError(
+            "Attention: attention_size is given, but a multiplicative score compares "
+            "in the size of the output; leave it out, or pass score='additive'"
+        )
+
+
+def attention_params(params: Any) -> None:
+    """Check that parameters are those of an attention."""
+    if not hasattr(params, "memory_kernel"):
+        raise TypeError(
+            "Attention.bind: params must be AttentionParams, got "
+            f"{_checks.outline(params)}; cell.init makes them, and the order is "
+            "(params, memory)"
+        )
+
+
+def memory(
+    memory: Any, size: int, params: Any, lengths: Any, mask: Any, time_axis: Any
+) -> jax.Array:
+    """Check what `Attention.bind` is given; return which parts count, time last."""
+    kernel = params.memory_kernel
+    if memory.ndim < 2 or memory.shape[-1] != size:
+        raise ValueError(
+            f"Attention.bind: memory must be (time, *batch, {size}), got "
+            f"{_checks.describe(memory)}"
+        )
+    if memory.dtype != kernel.dtype:
+        raise TypeError(
+            f"Attention.bind: memory is {memory.dtype} but params.memory_kernel is "
+            f"{kernel.dtype}; nothing is cast silently. Cast one: "
+            f"memory.astype({str(kernel.dtype)!r})"
+        )
+    valid = _checks.steps(
+        "Attention.bind", "memory", memory, lengths, mask, time_axis, 1
+    )
+    if valid is None:
+        batch_shape = np.delete(memory.shape[:-1], time_axis)
+        return jnp.ones((*batch_shape, memory.shape[time_axis]), bool)
+    return jnp.moveaxis(valid, 0, -1)
+
+
+def bound(memory: Any, h: Any) -> Any:
+    """Return the memory of an attention, after a check that it fits the batch."""
+    if memory is None:
+        raise ValueError(
+            "Attention: params have no memory to look at; make some that have: "
+            "cell.bind(params, memory, lengths=...)"
+        )
+    batch_shape = memory.valid.shape[:-1]
+    lead = h.shape[:-1]
+    if batch_shape and lead[max(0, len(lead) - len(batch_shape)) :] != batch_shape:
+        raise ValueError(
+            f"Attention: the memory has the batch shape {batch_shape}, the input "
+            f"{lead}; one memory for all sequences has no batch axes"
+        )
+    return memory
