@@ -123,7 +123,7 @@ def start(config: Config, optimizer: optax.GradientTransformation) -> Run:
     """Return the run before its first step."""
     key_init, key = jax.random.split(jax.random.key(config.seed))
     params = jax.jit(config.model().init)(key_init)
-    state = training.init(params, optimizer, key=key)
+    state = training.init_state(params, optimizer, key=key)
     return Run(state, params, jnp.full((SAVES, 2), jnp.nan))
 
 
@@ -136,7 +136,9 @@ def make_step(config: Config, digits: data.Digits, optimizer: Any) -> Any:
     def step(state: training.State) -> tuple[training.State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
         batch = data.compose(key, digits, config.batch_size)
-        state, metrics = training.step(state, batch, loss=loss, optimizer=optimizer)
+        state, metrics = training.train_step(
+            state, batch, loss=loss, optimizer=optimizer
+        )
         return state, metrics.loss
 
     return step

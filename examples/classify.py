@@ -160,11 +160,11 @@ def epoch(
         return training.cross_entropy(guesses, digits.y[batch]), carry
 
     def one(state: training.State, _: None) -> tuple[training.State, training.Metrics]:
-        batch = training.batch(
+        batch = training.batch_indices(
             state.key, state.step, examples=examples, size=config.batch_size
         )
         tx = optimizer(config, examples, clip)
-        return training.step(state, batch, loss=loss, optimizer=tx)
+        return training.train_step(state, batch, loss=loss, optimizer=tx)
 
     state, metrics = jax.lax.scan(one, state, length=examples // config.batch_size)
     right = predict(config, state.params, digits.x_test) == digits.y_test
@@ -183,7 +183,7 @@ def train(
     """Return one network after its last epoch, or None if it was stopped before."""
     key_init, key = jax.random.split(jax.random.key(seed))
     tx = optimizer(config, len(digits.x), clip)
-    state = training.init(init(config, key_init), tx, key=key)
+    state = training.init_state(init(config, key_init), tx, key=key)
     run = Run(state, jnp.full((config.epochs, 3), jnp.nan))
     directory = config.output / f"classify-{name_of(config)}-{seed}-{clip}"
     run = training.restore(directory, run) or run

@@ -138,7 +138,7 @@ def some_steps(
     def one(state: training.State, _: None) -> tuple[training.State, training.Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         batch = task.draw(key, length, config.batch_size)
-        return training.step(state, batch, loss=loss, optimizer=optimizer(config))
+        return training.train_step(state, batch, loss=loss, optimizer=optimizer(config))
 
     state, metrics = jax.lax.scan(one, state, length=CHECK)
     return state, metrics.loss
@@ -155,7 +155,7 @@ def train(
     """Return the loss of each look, up to the one that finds the task solved."""
     task, cell = tasks.TASKS[name], cells(config, length)[network]
     key_init, key = jax.random.split(jax.random.key(config.seed))
-    state = training.init(init(cell, task, key_init), optimizer(config), key=key)
+    state = training.init_state(init(cell, task, key_init), optimizer(config), key=key)
     curve: list[float] = []
     while len(curve) < config.steps // CHECK:
         state, losses = some_steps(config, name, plain(cell), length, state)

@@ -156,7 +156,7 @@ def make_steps(
 ) -> Callable[[training.State], tuple[training.State, jax.Array]]:
     """Return a compiled function: many steps, and the sum of their losses in bits."""
     step = functools.partial(
-        training.truncated,
+        training.train_chunk,
         length=config.length,
         fresh=config.network().initial_carry((config.streams,)),
         loss=functools.partial(loss, config),
@@ -210,7 +210,7 @@ def start(config: Config, size: int, optimizer: Any) -> Run:
     key_init, key = jax.random.split(jax.random.key(config.seed))
     params = init(config, size, key_init)
     carry = config.network().initial_carry((config.streams,))
-    state = training.init(params, optimizer, key=key, carry=carry)
+    state = training.init_state(params, optimizer, key=key, carry=carry)
     return Run(state, params, jnp.full((config.epochs, 2), jnp.nan))
 
 
@@ -219,10 +219,10 @@ def train(
 ) -> Run:
     """Return the run after its last epoch, or after the last before it was stopped."""
     text, validation = (
-        training.streams(corpus.encode(part), count)
+        training.cut_streams(corpus.encode(part), count)
         for part, count in zip(corpus.parts[:2], (config.streams, 8), strict=True)
     )
-    steps = training.chunks(text, config.length)
+    steps = training.count_chunks(text, config.length)
     rate = optax.cosine_onecycle_schedule(
         steps * config.epochs, config.learning_rate, 0.1, 10.0, 1000.0
     )

@@ -91,8 +91,8 @@ def flags(*shape, dtype=bool):
 
 def train(loss):
     optimizer = optax.sgd(0.1)
-    state = training.init(init(), optimizer, key=jax.random.key(0))
-    return training.step(state, None, loss=loss, optimizer=optimizer)
+    state = training.init_state(init(), optimizer, key=jax.random.key(0))
+    return training.train_step(state, None, loss=loss, optimizer=optimizer)
 
 
 def restore_of_another():
@@ -782,20 +782,21 @@ CASES = {
     ),
     "loss-kind": kind(
         lambda: train(lambda params, carry, batch, key: params.bias.sum()),
-        "step: loss must return (value, carry), a scalar and the next carry or None",
+        "train_step: loss must return (value, carry), a scalar and the next "
+        "carry or None",
     ),
     "loss-carry": kind(
         lambda: train(lambda params, carry, batch, key: (params.bias.sum(), start())),
-        "step: loss returned another carry than it took",
-        "give init the carry that the first batch starts from",
+        "train_step: loss returned another carry than it took",
+        "give init_state the carry that the first batch starts from",
     ),
     "streams-short": value(
-        lambda: training.streams(np.ones(7, "float32"), 5),
-        "streams: float32[7] is too short for 5 streams of two steps or more",
+        lambda: training.cut_streams(np.ones(7, "float32"), 5),
+        "cut_streams: float32[7] is too short for 5 streams of two steps or more",
     ),
     "chunks-short": value(
-        lambda: training.chunk(inputs(), 0, length=7),
-        "chunks: streams of 7 steps are too short for a chunk of 7",
+        lambda: training.take_chunk(inputs(), 0, length=7),
+        "count_chunks: streams of 7 steps are too short for a chunk of 7",
     ),
     "values-kind": kind(
         lambda: training.masked_mean(flags(TIME, BATCH)),
@@ -853,8 +854,8 @@ CASES = {
         "windows: part 1 has 2 steps, too few for a window of 3",
     ),
     "batch-size": value(
-        lambda: training.batch(jax.random.key(0), 0, examples=5, size=7),
-        "batch: size=7 is more than examples=5; take smaller batches",
+        lambda: training.batch_indices(jax.random.key(0), 0, examples=5, size=7),
+        "batch_indices: size=7 is more than examples=5; take smaller batches",
     ),
     "keep": value(
         lambda: training.save(tempfile.gettempdir(), init(), keep=1),
@@ -1106,21 +1107,26 @@ CASES = {
         "memory_features=4",
     ),
     "pool-time-axis": value(
-        lambda: tasks.last(inputs(), lengths=[1] * BATCH, time_axis=2),
-        "last: time_axis must be one of the first 2 axes of ys float32[7,5,2]; got 2",
+        lambda: tasks.last_output(inputs(), lengths=[1] * BATCH, time_axis=2),
+        "last_output: time_axis must be one of the first 2 axes of ys float32[7,5,2]; "
+        "got 2",
     ),
     "pool-mask": value(
-        lambda: tasks.mean(inputs(), mask=flags(BATCH, TIME)),
-        "mean: mask must be bool[7,5], laid out as ys float32[7,5,2] is; got bool[5,7]",
+        lambda: tasks.mean_output(inputs(), mask=flags(BATCH, TIME)),
+        "mean_output: mask must be bool[7,5], laid out as ys float32[7,5,2] is; "
+        "got bool[5,7]",
     ),
-    "pool-empty": value(lambda: tasks.last(()), "last: ys must hold an array"),
+    "pool-empty": value(
+        lambda: tasks.last_output(()), "last_output: ys must hold an array"
+    ),
     "ragged-lengths-dtype": kind(
         lambda: ragged.mask([1.0, 2.0], 3),
         "mask: lengths must be integers, got float64[2]; cast them: .astype(int)",
     ),
     "ragged-lengths-shape": value(
-        lambda: tasks.last(inputs(), lengths=[[1] * 3] * 2),
-        "last: lengths must have the batch shape (5, 2), one for each sequence; got",
+        lambda: tasks.last_output(inputs(), lengths=[[1] * 3] * 2),
+        "last_output: lengths must have the batch shape (5, 2), one for each sequence; "
+        "got",
         "int64[2,3]",
     ),
     "ragged-lengths-traced": kind(

@@ -116,7 +116,7 @@ def test_packed_is_separate_runs(x64, name):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), d_params, total
     )
-    last = rj.tasks.last(ys, lengths=lengths)
+    last = rj.tasks.last_output(ys, lengths=lengths)
     np.testing.assert_array_equal(last[0], ys[2, 0])
 
 

@@ -31,30 +31,30 @@ def ys(x64):
 
 def test_last_by_hand(ys):
     want = [ys[n - 1, b] if n else jnp.zeros(3) for b, n in enumerate(LENGTHS)]
-    np.testing.assert_array_equal(tasks.last(ys, lengths=LENGTHS), want)
-    np.testing.assert_array_equal(tasks.last(ys), ys[-1])
-    np.testing.assert_array_equal(tasks.last(ys, reverse=True), ys[0])
-    batch_first = tasks.last(ys.swapaxes(0, 1), lengths=LENGTHS, time_axis=1)
+    np.testing.assert_array_equal(tasks.last_output(ys, lengths=LENGTHS), want)
+    np.testing.assert_array_equal(tasks.last_output(ys), ys[-1])
+    np.testing.assert_array_equal(tasks.last_output(ys, reverse=True), ys[0])
+    batch_first = tasks.last_output(ys.swapaxes(0, 1), lengths=LENGTHS, time_axis=1)
     np.testing.assert_array_equal(batch_first, want)
 
 
 def test_last_under_a_mask_with_gaps(ys):
     mask = jnp.array([[0, 1, 0, 1, 0, 0], [1, 1, 0, 0, 0, 1]] * 2, bool).T
     for reverse, steps in ((False, [3, 5, 3, 5]), (True, [1, 0, 1, 0])):
-        got = tasks.last(ys, mask=mask, reverse=reverse)
+        got = tasks.last_output(ys, mask=mask, reverse=reverse)
         np.testing.assert_array_equal(got, ys[np.array(steps), np.arange(N)])
-    both = tasks.last(ys, mask=mask, lengths=np.array([3, 3, 0, 6]))
+    both = tasks.last_output(ys, mask=mask, lengths=np.array([3, 3, 0, 6]))
     want = [ys[1, 0], ys[1, 1], jnp.zeros(3), ys[5, 3]]
     np.testing.assert_array_equal(both, want)
 
 
 def test_mean_by_hand(ys):
     want = [ys[:n, b].sum(0) / float(max(n, 1)) for b, n in enumerate(LENGTHS)]
-    np.testing.assert_allclose(tasks.mean(ys, lengths=LENGTHS), want, rtol=1e-14)
-    np.testing.assert_allclose(tasks.mean(ys), ys.mean(0), rtol=1e-14)
+    np.testing.assert_allclose(tasks.mean_output(ys, lengths=LENGTHS), want, rtol=1e-14)
+    np.testing.assert_allclose(tasks.mean_output(ys), ys.mean(0), rtol=1e-14)
 
 
-@pytest.mark.parametrize("pool", [tasks.last, tasks.mean])
+@pytest.mark.parametrize("pool", [tasks.last_output, tasks.mean_output])
 @pytest.mark.nans
 def test_padding_is_not_pooled_and_has_no_gradient(ys, pool):
     spoilt = ys.at[4:, 3].set(jnp.nan).at[:, 1].set(jnp.inf)
@@ -76,15 +76,15 @@ def test_last_of_both_directions_is_both_final_carries(x64):
     )
     carry, (there, back) = rj.unroll(network, params, xs, lengths=LENGTHS)
     assert np.unique(there).size > N and np.unique(back).size > N
-    pooled = tasks.last(there, lengths=LENGTHS)
+    pooled = tasks.last_output(there, lengths=LENGTHS)
     np.testing.assert_array_equal(pooled, carry.forward.h)
-    pooled = tasks.last(back, lengths=LENGTHS, reverse=True)
+    pooled = tasks.last_output(back, lengths=LENGTHS, reverse=True)
     np.testing.assert_array_equal(pooled, carry.backward.h)
 
 
 def test_pooling_no_steps(x64):
     empty = jnp.zeros((0, 2, 3))
-    for pool in (tasks.last, tasks.mean):
+    for pool in (tasks.last_output, tasks.mean_output):
         np.testing.assert_array_equal(pool(empty), jnp.zeros((2, 3)))
 
 

@@ -47,7 +47,7 @@ def packing(
             cell, params, plan.pack(xs), mask=plan.valid, resets=plan.resets)
         ys = plan.unpack(ys)
 
-    The final carry is that of the last sequence in each row; `rj.tasks.last(ys,
+    The final carry is that of the last sequence in each row; `rj.tasks.last_output(ys,
     lengths=lengths)` gives the last output of every sequence.
 
     Args:

@@ -3,7 +3,7 @@
 
 | from | to | how |
 |---|---|---|
-| sequence | vector | `last` or `mean` of the outputs |
+| sequence | vector | `last_output` or `mean_output` of the outputs |
 | sequence | sequence, aligned | a head on the outputs: `affine(ys, kernel, bias)` |
 | vector | sequence | `repeat` it as the input, or start from it with `bridge` |
 | sequence | sequence, unaligned | `encode`, then `delay` the targets: teacher forcing |
@@ -18,7 +18,7 @@ from recurrent_jax.tasks._encode import (
     init_encoder_decoder,
 )
 from recurrent_jax.tasks._inputs import delay, repeat
-from recurrent_jax.tasks._pool import last, mean
+from recurrent_jax.tasks._pool import last_output, mean_output
 from recurrent_jax.tasks._scheduled import scheduled_sampling
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "encode",
     "init_bridge",
     "init_encoder_decoder",
-    "last",
-    "mean",
+    "last_output",
+    "mean_output",
     "repeat",
     "scheduled_sampling",
 ]

@@ -12,7 +12,7 @@ from recurrent_jax._core.network import Network, out_features
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.tasks import _check
 from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge
-from recurrent_jax.tasks._pool import last
+from recurrent_jax.tasks._pool import last_output
 from recurrent_jax.wrappers import Attention, AttentionCarry
 
 
@@ -148,7 +148,9 @@ def encode(
     params_d = params.decoder
     if isinstance(decoder, Attention):
         params_d = decoder.bind(params_d, ys, **read)
-        carry = AttentionCarry(carry, jnp.zeros_like(last(ys, time_axis=time_axis)))
+        carry = AttentionCarry(
+            carry, jnp.zeros_like(last_output(ys, time_axis=time_axis))
+        )
     return params_d, carry
 
 

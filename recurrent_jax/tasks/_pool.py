@@ -12,7 +12,7 @@ from recurrent_jax import _checks
 from recurrent_jax._core.arrays import trail
 
 
-def last(
+def last_output(
     ys: Any,
     *,
     lengths: ArrayLike | None = None,
@@ -30,7 +30,7 @@ def last(
         mask: as given to `unroll`.
         reverse: of a run with `reverse=True`, whose last step is the first one. For
             both directions at once, take `Bidirectional(..., merge=None)` and join
-            `last(forward)` and `last(backward, reverse=True)`.
+            `last_output(forward)` and `last_output(backward, reverse=True)`.
         time_axis: the axis of time in `ys` and `mask`.
 
     Returns:
@@ -43,10 +43,10 @@ def last(
         >>> import jax.numpy as jnp
         >>> import recurrent_jax as rj
         >>> ys = jnp.arange(1.0, 7.0).reshape(3, 2, 1)
-        >>> print(rj.tasks.last(ys, lengths=jnp.array([3, 1]))[:, 0])
+        >>> print(rj.tasks.last_output(ys, lengths=jnp.array([3, 1]))[:, 0])
         [5. 2.]
     """
-    ys, valid = _timed("last", ys, lengths, mask, time_axis)
+    ys, valid = _timed("last_output", ys, lengths, mask, time_axis)
     step = jnp.arange(valid.shape[0]).reshape(-1, *(1,) * (valid.ndim - 1))
     if valid.shape[0] == 0:
         return jax.tree.map(lambda y: jnp.zeros(y.shape[1:], y.dtype), ys)
@@ -62,7 +62,7 @@ def last(
     return jax.tree.map(one, ys)
 
 
-def mean(
+def mean_output(
     ys: Any,
     *,
     lengths: ArrayLike | None = None,
@@ -89,10 +89,10 @@ def mean(
         >>> import jax.numpy as jnp
         >>> import recurrent_jax as rj
         >>> ys = jnp.arange(1.0, 7.0).reshape(3, 2, 1)
-        >>> print(rj.tasks.mean(ys, lengths=jnp.array([3, 1]))[:, 0])
+        >>> print(rj.tasks.mean_output(ys, lengths=jnp.array([3, 1]))[:, 0])
         [3. 2.]
     """
-    ys, valid = _timed("mean", ys, lengths, mask, time_axis)
+    ys, valid = _timed("mean_output", ys, lengths, mask, time_axis)
 
     def one(y: jax.Array) -> jax.Array:
         total = jnp.where(trail(valid, y), y, jnp.zeros_like(y)).sum(0)

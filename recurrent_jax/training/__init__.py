@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes for training, on top of Optax."""
 
-from recurrent_jax.training._batching import batch, windows
+from recurrent_jax.training._batching import batch_indices, windows
 from recurrent_jax.training._checkpoints import CheckpointError, restore, save
 from recurrent_jax.training._clipping import clipping
 from recurrent_jax.training._labels import decayed, labels, relative_rates
@@ -12,8 +12,14 @@ from recurrent_jax.training._penalties import (
 )
 from recurrent_jax.training._recipes import adamw
 from recurrent_jax.training._scaling import Standardiser, standardiser
-from recurrent_jax.training._step import Metrics, State, init, step
-from recurrent_jax.training._streams import Chunk, chunk, chunks, streams, truncated
+from recurrent_jax.training._step import Metrics, State, init_state, train_step
+from recurrent_jax.training._streams import (
+    Chunk,
+    count_chunks,
+    cut_streams,
+    take_chunk,
+    train_chunk,
+)
 
 __all__ = [
     "CheckpointError",
@@ -23,13 +29,13 @@ __all__ = [
     "State",
     "activity_penalty",
     "adamw",
-    "batch",
-    "chunk",
-    "chunks",
+    "batch_indices",
     "clipping",
+    "count_chunks",
     "cross_entropy",
+    "cut_streams",
     "decayed",
-    "init",
+    "init_state",
     "labels",
     "masked_mean",
     "relative_rates",
@@ -37,9 +43,9 @@ __all__ = [
     "save",
     "squared_error",
     "standardiser",
-    "step",
-    "streams",
+    "take_chunk",
     "temporal_activity_penalty",
-    "truncated",
+    "train_chunk",
+    "train_step",
     "windows",
 ]

@@ -64,7 +64,9 @@ def windows(
     )
 
 
-def batch(key: jax.Array, step: ArrayLike, *, examples: int, size: int) -> jax.Array:
+def batch_indices(
+    key: jax.Array, step: ArrayLike, *, examples: int, size: int
+) -> jax.Array:
     """Return which examples training reads at a step, counted over all epochs.
 
     A pure function of key and step: a run that resumes at a step reads what it would
@@ -86,16 +88,18 @@ def batch(key: jax.Array, step: ArrayLike, *, examples: int, size: int) -> jax.A
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from recurrent_jax.training import batch
-        >>> epoch = [batch(jax.random.key(0), n, examples=6, size=2) for n in range(3)]
+        >>> from recurrent_jax.training import batch_indices
+        >>> key = jax.random.key(0)
+        >>> epoch = [batch_indices(key, n, examples=6, size=2) for n in range(3)]
         >>> print(jnp.sort(jnp.concatenate(epoch)))
         [0 1 2 3 4 5]
     """
-    _checks.size("batch", "examples", examples)
-    _checks.size("batch", "size", size)
+    _checks.size("batch_indices", "examples", examples)
+    _checks.size("batch_indices", "size", size)
     if size > examples:
         raise ValueError(
-            f"batch: size={size} is more than examples={examples}; take smaller batches"
+            f"batch_indices: size={size} is more than examples={examples}; take "
+            "smaller batches"
         )
     count = examples // size
     epoch, place = jnp.divmod(jnp.asarray(step), count)

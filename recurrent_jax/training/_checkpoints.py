@@ -58,7 +58,8 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
         >>> import jax, optax
         >>> import recurrent_jax as rj
         >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
-        >>> state = rj.training.init(params, optax.adam(0.1), key=jax.random.key(1))
+        >>> key = jax.random.key(1)
+        >>> state = rj.training.init_state(params, optax.adam(0.1), key=key)
         >>> directory = tempfile.mkdtemp()
         >>> rj.training.save(directory, state)
         0

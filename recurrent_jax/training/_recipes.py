@@ -38,7 +38,7 @@ def adamw(
         max_ratio: see `clipping`.
         rates: factors on the learning rate by label, see `relative_rates`.
         plateau: `optax.contrib.reduce_on_plateau(...)`, which reads the loss that
-            `recurrent_jax.training.step` hands to the optimiser.
+            `recurrent_jax.training.train_step` hands to the optimiser.
         skip: how many updates in a row may be skipped for not being finite; the next
             one is let through, so that a lasting fault shows. 0 skips none.
 
@@ -56,7 +56,7 @@ def adamw(
         >>> tx = rj.training.adamw(
         ...     rate, weight_decay=0.01, rates={"recurrent_kernel": 0.5}, skip=5,
         ...     plateau=optax.contrib.reduce_on_plateau(accumulation_size=50))
-        >>> state = rj.training.init(params, tx, key=jax.random.key(1))
+        >>> state = rj.training.init_state(params, tx, key=jax.random.key(1))
 
     References:
         Loshchilov and Hutter, 2019. Decoupled weight decay regularization.

@@ -16,15 +16,16 @@ Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
 class State(NamedTuple):
     """All that training changes: keep this, and it can go on.
 
-    The key stays as it is; the draws of a step come from key and step together. So
-    does, with `batch` and `chunk`, the place in the data: a run that goes on from a
-    saved state does what it would have done.
+    The key never changes. Each step derives its random numbers from `key` and `step`,
+    and `batch_indices` and `take_chunk` derive its place in the data from them. A run
+    that is resumed from a saved state therefore repeats what it would have done.
 
     Example:
         >>> import jax, optax
         >>> import recurrent_jax as rj
         >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
-        >>> state = rj.training.init(params, optax.sgd(0.1), key=jax.random.key(1))
+        >>> key = jax.random.key(1)
+        >>> state = rj.training.init_state(params, optax.sgd(0.1), key=key)
         >>> int(state.step)
         0
     """
@@ -43,7 +44,7 @@ class Metrics(NamedTuple):
     gradient_norm: jax.Array  # (), before clipping
 
 
-def init(
+def init_state(
     params: Any,
     optimizer: optax.GradientTransformation,
     *,
@@ -65,14 +66,15 @@ def init(
         >>> import jax, optax
         >>> import recurrent_jax as rj
         >>> params = rj.Elman(hidden_size=3).init(jax.random.key(0), in_features=2)
-        >>> state = rj.training.init(params, optax.adam(0.1), key=jax.random.key(1))
+        >>> key = jax.random.key(1)
+        >>> state = rj.training.init_state(params, optax.adam(0.1), key=key)
         >>> state.params.kernel.shape
         (2, 3)
     """
     return State(params, optimizer.init(params), carry, key, jnp.zeros((), "int32"))
 
 
-def step(
+def train_step(
     state: State, batch: Any, *, loss: Loss, optimizer: optax.GradientTransformation
 ) -> tuple[State, Metrics]:
     r"""Return the state after one step down the gradient of `loss` on `batch`.
@@ -88,11 +90,11 @@ def step(
     kept.
 
     Args:
-        state: what `init` or the last step returned.
+        state: what `init_state` or the last step returned.
         batch: whatever `loss` reads.
         loss: `(params, carry, batch, key) -> (value, carry)`, with a scalar value and
             the carry that the next batch starts from, or None if there is none.
-        optimizer: the one given to `init`.
+        optimizer: the one given to `init_state`.
 
     Returns:
         The next state, and `Metrics`.
@@ -110,9 +112,9 @@ def step(
         ...     return jnp.mean((last.h - 0.5) ** 2), None
         >>> tx = optax.adam(0.03)
         >>> step = jax.jit(
-        ...     functools.partial(rj.training.step, loss=loss, optimizer=tx))
+        ...     functools.partial(rj.training.train_step, loss=loss, optimizer=tx))
         >>> params = cell.init(jax.random.key(0), in_features=2)
-        >>> state = rj.training.init(params, tx, key=jax.random.key(1))
+        >>> state = rj.training.init_state(params, tx, key=jax.random.key(1))
         >>> for _ in range(50):
         ...     state, metrics = step(state, jnp.ones((7, 5, 2)))
         >>> bool(metrics.loss < 1e-2), int(state.step)
@@ -141,8 +143,8 @@ def _pair(result: Any) -> tuple[jax.Array, Any]:
     if isinstance(result, tuple) and len(result) == 2 and jnp.shape(result[0]) == ():
         return result
     raise TypeError(
-        "step: loss must return (value, carry), a scalar and the next carry or None; "
-        f"got {_checks.shapes(result)}"
+        "train_step: loss must return (value, carry), a scalar and the next carry or "
+        f"None; got {_checks.shapes(result)}"
     )
 
 
@@ -154,7 +156,8 @@ def _same(before: Any, after: Any) -> None:
 
     if kind(before) != kind(after):
         raise TypeError(
-            "step: loss returned another carry than it took, "
-            f"{_checks.shapes(after)} for {_checks.shapes(before)}; give init the "
-            "carry that the first batch starts from, carry=cell.initial_carry((batch,))"
+            "train_step: loss returned another carry than it took, "
+            f"{_checks.shapes(after)} for {_checks.shapes(before)}; give init_state "
+            "the carry that the first batch starts from, "
+            "carry=cell.initial_carry((batch,))"
         )

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
-from recurrent_jax.training._step import Loss, Metrics, State, step
+from recurrent_jax.training._step import Loss, Metrics, State, train_step
 
 
 class Chunk(NamedTuple):
@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
     fresh: jax.Array  # (), bool: whether the streams start here
 
 
-def streams(sequence: ArrayLike, count: int) -> jax.Array:
+def cut_streams(sequence: ArrayLike, count: int) -> jax.Array:
     """Return one long sequence as `count` streams side by side.
 
     Stream k is the k-th piece of the sequence; fewer than `count` steps at its end
@@ -39,52 +39,52 @@ def streams(sequence: ArrayLike, count: int) -> jax.Array:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from recurrent_jax.training import streams
-        >>> print(streams(jnp.arange(9), 2))
+        >>> from recurrent_jax.training import cut_streams
+        >>> print(cut_streams(jnp.arange(9), 2))
         [[0 4]
          [1 5]
          [2 6]
          [3 7]]
     """
-    _checks.size("streams", "count", count)
-    sequence = _checks.array("streams", "sequence", sequence)
+    _checks.size("cut_streams", "count", count)
+    sequence = _checks.array("cut_streams", "sequence", sequence)
     if sequence.ndim == 0 or len(sequence) < 2 * count:
         raise ValueError(
-            f"streams: {_checks.describe(sequence)} is too short for {count} streams "
-            "of two steps or more; take fewer streams"
+            f"cut_streams: {_checks.describe(sequence)} is too short for {count} "
+            "streams of two steps or more; take fewer streams"
         )
     time = len(sequence) // count
     pieces = sequence[: time * count].reshape(count, time, *sequence.shape[1:])
     return pieces.swapaxes(0, 1)
 
 
-def chunks(streams: jax.Array, length: int) -> int:
+def count_chunks(streams: jax.Array, length: int) -> int:
     """Return how many chunks of `length` the streams hold: the steps of an epoch.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from recurrent_jax.training import chunks
-        >>> chunks(jnp.zeros((101, 4)), 25)
+        >>> from recurrent_jax.training import count_chunks
+        >>> count_chunks(jnp.zeros((101, 4)), 25)
         4
     """
-    _checks.size("chunks", "length", length)
+    _checks.size("count_chunks", "length", length)
     count = (len(streams) - 1) // length
     if count < 1:
         raise ValueError(
-            f"chunks: streams of {len(streams)} steps are too short for a chunk of "
-            f"{length} and the step after it; take fewer streams or shorter chunks"
+            f"count_chunks: streams of {len(streams)} steps are too short for a chunk "
+            f"of {length} and the step after it; take fewer streams or shorter chunks"
         )
     return count
 
 
-def chunk(streams: jax.Array, step: ArrayLike, *, length: int) -> Chunk:
+def take_chunk(streams: jax.Array, step: ArrayLike, *, length: int) -> Chunk:
     """Return the chunk that training reads at a step, counted over all epochs.
 
     A pure function of the step, so that to resume needs nothing else. At the end of
     the streams it begins anew; what does not fill a chunk there is left out.
 
     Args:
-        streams: `(time, streams, ...)`, as the function `streams` returns.
+        streams: `(time, streams, ...)`, as `cut_streams` returns.
         step: an integer; it may be traced.
         length: steps of a chunk, which the gradient reaches back at most.
 
@@ -96,17 +96,18 @@ def chunk(streams: jax.Array, step: ArrayLike, *, length: int) -> Chunk:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from recurrent_jax.training import chunk, streams
-        >>> inputs, targets, fresh = chunk(streams(jnp.arange(9), 1), 5, length=4)
+        >>> from recurrent_jax.training import cut_streams, take_chunk
+        >>> streams = cut_streams(jnp.arange(9), 1)
+        >>> inputs, targets, fresh = take_chunk(streams, 5, length=4)
         >>> print(inputs[:, 0], targets[:, 0], fresh)
         [4 5 6 7] [5 6 7 8] False
     """
-    place = jnp.asarray(step) % chunks(streams, length)
+    place = jnp.asarray(step) % count_chunks(streams, length)
     cut = lax.dynamic_slice_in_dim(streams, place * length, length + 1)
     return Chunk(cut[:-1], cut[1:], place == 0)
 
 
-def truncated(
+def train_chunk(
     state: State,
     streams: jax.Array,
     *,
@@ -122,18 +123,18 @@ def truncated(
     start of the chunk.
 
     Args:
-        state: what `init(..., carry=fresh)` or the last step returned.
-        streams: `(time, streams, ...)`, as the function `streams` returns.
+        state: what `init_state(..., carry=fresh)` or the last step returned.
+        streams: `(time, streams, ...)`, as `cut_streams` returns.
         length: steps of a chunk.
         fresh: the carry that streams start from, once in an epoch.
         loss: `(params, carry, chunk, key) -> (value, carry)`.
-        optimizer: the one given to `init`.
+        optimizer: the one given to `init_state`.
 
     Returns:
         The next state, and `Metrics`.
 
     Raises:
-        TypeError, ValueError: as `step` and `chunk` do.
+        TypeError, ValueError: as `train_step` and `take_chunk` do.
 
     Example:
         >>> import functools, jax, jax.numpy as jnp, optax
@@ -144,10 +145,12 @@ def truncated(
         ...     return jnp.mean((ys[..., :1] - chunk.targets) ** 2), carry
         >>> fresh = cell.initial_carry((4,))
         >>> train = jax.jit(functools.partial(
-        ...     rj.training.truncated, length=20, fresh=fresh, loss=loss, optimizer=tx))
+        ...     rj.training.train_chunk, length=20, fresh=fresh, loss=loss,
+        ...     optimizer=tx))
         >>> params = cell.init(jax.random.key(0), in_features=1)
-        >>> state = rj.training.init(params, tx, key=jax.random.key(1), carry=fresh)
-        >>> data = rj.training.streams(waves[:, None], 4)
+        >>> state = rj.training.init_state(
+        ...     params, tx, key=jax.random.key(1), carry=fresh)
+        >>> data = rj.training.cut_streams(waves[:, None], 4)
         >>> for _ in range(150):
         ...     state, metrics = train(state, data)
         >>> bool(metrics.loss < 0.1)
@@ -158,9 +161,9 @@ def truncated(
         training of recurrent network trajectories.
         https://doi.org/10.1162/neco.1990.2.4.490
     """
-    batch = chunk(streams, state.step, length=length)
+    batch = take_chunk(streams, state.step, length=length)
     carry = jax.tree.map(
         lambda new, old: jnp.where(batch.fresh, new, old), fresh, state.carry
     )
     now = state._replace(carry=carry)
-    return step(now, batch, loss=loss, optimizer=optimizer)
+    return train_step(now, batch, loss=loss, optimizer=optimizer)

@@ -17,7 +17,14 @@ import jax
 import jax.numpy as jnp
 
 import recurrent_jax as rj
-from recurrent_jax.training import _leaves, adamw, init, restore, save, truncated
+from recurrent_jax.training import (
+    _leaves,
+    adamw,
+    init_state,
+    restore,
+    save,
+    train_chunk,
+)
 
 CELL = rj.GRU(4)
 STEPS, LENGTH = 6, 5
@@ -35,10 +42,10 @@ def start():
     optimizer = adamw(0.01, weight_decay=0.1, skip=2)
     params = CELL.init(jax.random.key(0), 1)
     # Four chunks in an epoch, so that the training wraps round.
-    data = rj.training.streams(jnp.sin(jnp.arange(2 * 21.0))[:, None], 2)
-    state = init(params, optimizer, key=jax.random.key(1), carry=FRESH)
+    data = rj.training.cut_streams(jnp.sin(jnp.arange(2 * 21.0))[:, None], 2)
+    state = init_state(params, optimizer, key=jax.random.key(1), carry=FRESH)
     step = functools.partial(
-        truncated, length=LENGTH, fresh=FRESH, loss=loss, optimizer=optimizer
+        train_chunk, length=LENGTH, fresh=FRESH, loss=loss, optimizer=optimizer
     )
     return state, jax.jit(lambda state: step(state, data)[0])
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
-from recurrent_jax.training import CheckpointError, adamw, init, restore, save
+from recurrent_jax.training import CheckpointError, adamw, init_state, restore, save
 
 pytest.importorskip("orbax.checkpoint")
 
@@ -39,7 +39,7 @@ def collected():
 def state(value=1.0, cell=killed.CELL):
     params = cell.init(jax.random.key(0), 2)
     params = jax.tree.map(lambda p: p + value, params)
-    start = init(params, adamw(0.1, skip=1), key=jax.random.key(7))
+    start = init_state(params, adamw(0.1, skip=1), key=jax.random.key(7))
     return start._replace(carry=cell.initial_carry((3,)))
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurrent_jax.training import batch, standardiser, windows
+from recurrent_jax.training import batch_indices, standardiser, windows
 
 
 def series(dtype="float64"):
@@ -85,7 +85,7 @@ def test_padding_is_left_out():
         (lambda: windows(90, 3, parts=(0.7, 0.2)), ValueError, "add to 1"),
         (lambda: windows(90, 3, parts=(1.5, -0.5)), ValueError, "must be positive"),
         (
-            lambda: batch(jax.random.key(0), 0, examples=3, size=4),
+            lambda: batch_indices(jax.random.key(0), 0, examples=3, size=4),
             ValueError,
             "size=4 is more than examples=3",
         ),
@@ -125,16 +125,16 @@ def test_with_a_stride_of_one_every_step_is_in_a_window():
 
 def test_an_epoch_has_every_example_once_and_an_order_of_its_own():
     # Twelve examples by three: four steps are an epoch.
-    one = jax.jit(lambda n: batch(jax.random.key(0), n, examples=12, size=3))
+    one = jax.jit(lambda n: batch_indices(jax.random.key(0), n, examples=12, size=3))
     epochs = np.stack([one(n) for n in range(8)]).reshape(2, 12)
     for epoch in epochs:
         assert sorted(epoch.tolist()) == list(range(12))
     assert (epochs[0] != epochs[1]).any()
     # A function of key and step alone, traced or not.
     np.testing.assert_array_equal(
-        batch(jax.random.key(0), 5, examples=12, size=3), one(5)
+        batch_indices(jax.random.key(0), 5, examples=12, size=3), one(5)
     )
-    other = batch(jax.random.key(1), 5, examples=12, size=3)
+    other = batch_indices(jax.random.key(1), 5, examples=12, size=3)
     assert (other != one(5)).any()
 
 
@@ -142,7 +142,8 @@ def test_what_does_not_fill_a_batch_differs_by_epoch():
     left_out = set()
     for epoch in range(8):
         seen = [
-            batch(jax.random.key(0), 2 * epoch + n, examples=5, size=2) for n in (0, 1)
+            batch_indices(jax.random.key(0), 2 * epoch + n, examples=5, size=2)
+            for n in (0, 1)
         ]
         left_out |= set(range(5)) - set(np.concatenate(seen).tolist())
     assert len(left_out) > 1

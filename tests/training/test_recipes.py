@@ -148,8 +148,10 @@ def test_the_rate_falls_where_the_loss_stays():
         # A loss that the parameters do not lower, and a gradient that stays.
         return value + theta - jax.lax.stop_gradient(theta), None
 
-    state = training.init(jnp.zeros(()), optimizer, key=jax.random.key(0))
-    run = jax.jit(functools.partial(training.step, loss=loss, optimizer=optimizer))
+    state = training.init_state(jnp.zeros(()), optimizer, key=jax.random.key(0))
+    run = jax.jit(
+        functools.partial(training.train_step, loss=loss, optimizer=optimizer)
+    )
     moves = []
     for _ in range(8):
         after, _ = run(state, jnp.ones(()))

@@ -11,7 +11,14 @@ import pytest
 
 import recurrent_jax as rj
 from recurrent_jax import training
-from recurrent_jax.training import chunk, chunks, init, step, streams, truncated
+from recurrent_jax.training import (
+    count_chunks,
+    cut_streams,
+    init_state,
+    take_chunk,
+    train_chunk,
+    train_step,
+)
 
 CELL = rj.GRU(3)
 
@@ -36,9 +43,9 @@ def close(one, other, rtol=1e-12):
 def test_a_step_is_what_one_would_write_by_hand(x64):
     optimizer = optax.adam(0.1)
     carry = CELL.initial_carry((2,))
-    state = init(params(), optimizer, key=jax.random.key(1), carry=carry)
+    state = init_state(params(), optimizer, key=jax.random.key(1), carry=carry)
     batches = jax.random.normal(jax.random.key(2), (4, 5, 2, 1))
-    run = jax.jit(functools.partial(step, loss=noisy, optimizer=optimizer))
+    run = jax.jit(functools.partial(train_step, loss=noisy, optimizer=optimizer))
     theta, memory = params(), optimizer.init(params())
     for n, batch in enumerate(batches):
         state, metrics = run(state, batch)
@@ -59,10 +66,10 @@ def test_a_step_is_what_one_would_write_by_hand(x64):
 
 def test_many_steps_in_one_scan(x64):
     optimizer = training.adamw(0.1, weight_decay=0.1, skip=2)
-    state = init(
+    state = init_state(
         params(), optimizer, key=jax.random.key(1), carry=CELL.initial_carry((2,))
     )
-    run = functools.partial(step, loss=noisy, optimizer=optimizer)
+    run = functools.partial(train_step, loss=noisy, optimizer=optimizer)
     batches = jax.random.normal(jax.random.key(2), (4, 5, 2, 1))
     together, metrics = jax.jit(lambda s: jax.lax.scan(run, s, batches))(state)
     assert metrics.loss.shape == (4,)
@@ -74,8 +81,8 @@ def test_many_steps_in_one_scan(x64):
 
 def test_no_gradient_flows_through_the_carry_that_is_kept():
     def start(carry):
-        state = init(params(), optax.sgd(0.0), key=jax.random.key(1), carry=carry)
-        after, _ = step(
+        state = init_state(params(), optax.sgd(0.0), key=jax.random.key(1), carry=carry)
+        after, _ = train_step(
             state, jnp.ones((2, 2, 1)), loss=noisy, optimizer=optax.sgd(0.0)
         )
         return after.carry.h.sum()
@@ -95,20 +102,20 @@ def test_no_gradient_flows_through_the_carry_that_is_kept():
 )
 def test_a_loss_of_another_kind_is_refused(loss, text):
     optimizer = optax.sgd(0.1)
-    state = init(
+    state = init_state(
         params(), optimizer, key=jax.random.key(1), carry=CELL.initial_carry((2,))
     )
     with pytest.raises(TypeError) as error:
-        step(state, None, loss=loss, optimizer=optimizer)
-    assert str(error.value).startswith("step: loss ") and text in str(error.value)
+        train_step(state, None, loss=loss, optimizer=optimizer)
+    assert str(error.value).startswith("train_step: loss ") and text in str(error.value)
 
 
 def test_streams_and_chunks_are_the_sequence_in_order():
     text = jnp.arange(50)
-    data = streams(text, 3)
+    data = cut_streams(text, 3)
     assert data.T.tolist() == [list(range(k * 16, k * 16 + 16)) for k in range(3)]
-    assert chunks(data, 5) == 3
-    pieces = [chunk(data, n, length=5) for n in range(6)]
+    assert count_chunks(data, 5) == 3
+    pieces = [take_chunk(data, n, length=5) for n in range(6)]
     one = jnp.concatenate([piece.inputs for piece in pieces[:3]])
     two = jnp.concatenate([piece.targets for piece in pieces[:3]])
     np.testing.assert_array_equal(one, data[:15])
@@ -120,7 +127,7 @@ def test_streams_and_chunks_are_the_sequence_in_order():
 
 def test_streams_of_features_keep_them():
     series = jax.random.normal(jax.random.key(0), (23, 4))
-    data = streams(series, 2)
+    data = cut_streams(series, 2)
     assert data.shape == (11, 2, 4)
     np.testing.assert_array_equal(data[:, 1], series[11:22])
 
@@ -128,11 +135,14 @@ def test_streams_of_features_keep_them():
 @pytest.mark.parametrize(
     "mistake, text",
     [
-        (lambda: streams(jnp.arange(5), 3), "int32[5] is too short for 3 streams"),
-        (lambda: streams(jnp.ones(()), 1), "float32[] is too short"),
-        (lambda: streams(jnp.arange(5), 0), "count must be at least 1"),
-        (lambda: chunks(jnp.ones((5, 2)), 5), "too short for a chunk of 5"),
-        (lambda: chunk(jnp.ones((5, 2)), 0, length=0), "length must be at least 1"),
+        (lambda: cut_streams(jnp.arange(5), 3), "int32[5] is too short for 3 streams"),
+        (lambda: cut_streams(jnp.ones(()), 1), "float32[] is too short"),
+        (lambda: cut_streams(jnp.arange(5), 0), "count must be at least 1"),
+        (lambda: count_chunks(jnp.ones((5, 2)), 5), "too short for a chunk of 5"),
+        (
+            lambda: take_chunk(jnp.ones((5, 2)), 0, length=0),
+            "length must be at least 1",
+        ),
     ],
 )
 def test_streams_that_are_too_short(mistake, text):
@@ -148,14 +158,14 @@ def last(params, carry, piece, key):
 
 def test_chunks_are_one_long_run_with_the_gradient_cut(x64):
     # A rate of nothing: all losses and gradients are of the same parameters.
-    data = streams(jax.random.normal(jax.random.key(3), (44, 1)), 2)  # 22 steps
+    data = cut_streams(jax.random.normal(jax.random.key(3), (44, 1)), 2)  # 22 steps
     fresh = CELL.initial_carry((2,))
     gradients = optax.trace(1.0, False)  # adds them up
     optimizer = optax.chain(gradients, optax.scale(0.0))
-    state = init(params(), optimizer, key=jax.random.key(1), carry=fresh)
+    state = init_state(params(), optimizer, key=jax.random.key(1), carry=fresh)
     run = jax.jit(
         functools.partial(
-            truncated, length=7, fresh=fresh, loss=last, optimizer=optimizer
+            train_chunk, length=7, fresh=fresh, loss=last, optimizer=optimizer
         )
     )
     losses = []
@@ -195,16 +205,16 @@ def test_the_gradient_is_not_that_of_the_full_run(x64):
 def test_deep_networks_carry_their_states_on():
     network = rj.Deep((rj.LSTM(3), rj.GRU(2)))
     weights, fresh = network.init(jax.random.key(0), 1), network.initial_carry((2,))
-    data = streams(jnp.sin(jnp.arange(40.0))[:, None], 2)
+    data = cut_streams(jnp.sin(jnp.arange(40.0))[:, None], 2)
     optimizer = training.adamw(0.01, weight_decay=0.1, rates={"recurrent_kernel": 0.1})
 
     def loss(params, carry, piece, key):
         carry, ys = rj.unroll(network, params, piece.inputs, carry=carry, key=key)
         return jnp.mean((ys[..., :1] - piece.targets) ** 2), carry
 
-    state = init(weights, optimizer, key=jax.random.key(1), carry=fresh)
+    state = init_state(weights, optimizer, key=jax.random.key(1), carry=fresh)
     run = functools.partial(
-        truncated, length=4, fresh=fresh, loss=loss, optimizer=optimizer
+        train_chunk, length=4, fresh=fresh, loss=loss, optimizer=optimizer
     )
     state, metrics = jax.jit(
         lambda s: jax.lax.scan(lambda s, _: run(s, data), s, length=16)
