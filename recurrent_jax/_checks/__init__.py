@@ -7,6 +7,7 @@ alone. A message names the function, the argument, what each axis was read as, w
 expected, what came, and the likely fix.
 """
 
+from recurrent_jax._checks.declared import checked, fields
 from recurrent_jax._checks.lengths import host_lengths, lengths_of, steps
 from recurrent_jax._checks.networks import (
     layers,
@@ -37,7 +38,6 @@ from recurrent_jax._checks.values import (
     blocks,
     bound,
     choice,
-    fields,
     float_dtype,
     instance,
     integer,
@@ -60,6 +60,7 @@ __all__ = [
     "blocks",
     "bound",
     "carry",
+    "checked",
     "choice",
     "describe",
     "features",

@@ -4,6 +4,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def describe(x: Any) -> str:
@@ -26,3 +27,23 @@ def outline(tree: Any) -> str:
 def shapes(tree: Any) -> str:
     """Return a tree in one line, with dtype and shape in the place of each array."""
     return str(jax.tree.map(outline, tree)).replace("'", "")
+
+
+def given(value: Any) -> tuple[str, str]:
+    """Return how a message names a value that was refused, and the fix it suggests."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}", ""
+    if isinstance(value, jax.Array):
+        return describe(value), "under jit make it static: static_argnames"
+    if isinstance(value, np.ndarray):
+        return describe(value), ""
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}...", ""
+
+
+def is_class(where: str, argument: str, value: type, how: str) -> str:
+    """Return the message for a class in place of its object; `how` it is called."""
+    name = value.__name__
+    return f"{where}: {argument} is the class {name}; build one first: " + how.format(
+        name
+    )

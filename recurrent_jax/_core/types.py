@@ -1,12 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of the fields of cells."""
+"""Types of fields and arguments: for type checkers plain ones, with kinds beside them.
+
+`docs/errors.md` has a row for each.
+"""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 from jax.typing import DTypeLike
 
-Activation = Callable[[jax.Array], jax.Array]
+from recurrent_jax._checks.array_kinds import FloatType, OneKey, Shape
+from recurrent_jax._checks.kinds import PLAIN, Function, Integer, Number
 
-
-Initializer = Callable[[jax.Array, tuple[int, ...], DTypeLike], jax.Array]
+Size = Annotated[int, Integer(least=1)]
+Count = Annotated[int, Integer(least=0)]
+Real = Annotated[float, Number()]
+Positive = Annotated[float, Number(above=0)]
+NonNegative = Annotated[float, Number(least=0)]
+Rate = Annotated[
+    float,
+    Number(
+        least=0,
+        below=1,
+        hint="it is the share that is dropped, not the share that is kept",
+    ),
+]
+Share = Annotated[float, Number(above=0, most=1)]
+Bound = Annotated[float, Number(above=0, hint="None switches it off")] | None
+Flag = Annotated[bool, PLAIN[bool]]
+Activation = Annotated[
+    Callable[[jax.Array], jax.Array],
+    Function(hint="pass one such as jax.numpy.tanh"),
+]
+Initializer = Annotated[
+    Callable[[jax.Array, tuple[int, ...], DTypeLike], jax.Array],
+    Function(hint="pass one such as recurrent_jax.initializers.zeros"),
+]
+Key = Annotated[jax.Array, OneKey()]
+DType = Annotated[DTypeLike, FloatType()]
+BatchShape = Annotated[tuple[int, ...], Shape()]

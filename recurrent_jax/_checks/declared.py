@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that follow from annotations: of the fields of a class, of arguments."""
+
+import collections.abc
+import dataclasses
+import functools
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar, Union, cast
+
+import jax
+
+from recurrent_jax._checks.kinds import (
+    PLAIN,
+    AnyOf,
+    Choice,
+    Function,
+    Integer,
+    Kind,
+    Parts,
+    Plain,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_ABSENT: Any = object()
+
+
+def kind_of(hint: Any) -> Kind | None:
+    """Return the kind that an annotation stands for, or None if it may be anything."""
+    hint = getattr(hint, "__value__", hint)  # type X = ...
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        kinds = (k for k in hint.__metadata__ if isinstance(k, Kind))
+        return next(kinds, None) or kind_of(arguments[0])
+    if origin is Literal:
+        return Choice(arguments)
+    if origin in (Union, types.UnionType):
+        return _any_of([kind_of(each) for each in arguments])
+    if origin is tuple and arguments[1:] == (...,):
+        part = kind_of(arguments[0])
+        # Of plain parts nothing is asked: an author's own annotation may be loose.
+        return None if part is None or isinstance(part, Plain) else Parts(part)
+    if collections.abc.Callable in (origin, hint):
+        return Function(classes=True)
+    return PLAIN.get(hint) if isinstance(hint, type) else None
+
+
+def _any_of(kinds: list[Kind | None]) -> Kind | None:
+    known = tuple(kind for kind in kinds if kind is not None)
+    if len(known) < len(kinds):
+        return None
+    first, nothing = known[0], PLAIN[type(None)]
+    if isinstance(first, Choice) and known[1:] == (nothing,):
+        return Choice((*first.options, None))
+    return AnyOf(known)
+
+
+class _Field(NamedTuple):
+    """What is known of a field: `default` is not checked again."""
+
+    name: str
+    kind: Kind | None
+    default: Any
+
+
+def fields(value: Any) -> None:
+    """Check the fields of a frozen dataclass: of their kinds, and hashable."""
+    where = type(value).__name__
+    for name, kind, default in _fields_of(type(value)):
+        field = getattr(value, name, default)
+        if field is default:
+            continue
+        if kind is not None and isinstance(field, jax.Array):
+            kind.check(where, name, field)  # it says more than that it does not hash
+        _hashes(where, name, field)
+        if kind is not None:
+            kind.check(where, name, field)
+
+
+def _hashes(where: str, name: str, field: Any) -> None:
+    try:
+        hash(field)
+    except TypeError:
+        raise TypeError(
+            f"{where}: {name} holds a {type(field).__name__}, which does not hash, so "
+            "jit could not tell one cell from another; fields are numbers, strings, "
+            "functions and tuples of them. An array belongs into the parameters that "
+            "init returns"
+        ) from None
+
+
+@functools.lru_cache(maxsize=1024)
+def _fields_of(cls: Any) -> tuple[_Field, ...]:
+    hints = _hints(cls)
+    found = []
+    for field in dataclasses.fields(cls):
+        kind = kind_of(hints.get(field.name))
+        if kind is None and callable(field.default):
+            kind = Function(classes=True)
+        if field.name == "hidden_size" and kind in (None, PLAIN[int]):
+            kind = Integer(least=1)
+        if isinstance(kind, Function) and field.name.endswith("_init"):
+            kind = AnyOf((kind, Parts(kind)))  # or one for each gate
+        default = _ABSENT if field.default is dataclasses.MISSING else field.default
+        found.append(_Field(field.name, kind, default))
+    return tuple(found)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """Return the annotations of a class, without those that cannot be resolved."""
+    try:
+        return typing.get_type_hints(cls, include_extras=True)
+    except Exception:  # one name is not there at run time: go on with the others
+        return {name: hint for base in cls.__mro__[::-1] for name, hint in _each(base)}
+
+
+def _each(base: type) -> list[tuple[str, Any]]:
+    resolved = []
+    names = {**vars(sys.modules[base.__module__]), **vars(base)}
+    for name, hint in inspect.get_annotations(base).items():
+        try:
+            hint = eval(hint, names) if isinstance(hint, str) else hint
+        except Exception:
+            hint = Any
+        resolved.append((name, hint))
+    return resolved
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the arguments of a function at each call, by the kinds it declares.
+
+    Example:
+        >>> from recurrent_jax._checks import checked
+        >>> from recurrent_jax._core.types import Size
+        >>> @checked
+        ... def double(size: Size) -> int:
+        ...     return 2 * size
+        >>> double(0)
+        Traceback (most recent call last):
+        ValueError: double: size must be at least 1, got 0
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
+    names, where = tuple(signature.parameters), function.__qualname__
+    kinds = {name: kind_of(hints.get(name)) for name in names}
+    defaults = {p.name: p.default for p in signature.parameters.values()}
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for name, value in (*zip(names, args, strict=False), *kwargs.items()):
+            kind = kinds.get(name)
+            if kind is not None and value is not defaults[name]:
+                kind.check(where, name, value)
+        return function(*args, **kwargs)
+
+    # Of the module of the function, where doctest looks for its examples.
+    there: Any = types.FunctionType(
+        call.__code__, function.__globals__, closure=call.__closure__
+    )
+    return cast(Callable[P, R], functools.wraps(function)(there))
