@@ -144,6 +144,7 @@ def test_the_modules_for_flax_need_flax_alone():
             code + "import recurrent_jax as rj\n"
             f"try:\n    rj.{name}\n"
             "except ModuleNotFoundError as error:\n    assert error.name == 'flax'\n"
+            "    assert \"pip install 'recurrent-jax[flax]'\" in str(error), error\n"
             "else:\n    raise SystemExit('it came without Flax')"
         )
 

@@ -5,6 +5,7 @@ Arrays stay NumPy's until the end, so that nothing is compiled; those of JAX sta
 they are, so that a conversion can be differentiated.
 """
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax._checks import describe
+from recurrent_jax._core import extras
 
 Array: TypeAlias = Any  # NumPy's or JAX's
 
@@ -62,6 +64,38 @@ def _to_numpy(where: str, name: str, value: Any) -> Array:
     if array.dtype == object:
         raise TypeError(f"{where}: {name} must be an array, got {type(value).__name__}")
     return array
+
+
+def need(where: str, package: str) -> None:
+    """Check that an optional package is installed."""
+    extras.package(package, f"{where} needs {package}", "recurrent-jax[convert]")
+
+
+def reason(error: Exception) -> str:
+    """Return what another library says of a file, in one line."""
+    lines = str(error).split("\n")
+    return lines[0].strip()[:200] or type(error).__name__
+
+
+def path(where: str, argument: str, value: Any) -> str:
+    """Return a path as a string."""
+    if not isinstance(value, str) and not hasattr(value, "__fspath__"):
+        raise TypeError(
+            f"{where}: {argument} must be a path, str or os.PathLike, got "
+            f"{type(value).__name__}"
+        )
+    return os.fspath(value)
+
+
+def file(where: str, argument: str, value: Any) -> str:
+    """Return the path of a file that can be read to its end."""
+    found = path(where, argument, value)
+    if os.path.exists(found) and not os.path.isfile(found):
+        is_what = "a directory" if os.path.isdir(found) else "no regular file"
+        raise ValueError(
+            f"{where}: {argument} must be that of a file, but {found!r} is {is_what}"
+        )
+    return found
 
 
 def mapping(where: str, name: str, value: Any, holds: str) -> Mapping[Any, Any]:

@@ -53,15 +53,19 @@ def from_cudnn(
     sizes = {"input_size": input_size, "hidden_size": hidden_size}
     for name, size in (sizes | {"num_layers": num_layers}).items():
         _checks.size("from_cudnn", name, size)
+    if not isinstance(bidirectional, bool):
+        raise TypeError(
+            f"from_cudnn: bidirectional must be a Python bool, got {bidirectional!r}"
+        )
     weights = _arrays.read("from_cudnn", "weights", weights)
-    shapes = _shapes(input_size, hidden_size, num_layers, bidirectional)
-    count = sum(math.prod(shape) for _, _, shape in shapes)
+    count = _count(input_size, hidden_size, num_layers, 1 + bidirectional)
     if weights.shape != (count,):
         raise ValueError(
             f"from_cudnn: weights must be of shape ({count},) for {sizes}, "
             f"num_layers={num_layers}, bidirectional={bidirectional}; "
             f"got {_checks.describe(weights)}"
         )
+    shapes = _shapes(input_size, hidden_size, num_layers, bidirectional)
     ways: dict[int, dict[str, Array]] = {}
     start = 0
     for way, name, shape in shapes:
@@ -114,6 +118,13 @@ def to_cudnn(network: Cell | Network, params: Any, *, nearest: bool = False) -> 
             matrices += [weights["weight_ih"].ravel(), weights["weight_hh"].ravel()]
             biases += [weights["bias_ih"], weights["bias_hh"]]
     return np.concatenate([*matrices, *biases])
+
+
+def _count(input_size: int, hidden_size: int, num_layers: int, ways: int) -> int:
+    """Return how many numbers there are, however absurd the sizes."""
+    own, above = hidden_size + 2, hidden_size * ways
+    first, each = input_size + own, above + own
+    return 4 * hidden_size * ways * (first + (num_layers - 1) * each)
 
 
 def _shapes(

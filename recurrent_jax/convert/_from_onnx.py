@@ -4,6 +4,7 @@
 import os
 from typing import TYPE_CHECKING, Any
 
+from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.network import Network
 from recurrent_jax.activations import Clipped
@@ -16,6 +17,7 @@ from recurrent_jax.convert._onnx_graph import Graph, attributes_of, name_of
 if TYPE_CHECKING:
     import onnx
 
+_LARGEST = 2**31  # bytes, of any message of Protocol Buffers
 _KNOWN = {
     "activation_alpha",
     "activation_beta",
@@ -65,11 +67,21 @@ def from_onnx(
         >>> rj.convert.from_onnx(rj.convert.to_onnx(cell, params))[0]
         CIFG(hidden_size=4, peepholes=True)
     """
-    graph = Graph(_load(model))
+    _checks.choice("from_onnx", "direction", direction, ("forward", "reverse"))
+    _checks.choice("from_onnx", "layout", layout, (0, 1))
     try:
-        merges = graph.chain()
+        return _convert(Graph(_load(model)), direction, layout)
     except RecursionError as error:
         raise ValueError("from_onnx: the graph is nested too deep") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            "from_onnx: the model is damaged: a name in it is not UTF-8"
+        ) from error
+
+
+def _convert(graph: Graph, direction: str, layout: int) -> tuple[Cell | Network, Any]:
+    """Return the layers of a graph as one network."""
+    merges = graph.chain()
     ways = [_node(graph, node, direction, layout) for node in graph.recurrent]
     if graph.is_batch_first and layout == 0:
         raise ValueError(
@@ -85,15 +97,23 @@ def from_onnx(
 
 
 def _load(model: Any) -> "onnx.ModelProto":
+    _arrays.need("from_onnx", "onnx")
     import onnx
     from google.protobuf.message import DecodeError
 
     if not isinstance(model, onnx.ModelProto):
+        path = _arrays.file("from_onnx", "model", model)
+        if os.path.getsize(path) > _LARGEST:
+            raise ValueError(
+                f"from_onnx: {path!r} is truncated or not of ONNX: a model in one file "
+                "has at most 2 GiB"
+            )
         try:
-            model = onnx.load(os.fspath(model), load_external_data=False)
+            model = onnx.load(path, "protobuf", load_external_data=False)
         except (DecodeError, ValueError) as error:
             raise ValueError(
-                f"from_onnx: {os.fspath(model)!r} is truncated or not of ONNX: {error}"
+                f"from_onnx: {path!r} is truncated or not of ONNX: "
+                f"{_arrays.reason(error)}"
             ) from error
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -104,7 +124,9 @@ def _load(model: Any) -> "onnx.ModelProto":
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise ValueError(f"from_onnx: not a valid model: {error}") from error
+        raise ValueError(
+            f"from_onnx: not a valid model: {_arrays.reason(error)}"
+        ) from error
     return model
 
 

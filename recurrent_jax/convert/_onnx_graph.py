@@ -36,6 +36,19 @@ def attributes_of(node: Any) -> dict[str, Any]:
     return {a.name: plain(helper.get_attribute_value(a)) for a in node.attribute}
 
 
+def _value(where: str, name: str, tensor: Any) -> Array:
+    """Return the array that a tensor of a file says it is."""
+    from onnx import numpy_helper
+
+    try:
+        return numpy_helper.to_array(tensor)
+    # A KeyError is of a dtype that there is not.
+    except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+        raise ValueError(
+            f"{where}: {name!r} is damaged: {_arrays.reason(error)}"
+        ) from error
+
+
 class Graph:
     """The nodes of a model, and what is known of the values between them."""
 
@@ -143,8 +156,6 @@ class Graph:
 
     def constant(self, where: str, name: str) -> Array:
         """Return the value of an initialiser, or of a node `Constant`."""
-        from onnx import numpy_helper
-
         node, tensor = self.makers.get(name), self.tensors.get(name)
         if node is not None and node.op_type == "Identity":
             return self.constant(where, node.input[0])
@@ -152,10 +163,7 @@ class Graph:
             tensor = attributes_of(node).get("value")
         if tensor is None:
             raise ValueError(f"{where}: {name!r} must be a constant in the model")
-        try:
-            return numpy_helper.to_array(tensor)
-        except (ValueError, TypeError, OverflowError, MemoryError) as error:
-            raise ValueError(f"{where}: {name!r} is damaged: {error}") from error
+        return _value(where, name, tensor)
 
     def _is_state(self, name: str) -> bool:
         """Whether a value is made of final states, however arranged."""
@@ -174,8 +182,6 @@ class Graph:
 
     def is_start(self, name: str) -> bool:
         """Whether a value is zero, or cut out of an input of the model."""
-        from onnx import numpy_helper
-
         node = self.makers.get(name)
         if name not in self._starts:
             if name in self.inputs:
@@ -184,7 +190,7 @@ class Graph:
                 known = not np.any(self.constant("from_onnx", name))
             elif node.op_type == "ConstantOfShape":
                 value = attributes_of(node).get("value")
-                known = value is None or not np.any(numpy_helper.to_array(value))
+                known = value is None or not np.any(_value("from_onnx", name, value))
             else:
                 known = node.op_type in _PICKS and self.is_start(node.input[0])
             self._starts[name] = known

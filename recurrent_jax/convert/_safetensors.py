@@ -13,6 +13,23 @@ from recurrent_jax.convert import _arrays
 from recurrent_jax.convert._arrays import Array
 
 Params = TypeVar("Params")
+# What NumPy holds, ml_dtypes beside it, by the names that the format has for them.
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+}
 
 
 def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
@@ -27,8 +44,10 @@ def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
         params: a pytree of arrays; None in it is left out.
 
     Raises:
-        TypeError: if a leaf is no array.
+        TypeError: if a leaf is no array, or of a dtype that `read_safetensors` lacks.
         ValueError: if two places have one name.
+        OSError: if the file cannot be written; one that was there stays as it is.
+        ModuleNotFoundError: without the package `safetensors` (extra `convert`).
 
     Example:
         >>> import jax, os, tempfile
@@ -45,19 +64,29 @@ def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
     References:
         Hugging Face. safetensors. https://huggingface.co/docs/safetensors
     """
+    where = "save_safetensors"
+    path = _arrays.path(where, "path", path)
+    _arrays.need(where, "safetensors")
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays: dict[str, Array] = {}
     for place, leaf in jax.tree.leaves_with_path(params):
         name = _name(place)
         if name in arrays:
-            raise ValueError(f"save_safetensors: two leaves are called {name!r}")
+            raise ValueError(f"{where}: two leaves are called {name!r}")
         if not hasattr(leaf, "dtype"):
+            raise TypeError(f"{where}: {name!r} must be an array, got {leaf!r}")
+        if str(leaf.dtype) not in _DTYPES.values():
             raise TypeError(
-                f"save_safetensors: {name!r} must be an array, got {leaf!r}"
+                f"{where}: {name!r} is {leaf.dtype}; what can be read again is "
+                f"{list(_DTYPES.values())}"
             )
         arrays[name] = np.ascontiguousarray(leaf).reshape(leaf.shape)
-    save_file(arrays, path)
+    try:
+        save_file(arrays, path)
+    except SafetensorError as error:
+        raise OSError(f"{where}: {path!r}: {error}") from error
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -70,7 +99,9 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
         Arrays of NumPy.
 
     Raises:
-        ValueError: if the file is truncated, or not of this format.
+        ValueError: if the file is truncated, not of this format, or holds a dtype that
+            NumPy lacks, such as an 8-bit float.
+        ModuleNotFoundError: without the package `safetensors` (extra `convert`).
 
     Example:
         >>> import numpy as np, os, tempfile
@@ -81,16 +112,26 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
         ...     rj.convert.read_safetensors(path)["lstm.bias_ih_l0"].shape
         (8,)
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    where = "read_safetensors"
+    path = _arrays.file(where, "path", path)
+    _arrays.need(where, "safetensors")
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return dict(load_file(path))
-    except (SafetensorError, KeyError, ValueError, MemoryError, OverflowError) as error:
+        with safe_open(path, "np") as file:
+            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+            arrays = {n: file.get_tensor(n) for n in kinds if kinds[n] in _DTYPES}
+    except (SafetensorError, ValueError, MemoryError, OverflowError) as error:
         raise ValueError(
-            f"read_safetensors: {os.fspath(path)!r} is truncated or not a safetensors "
-            f"file: {error}"
+            f"{where}: {path!r} is truncated or not a safetensors file: "
+            f"{_arrays.reason(error)}"
         ) from error
+    if odd := [f"{n!r} of {kind}" for n, kind in kinds.items() if n not in arrays]:
+        raise ValueError(
+            f"{where}: {path!r} holds {', '.join(odd[:3])}, which NumPy "
+            "lacks; convert the file to F32 first"
+        )
+    return arrays
 
 
 def load_safetensors(path: str | os.PathLike[str], like: Params) -> Params:

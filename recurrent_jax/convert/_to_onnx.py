@@ -7,7 +7,7 @@ import numpy as np
 
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.network import Network
-from recurrent_jax.convert import _layers, _onnx_cells
+from recurrent_jax.convert import _arrays, _layers, _onnx_cells
 from recurrent_jax.convert._layers import Direction
 from recurrent_jax.convert._onnx_cells import OPERATORS
 from recurrent_jax.networks import Bidirectional
@@ -66,6 +66,7 @@ def to_onnx(
     References:
         ONNX. Operators: RNN, GRU, LSTM. https://onnx.ai/onnx/operators/
     """
+    _arrays.need("to_onnx", "onnx")
     import onnx
     from onnx import helper, numpy_helper
 

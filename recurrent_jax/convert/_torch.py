@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.network import Network
 from recurrent_jax.convert import _arrays, _double, _layers
@@ -62,6 +63,7 @@ def from_torch(
             f"from_torch: nonlinearity must be one of {list(_NONLINEARITIES)}, "
             f"got {nonlinearity!r}"
         )
+    _checks.rate("from_torch", "dropout", dropout)
     found = _read(state_dict, prefix)
     both = any(reverse for _, reverse in found)
     count = 1 + max(layer for layer, _ in found)
@@ -80,6 +82,11 @@ def from_torch(
             )
         parts.append(_layers.either(ways, "concatenate"))
     _layers.alike("from_torch", "PyTorch", parts)
+    if dropout and count == 1:
+        raise ValueError(
+            f"from_torch: dropout={dropout} acts between layers, and there is one; "
+            "leave it out"
+        )
     return _layers.deep("from_torch", parts, dropout)
 
 
@@ -147,6 +154,11 @@ def _read(
             )
         kind, side, layer, reverse = match.groups()
         weights = found.setdefault((int(layer or 0), bool(reverse)), {})
+        if f"{kind}_{side}" in weights:
+            raise ValueError(
+                f"from_torch: {name!r} is there twice, with the number of its layer "
+                "and without"
+            )
         weights[f"{kind}_{side}"] = _arrays.read("from_torch", str(name), value)
     if not found:
         raise ValueError(

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
+from recurrent_jax._core import extras
+
 # Colours that people who see few of them can tell apart too (Okabe and Ito, 2008).
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _LINES = ("-", "--", "-.", ":")
@@ -15,12 +17,9 @@ _LINES = ("-", "--", "-.", ":")
 
 def figure_of(size: tuple[float, float]) -> Any:
     """Return an empty figure."""
-    try:
-        # Not pyplot: no global state, no window, nothing to close.
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ImportError("plots need Matplotlib: pip install matplotlib") from error
-    return Figure(figsize=size, layout="constrained")
+    # Not pyplot: no global state, no window, nothing to close.
+    figure = extras.package("matplotlib.figure", "plots need Matplotlib", "matplotlib")
+    return figure.Figure(figsize=size, layout="constrained")
 
 
 def axes_of(axes: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from recurrent_jax import _checks
+from recurrent_jax._core import extras
 from recurrent_jax.training import _leaves
 
 
@@ -179,10 +180,8 @@ def _manager(directory: Path | str, **options: Any) -> Any:
 
 
 def _orbax() -> Any:
-    try:
-        import orbax.checkpoint as ocp
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "checkpoints need Orbax: pip install 'recurrent-jax[checkpoints]'"
-        ) from error
-    return ocp
+    return extras.package(
+        "orbax.checkpoint",
+        "checkpoints need Orbax",
+        "recurrent-jax[checkpoints]",
+    )

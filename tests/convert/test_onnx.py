@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ONNX, run by ONNX Runtime: every attribute, layers, lengths and initial states."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -355,6 +357,60 @@ def test_damaged_files(tmp_path):
     path.write_bytes(b"\x80\x04" + bytes(range(256)))
     with pytest.raises(ValueError, match="from_onnx"):
         from_onnx(path)
+
+
+def test_what_is_no_model(tmp_path):
+    for wrong in (None, 5, b"model", [], {}):
+        with pytest.raises(TypeError, match="from_onnx: model must be a path, str or"):
+            from_onnx(wrong)
+    with pytest.raises(ValueError, match="from_onnx: model must be .* is a directory"):
+        from_onnx(tmp_path)
+    path = tmp_path / "it.onnx"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # all of it a hole
+    with pytest.raises(ValueError, match="a model in one file has at most 2 GiB"):
+        from_onnx(path)
+
+
+def test_options_that_are_none():
+    for layout in (2, -1, "0", None):
+        with pytest.raises((ValueError, TypeError), match=r"layout must be one of \[0"):
+            from_onnx(model(layout=1), layout=layout)
+    for direction in ("both", "bidirectional", None, 5):
+        with pytest.raises((ValueError, TypeError), match="direction must be one of"):
+            from_onnx(model(direction="reverse"), direction=direction)
+
+
+def test_the_package_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    cell = rj.GRU(4)
+    for call in (lambda: from_onnx("it"), lambda: to_onnx(cell, drawn(cell, 3))):
+        with pytest.raises(
+            ModuleNotFoundError,
+            match=r"_onnx needs onnx: pip install 'recurrent-jax\[convert\]'",
+        ):
+            call()
+
+
+def test_names_and_dtypes_that_are_none():
+    whole = model().SerializeToString()
+    made = onnx.ModelProto.FromString(whole.replace(b"LSTM", b"LS\xffM"))
+    with pytest.raises(ValueError, match="a name in it is not UTF-8|not a valid model"):
+        from_onnx(made)
+    made = model()
+    made.graph.initializer[0].data_type = 65
+    with pytest.raises(ValueError, match="from_onnx: .*(is damaged|not a valid model)"):
+        from_onnx(made)
+
+
+def test_a_long_chain_before_a_weight_is_refused():
+    names = ["W", *(f"w{n}" for n in range(3000))]
+    before = [
+        helper.make_node("Identity", [a], [b])
+        for a, b in zip(names[:-1], names[1:], strict=True)
+    ]
+    with pytest.raises(ValueError, match="nested too deep"):
+        from_onnx(model(before=before, node={1: names[-1]}))
 
 
 def test_hostile_tensors():

@@ -236,6 +236,21 @@ WRONG = {
         TORCH | {name: b.astype("float16") for name, b in BIASES.items()},
         "bias_ih is float16 but weight_ih is float32",
     ),
+    "torch_dropout": (
+        lambda w: convert.from_torch(w, dropout=0.5),
+        TORCH,
+        "dropout=0.5 acts between layers, and there is one",
+    ),
+    "torch_no_dropout": (
+        lambda w: convert.from_torch(w, dropout=-1.0),
+        TORCH,
+        "dropout must be at least 0 and below 1, got -1.0",
+    ),
+    "torch_twice": (
+        convert.from_torch,
+        TORCH | {"weight_ih": ones(16, D)},
+        "'weight_ih' is there twice",
+    ),
     "torch_integers": (
         convert.from_torch,
         TORCH | {"weight_hh_l0": np.ones((16, H), int)},
@@ -260,6 +275,21 @@ WRONG = {
         lambda w: convert.from_cudnn(w, input_size=3, hidden_size=0),
         ones(144),
         "hidden_size must be at least 1",
+    ),
+    "cudnn_directions": (
+        lambda w: convert.from_cudnn(w, **SIZES, bidirectional=10**12),
+        ones(144),
+        "bidirectional must be a Python bool, got 1000000000000",
+    ),
+    "cudnn_no_directions": (
+        lambda w: convert.from_cudnn(w, **SIZES, bidirectional=None),
+        ones(144),
+        "bidirectional must be a Python bool, got None",
+    ),
+    "cudnn_layers": (
+        lambda w: convert.from_cudnn(w, **SIZES, num_layers=10**12),
+        ones(144),
+        "weights must be of shape (159999999999984,)",
     ),
     "keras_array": (convert.from_keras, ones(3), "weights must be a list of arrays"),
     "keras_count": (convert.from_keras, KERAS * 3, "got 9"),

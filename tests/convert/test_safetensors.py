@@ -2,6 +2,8 @@
 """safetensors: there and back, and files from strangers."""
 
 import json
+import os
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -121,3 +123,46 @@ def test_what_cannot_be_saved(path):
 def test_no_such_file(path):
     with pytest.raises(FileNotFoundError):
         read_safetensors(path)
+
+
+EIGHT_BITS = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ")
+
+
+@pytest.mark.parametrize("dtype", EIGHT_BITS)
+def test_what_numpy_has_no_dtype_for(path, dtype):
+    header = {"kernel": tensor((16,), dtype), "bias": tensor(offsets=(16, 32))}
+    write(path, header, b"\0" * 32)
+    for read in (read_safetensors, lambda path: load_safetensors(path, {})):
+        with pytest.raises(ValueError, match=rf"holds 'kernel' of {dtype}, which Num"):
+            read(path)
+    with pytest.raises(TypeError, match="'a' is float8_e4m3fn; what can be read aga"):
+        save_safetensors(path, {"a": jnp.ones(2, "float8_e4m3fn")})
+
+
+@pytest.mark.parametrize("call", [read_safetensors, lambda p: save_safetensors(p, {})])
+def test_paths_that_are_none(call):
+    for path in (None, 5, b"weights", ["a"]):
+        with pytest.raises(TypeError, match="path must be a path, str or os.PathLike"):
+            call(path)
+
+
+def test_a_directory_or_device_for_a_file(path, tmp_path):
+    with pytest.raises(ValueError, match="is a directory"):
+        read_safetensors(tmp_path)
+    os.mkfifo(path)  # which nobody will ever write to
+    with pytest.raises(ValueError, match="is no regular file"):
+        read_safetensors(path)
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    for path in (tmp_path, tmp_path / "none" / "weights"):
+        with pytest.raises(OSError, match=f"save_safetensors: '{path}': "):
+            save_safetensors(path, {"a": np.ones(3)})
+
+
+def test_the_package_is_named_where_it_is_missing(path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    match = r"safetensors needs safetensors: pip install 'recurrent-jax\[convert\]'"
+    for call in (read_safetensors, lambda path: save_safetensors(path, {})):
+        with pytest.raises(ModuleNotFoundError, match=match):
+            call(path)
