@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong calls of every public function: none returns, none ends in a raw error.
+
+A few hundred calls are drawn at each run, the same ones each time. To draw more, and to
+see a table of all functions, set `WRONG_CALLS`:
+
+    WRONG_CALLS=20000 python -m pytest tests/test_wrong_calls.py -n 0 -s
+"""
+
+import collections
+import inspect
+import os
+import re
+
+import pytest
+from fuzz import classes, outside, rooms
+from fuzz.judge import Row, call, drawn, table
+from fuzz.kinds import SIZE
+
+import recurrent_jax as rj
+
+ROWS = [row for part in (classes, rooms, outside) for row in part.rows()]
+CALLS = int(os.environ.get("WRONG_CALLS", "0"))
+# Where checks are not complete yet: names and rooms, in classes, calls and functions.
+# This list is to become empty.
+NOT_YET = re.compile(
+    r"((activations|initializers)\.)?[A-Z].*"
+    r"|unroll.*|affine|lift|expand_like|weight_drop"
+    r"|(convert|linen|nnx|testing|initializers)\..*|training\.(save|restore)"
+    r"|(tasks|generation|ragged|streaming|training|diagnostics)\..*"
+)
+ROOMS = (
+    *("activations", "backward", "cells", "convert", "diagnostics", "generation"),
+    *("initializers", "linen", "networks", "nnx", "operators", "ragged", "streaming"),
+    *("tasks", "testing", "training", "wrappers"),
+)
+# What is not called by users: bases of classes, and what laws are given.
+BASES = {"Backward", "Cell", "Network", "Operator", "Wrapper", "Trial"}
+
+
+def public():
+    """Return the public functions and classes of all rooms, by name.
+
+    Tuples with names are left out: they hold what they are given. So are errors.
+    """
+    for module in (rj, *(getattr(rj, n) for n in ROOMS if hasattr(rj, n))):
+        for name in getattr(module, "__all__", None) or defined(module):
+            member = getattr(module, name)
+            holds = inspect.isclass(member) and issubclass(member, tuple | Exception)
+            if callable(member) and not holds and name not in BASES:
+                yield name, member
+
+
+def defined(module):
+    """Return the public names that a module without `__all__` defines."""
+    return [
+        name
+        for name, member in vars(module).items()
+        if getattr(member, "__module__", "") == module.__name__ and name[0] != "_"
+    ]
+
+
+def test_every_public_function_has_a_row():
+    rows = {part for row in ROWS for part in re.findall(r"\w+", row.name)}
+    lacking = {
+        n for n, f in public() if n not in rows and inspect.signature(f).parameters
+    }
+    assert lacking == set()
+
+
+def test_no_row_is_there_twice():
+    counts = collections.Counter(row.name for row in ROWS)
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_the_calls_are_valid_before_they_are_made_wrong():
+    for row in ROWS:
+        call(row)
+
+
+def half(size):
+    if size == "text":
+        raise TypeError("half: size must be an integer, got 'text'")
+    if size is None:
+        raise TypeError("unsupported operand")
+    return size
+
+
+@pytest.mark.parametrize(
+    "value, outcome", [("text", "good"), ("None", "raw"), ("-1", "accepted")]
+)
+def test_the_judge_tells_apart_what_becomes_of_a_call(value, outcome):
+    row = Row("half", half, {"size": (2, SIZE)})
+    verdicts = {v.value: v for v in drawn([row], 500, seed=0)}
+    assert verdicts[value].outcome == outcome
+    assert "np.int64" in verdicts and "10**12" not in verdicts
+    assert "half" in table(verdicts.values())
+
+
+def test_wrong_calls_are_refused_with_a_clear_message():
+    rows = ROWS if CALLS else [row for row in ROWS if not NOT_YET.fullmatch(row.name)]
+    verdicts = list(drawn(rows, CALLS or 300, seed=CALLS)) if rows else []
+    if CALLS:
+        print(table(verdicts))
+    bad = [v for v in verdicts if v.outcome != "good"]
+    assert bad == []
