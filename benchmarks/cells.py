@@ -67,10 +67,10 @@ def draw(cell: rj.Cell, shape: Shape, key: jax.Array) -> Any:
     """Return inputs for a cell: an array, or one with times or a mask beside it."""
     T, B, D, _ = shape
     x = jax.random.normal(key, (T, B, D), jnp.float32)
-    if isinstance(cell, rj.TLSTM | rj.CfC | rj.LTC):
-        return rj.Timed(x, jnp.ones((T, B), jnp.float32))
+    if isinstance(cell, rj.TimeAwareLSTM | rj.CfC | rj.LTC):
+        return rj.cells.Timed(x, jnp.ones((T, B), jnp.float32))
     if isinstance(cell, rj.GRUD):
-        return rj.Filled(x, x > 0, jnp.ones((T, B, D), jnp.float32))
+        return rj.cells.Filled(x, x > 0, jnp.ones((T, B, D), jnp.float32))
     return x
 
 

@@ -31,7 +31,8 @@ def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, An
     Args:
         cell: any cell, or a network that does not look ahead.
         params: what `cell.init` returned.
-        carry: the state before the step, of `cell.initial_carry(batch_shape)`.
+        carry: the state before the step; the first one is
+            `cell.initial_carry(batch_shape, params=params)`.
         x: the input, `(*batch, features)`, no time axis.
 
     Returns:
@@ -46,7 +47,7 @@ def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, An
         >>> network = rj.Deep((rj.LSTM(3), rj.GRU(4)))
         >>> params = network.init(jax.random.key(0), in_features=2)
         >>> xs = jnp.ones((2, 5, 2))
-        >>> carry = network.initial_carry((5,))
+        >>> carry = network.initial_carry((5,), params=params)
         >>> for x in xs:
         ...     carry, y = rj.streaming.step(network, params, carry, x)
         >>> print(jnp.allclose(y, rj.unroll(network, params, xs)[1][-1], atol=1e-6))
@@ -104,7 +105,8 @@ def export(
     Args:
         step: `(carry, x) -> (carry, y)`, a pure function, such as
             `partial(cell.step, params)`, with a head or without.
-        start: `batch_shape -> carry`, such as `partial(cell.start, params)`.
+        start: `batch_shape -> carry`, such as
+            `partial(cell.initial_carry, params=params)`.
         x: one input without batch, arrays or `jax.ShapeDtypeStruct`; only shapes and
             dtypes matter.
         batch: the size of the batch; a name, for one that is chosen at each call; None
@@ -125,7 +127,7 @@ def export(
         >>> params = cell.init(jax.random.key(0), in_features=2)
         >>> data = rj.streaming.export(
         ...     functools.partial(cell.step, params),
-        ...     functools.partial(cell.start, params),
+        ...     functools.partial(cell.initial_carry, params=params),
         ...     jnp.zeros(2))
         >>> stream = rj.streaming.load(data)
         >>> x = jnp.ones((5, 2))  # any batch

@@ -101,13 +101,13 @@ CELLS |= {
     "slim_gru_1": rj.SlimGRU(4),
     "slim_gru_3": rj.SlimGRU(4, variant=3),
     "slim_mgu_1": rj.SlimMGU(4),
-    "t_lstm": rj.TLSTM(4),
+    "t_lstm": rj.TimeAwareLSTM(4),
 }
 
 DROPOUTS = rj.OutputDropout(
     rj.Zoneout(
         rj.InputDropout(rj.RecurrentDropout(rj.LSTM(4), 0.2), 0.3),
-        rate=rj.LSTMCarry(h=0.1, c=0.5),
+        rate=rj.LSTM.Carry(h=0.1, c=0.5),
     ),
     0.4,
 )
@@ -121,11 +121,11 @@ CELLS |= {
     "learned_carry": rj.LearnedCarry(rj.GRU(4)),
     "stack": STACK,
     "stack_drawn": STACK,
-    "structured_low_rank": rj.Structured(rj.GRU(4), rj.LowRank(2)),
+    "structured_low_rank": rj.Structured(rj.GRU(4), rj.operators.LowRank(2)),
     "structured_masked": rj.Structured(
-        rj.Elman(4), rj.Masked(rj.RandomWiring(0.7), excitatory=0.5)
+        rj.Elman(4), rj.operators.Masked(rj.operators.RandomWiring(0.7), excitatory=0.5)
     ),
-    "structured_orthogonal": rj.Structured(rj.Elman(4), rj.Orthogonal()),
+    "structured_orthogonal": rj.Structured(rj.Elman(4), rj.operators.Orthogonal()),
 }
 
 # What a cell reads that is not one array `(*lead, 3)`: a function of key, lead, dtype.
@@ -145,20 +145,20 @@ def timed(key, lead, dtype):
     """Draw inputs, and the time between them."""
     k_x, k_t = jax.random.split(key)
     x = jax.random.normal(k_x, (*lead, 3)).astype(dtype)
-    return rj.Timed(x, jax.random.uniform(k_t, lead, minval=0.1).astype(dtype))
+    return rj.cells.Timed(x, jax.random.uniform(k_t, lead, minval=0.1).astype(dtype))
 
 
 def observed(key, lead, dtype):
     """Draw inputs, which of them are there, and the time between them."""
     k_x, k_m = jax.random.split(key)
     x, elapsed = timed(k_x, lead, dtype)
-    return rj.Observed(x, jax.random.bernoulli(k_m, 0.5, x.shape), elapsed)
+    return rj.cells.Observed(x, jax.random.bernoulli(k_m, 0.5, x.shape), elapsed)
 
 
 def filled(key, lead, dtype):
     """Draw inputs, which of them are there, and the time since they were."""
     x, mask, elapsed = observed(key, lead, dtype)
-    return rj.Filled(x, mask, elapsed[..., None] + abs(x))
+    return rj.cells.Filled(x, mask, elapsed[..., None] + abs(x))
 
 
 INPUTS |= {

@@ -306,7 +306,7 @@ def test_clipped_is_the_explicit_loop(max_norm, max_value, x64):
 
 def test_clipping_inside_tames_an_explosion_that_clipping_outside_cannot():
     cell = rj.Elman(1, activation=jax.nn.identity, use_bias=False)
-    params = rj.ElmanParams(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), None)
+    params = rj.Elman.Params(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), None)
     xs = jnp.ones((200, 1))
 
     def last(xs, backward):

@@ -27,7 +27,7 @@ TABLE = """\
 |---|---|---|
 | `Elman(H)` | $h$ | – |
 | `LSTM(H)` | $h$ | 7.77 |
-| `TLSTM(H)` | $h$ | – |
+| `TimeAwareLSTM(H)` | $h$ | – |
 | `ConvGRU(H, (8, 8))` | $h$ | 3.33 |
 
 Not a row: `LSTM(H)` | 7.77 |
@@ -46,7 +46,7 @@ def test_costs_are_measured_and_written_into_the_page(tmp_path, capsys):
     lines = (tmp_path / "cells-cost.csv").read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     ratios = {row["cell"]: float(row["ratio"]) for row in rows}
-    assert ratios.keys() == {"LSTM(H)", "Elman(H)", "TLSTM(H)"}
+    assert ratios.keys() == {"LSTM(H)", "Elman(H)", "TimeAwareLSTM(H)"}
     assert ratios["LSTM(H)"] == 1 and min(ratios.values()) > 0
     for code, ratio in ratios.items():
         assert f"| `{code}` | $h$ | {ratio:.2f} |\n" in page

@@ -27,7 +27,7 @@ class Leaky(rj.Cell):
         kernel = jax.random.normal(key, (in_features, self.hidden_size))
         return Params(kernel, jnp.full(self.hidden_size, 0.5))
 
-    def initial_carry(self, batch_shape=(), dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return jnp.zeros((*batch_shape, self.hidden_size), dtype)
 
     def project(self, params, x):
@@ -93,7 +93,7 @@ class ComparesByIdentity(Leaky):
 class StartsElsewhere(Leaky):
     """Not broken: a carry does not need to start from zero."""
 
-    def initial_carry(self, batch_shape=(), dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return jnp.ones((*batch_shape, self.hidden_size), dtype)
 
 
@@ -182,7 +182,7 @@ def test_a_cell_without_a_recurrence_says_what_to_define():
         def init(self, key, in_features):
             return ()
 
-        def initial_carry(self, batch_shape=(), dtype=float):
+        def initial_carry(self, batch_shape=(), dtype=float, params=None):
             return jnp.zeros(batch_shape, dtype)
 
     with pytest.raises(NotImplementedError, match="define recur, or feedback and up"):

@@ -120,7 +120,7 @@ def test_gradient_and_jacobian_agree_with_finite_differences(name, x64):
 def test_a_batch_is_its_sequences_one_by_one(x64):
     cell, xs = rj.LSTM(H), normal(TIME, 2, 1, D)
     params = cell.init(jax.random.key(1), D)
-    carry = rj.LSTMCarry(normal(2, 1, H, seed=2), normal(2, 1, H, seed=3))
+    carry = rj.LSTM.Carry(normal(2, 1, H, seed=2), normal(2, 1, H, seed=3))
     for function in (
         diagnostics.gradient_by_lag,
         diagnostics.singular_values,

@@ -23,7 +23,7 @@ INPUTS = {
     "ForwardFill": observed,
     "GRUD": filled,
     "LTC": timed,
-    "TLSTM": timed,
+    "TimeAwareLSTM": timed,
 }
 
 
@@ -59,7 +59,7 @@ def parts(cell):
 
     params, x, carry = jax.eval_shape(make, jax.random.key(0))
     z = jax.eval_shape(cell.project, params, x)
-    if not cell.splits:
+    if not cell._splits:
         rest = jax.make_jaxpr(cell.recur)(params, carry, z)
     else:
         u = jax.eval_shape(cell.feedback, params, carry)
@@ -75,8 +75,8 @@ def test_every_cell_has_a_row():
     public = {
         name
         for name in rj.cells.__all__
-        if isinstance(getattr(rj, name), type)
-        and issubclass(getattr(rj, name), rj.Cell)
+        if isinstance(getattr(rj.cells, name), type)
+        and issubclass(getattr(rj.cells, name), rj.Cell)
     }
     assert public == {code.partition("(")[0] for code in ROWS}
 
@@ -101,7 +101,7 @@ def test_splits_and_products_ahead(code):
     cell = build(code, D=3)
     project, rest = parts(cell)
     splits = "no"
-    if cell.splits:
+    if cell._splits:
         splits = "in part" if has_product(rest) else "yes"
     assert ROWS[code]["splits"] == splits
     assert ROWS[code]["ahead"] == ("yes" if has_product(project) else "no")

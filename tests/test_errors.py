@@ -35,7 +35,7 @@ TIME, BATCH, FEATURES = 7, 5, 2
 CELL = rj.LSTM(4)
 BIG = rj.LSTM(8)
 IMAGES = rj.ConvLSTM(4, (8, 8))
-TIMED = rj.TLSTM(4)
+TIMED = rj.TimeAwareLSTM(4)
 RESETS_FIRST = rj.GRU(4, reset_after=False)
 AXES = "read as (time=7, batch=5, features=2); cell LSTM(hidden_size=4))"
 STEP_AXES = "read as (batch=5, features=2); cell LSTM(hidden_size=4))"
@@ -108,7 +108,7 @@ def train_on_one_sequence():
 
 
 def raw_series():
-    return rj.Observed(inputs(), flags(7, 5, 2), inputs(7, 5))
+    return rj.cells.Observed(inputs(), flags(7, 5, 2), inputs(7, 5))
 
 
 def override_step():
@@ -122,7 +122,7 @@ class Empty(rj.Cell):
     def init(self, key, in_features, dtype=float):
         return ()
 
-    def initial_carry(self, batch_shape=(), dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return ()
 
 
@@ -355,7 +355,7 @@ CASES = {
     "carry-kind/array": kind(lambda: run(carry=start().h), "got float32[5,4]"),
     "carry-kind/bool": kind(lambda: run(carry=False), "got bool[]"),
     "carry-kind/none": kind(
-        lambda: run(carry=rj.LSTMCarry(start().h, None)), "got LSTMCarry(h, c=None)"
+        lambda: run(carry=rj.LSTM.Carry(start().h, None)), "got LSTMCarry(h, c=None)"
     ),
     "carry-kind/step": kind(
         lambda: CELL.step(init(), None, inputs(BATCH, FEATURES)),
@@ -379,7 +379,7 @@ CASES = {
         lambda: run(carry=start(batch_shape=())), "got float32[4]", "broadcast_to"
     ),
     "carry-batch/scalars": value(
-        lambda: run(carry=rj.LSTMCarry(0.0, 0.0)), "got float32[]", "broadcast_to"
+        lambda: run(carry=rj.LSTM.Carry(0.0, 0.0)), "got float32[]", "broadcast_to"
     ),
     "carry-batch/rank": value(
         lambda: run(carry=start(batch_shape=(BATCH, 1))), "got float32[5,1,4]"
@@ -658,26 +658,29 @@ CASES = {
     ),
     "timed": kind(
         lambda: run(cell=TIMED),
-        "TLSTM: the input must be Timed(x, elapsed), got float32[7,5,2]",
-        "rj.Timed(x, jnp.ones(x.shape[:-1], x.dtype))",
+        "TimeAwareLSTM: the input must be Timed(x, elapsed), got float32[7,5,2]",
+        "rj.cells.Timed(x, jnp.ones(x.shape[:-1], x.dtype))",
     ),
     "timed-part": value(
-        lambda: run(cell=TIMED, xs=rj.Timed(inputs(), inputs(7, 5, 1))),
-        "TLSTM: elapsed must be float32[7,5], got float32[7,5,1]",
+        lambda: run(cell=TIMED, xs=rj.cells.Timed(inputs(), inputs(7, 5, 1))),
+        "TimeAwareLSTM: elapsed must be float32[7,5], got float32[7,5,1]",
         "elapsed[..., 0]",
     ),
     "timed-part/features": value(
-        lambda: run(cell=TIMED, xs=rj.Timed(inputs(7, 5, 3), inputs(7, 5))),
-        "TLSTM: x must be float32[7,5,2], got float32[7,5,3]",
+        lambda: run(cell=TIMED, xs=rj.cells.Timed(inputs(7, 5, 3), inputs(7, 5))),
+        "TimeAwareLSTM: x must be float32[7,5,2], got float32[7,5,3]",
     ),
     "timed-dtype": kind(
-        lambda: run(cell=TIMED, xs=rj.Timed(inputs(), inputs(7, 5, dtype="int32"))),
-        "TLSTM: elapsed must be float32[7,5], got int32[7,5]; nothing is cast silently",
+        lambda: run(
+            cell=TIMED, xs=rj.cells.Timed(inputs(), inputs(7, 5, dtype="int32"))
+        ),
+        "TimeAwareLSTM: elapsed must be float32[7,5], got int32[7,5]; nothing is cast "
+        "silently",
     ),
     "filled": kind(
         lambda: run(cell=rj.GRUD(4), xs=raw_series()),
         "GRUD: the input must be Filled(x, mask, elapsed), got Observed(x, mask, elap",
-        "rj.ForwardFill makes it of rj.Observed",
+        "rj.ForwardFill makes it of rj.cells.Observed",
     ),
     "filled/array": kind(
         lambda: rj.unroll(rj.ForwardFill(2), (), inputs()),
@@ -942,32 +945,32 @@ CASES = {
     ),
     "rate/nan": value(lambda: rj.OutputDropout(CELL, float("nan")), "got nan"),
     "rate/deep": value(lambda: rj.Deep((CELL,), dropout=-0.1), "Deep: dropout must"),
-    "rate/each": value(lambda: rj.Zoneout(CELL, rj.LSTMCarry(0.1, 2)), "got 2"),
+    "rate/each": value(lambda: rj.Zoneout(CELL, rj.LSTM.Carry(0.1, 2)), "got 2"),
     "rate/weight-drop": value(
         lambda: rj.weight_drop(init(), jax.random.key(0), 1), "weight_drop: rate"
     ),
     "dropout-parts": kind(
         lambda: run(
-            cell=rj.InputDropout(rj.TLSTM(4), 0.1),
-            params=init(rj.TLSTM(4)),
-            xs=rj.Timed(inputs(), inputs(TIME, BATCH)),
+            cell=rj.InputDropout(rj.TimeAwareLSTM(4), 0.1),
+            params=init(rj.TimeAwareLSTM(4)),
+            xs=rj.cells.Timed(inputs(), inputs(TIME, BATCH)),
             key=jax.random.key(0),
         ),
         "InputDropout: the input must be one array, got Timed(x, elapsed)",
     ),
     "dropout-parts/deep": kind(
         lambda: run(
-            cell=rj.Deep((rj.TLSTM(4),), skip=True),
-            params=(init(rj.TLSTM(4)),),
-            xs=rj.Timed(inputs(), inputs(TIME, BATCH)),
+            cell=rj.Deep((rj.TimeAwareLSTM(4),), skip=True),
+            params=(init(rj.TimeAwareLSTM(4)),),
+            xs=rj.cells.Timed(inputs(), inputs(TIME, BATCH)),
         ),
         "Deep: the input must be one array, got Timed(x, elapsed); residual and skip",
     ),
     "dropout-parts/residual": kind(
         lambda: run(
-            cell=rj.Residual(rj.TLSTM(4)),
-            params=init(rj.TLSTM(4)),
-            xs=rj.Timed(inputs(), inputs(TIME, BATCH)),
+            cell=rj.Residual(rj.TimeAwareLSTM(4)),
+            params=init(rj.TimeAwareLSTM(4)),
+            xs=rj.cells.Timed(inputs(), inputs(TIME, BATCH)),
         ),
         "Residual: the input must be one array, got Timed(x, elapsed); only that can",
     ),
@@ -996,27 +999,28 @@ CASES = {
     ),
     "operator": kind(
         lambda: rj.Structured(CELL, "low_rank"),
-        "Structured: operator must be one such as rj.LowRank(rank=2), got 'low_rank'",
+        "Structured: operator must be one such as rj.operators.LowRank(rank=2), got "
+        "'low_rank'",
     ),
     "operator-kernel": value(
-        lambda: init(rj.Structured(rj.LearnedCarry(CELL), rj.Diagonal())),
+        lambda: init(rj.Structured(rj.LearnedCarry(CELL), rj.operators.Diagonal())),
         "Structured: LearnedCarry(cell=LSTM(hidden_size=4)) has no recurrent_kernel of",
         "wrap the cell that has it, and other wrappers around",
     ),
     "blocks": value(
-        lambda: init(rj.Structured(CELL, rj.BlockDiagonal(3))),
+        lambda: init(rj.Structured(CELL, rj.operators.BlockDiagonal(3))),
         "BlockDiagonal: 3 blocks do not divide 4 units",
     ),
     "low-rank": value(
-        lambda: init(rj.Structured(CELL, rj.LowRank(5))),
+        lambda: init(rj.Structured(CELL, rj.operators.LowRank(5))),
         "LowRank: rank 5 is more than 4 units",
     ),
     "density": value(
-        lambda: rj.RandomWiring(20),
+        lambda: rj.operators.RandomWiring(20),
         "RandomWiring: density must be above 0 and at most 1, got 20",
     ),
     "excitatory": value(
-        lambda: rj.Masked(excitatory=80),
+        lambda: rj.operators.Masked(excitatory=80),
         "Masked: excitatory must be from 0 to 1, got 80",
     ),
     "weight-drop": value(
@@ -1448,7 +1452,7 @@ def test_concrete_lengths_are_looked_into_under_jit(where, worst):
     [
         {"lengths": np.ones(TIME, int)},
         {"mask": np.ones((BATCH, TIME), bool)},
-        {"carry": rj.LSTMCarry(np.zeros((6, 4)), np.zeros((6, 4)))},
+        {"carry": rj.LSTM.Carry(np.zeros((6, 4)), np.zeros((6, 4)))},
         {"time_axis": 3},
     ],
     ids=lambda options: next(iter(options)),

@@ -138,7 +138,7 @@ class Reads(rj.GRU):
             "odd": lambda: (a + p) * jnp.tanh(b + q) * z[..., 1 : H + 1],
             "given": lambda: a + p,
         }[self.how]()
-        return rj.GRUCarry(h), p if self.how == "given" else h
+        return rj.GRU.Carry(h), p if self.how == "given" else h
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ def model(x64):
 
     def step(carry, token):
         carry, y = cell.step(params, carry, jax.nn.one_hot(token, V))
-        return carry, y @ head + rj.lift(jax.nn.one_hot(END, V), y)
+        return carry, y @ head + rj.expand_like(jax.nn.one_hot(END, V), y)
 
-    carry = rj.GRUCarry(jax.random.normal(jax.random.key(2), (N, 5)))
+    carry = rj.GRU.Carry(jax.random.normal(jax.random.key(2), (N, 5)))
     return step, carry, jnp.array([0, 1, 2])
 
 

@@ -6,7 +6,6 @@ import pathlib
 import pkgutil
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -36,6 +35,11 @@ OPTIONAL = (
 )
 MODULES = {
     "recurrent_jax": recurrent_jax,
+    "recurrent_jax.backward": recurrent_jax.backward,
+    "recurrent_jax.cells": recurrent_jax.cells,
+    "recurrent_jax.networks": recurrent_jax.networks,
+    "recurrent_jax.operators": recurrent_jax.operators,
+    "recurrent_jax.wrappers": recurrent_jax.wrappers,
     "recurrent_jax.convert": recurrent_jax.convert,
     "recurrent_jax.diagnostics": recurrent_jax.diagnostics,
     "recurrent_jax.generation": recurrent_jax.generation,
@@ -176,34 +180,41 @@ def test_all_is_sorted_and_real(module):
         assert getattr(module, name) is not None
 
 
-def test_all_is_complete():
-    # Deferred modules are in __all__ without being in the namespace at first.
-    here = {
-        name
-        for name, thing in vars(recurrent_jax).items()
-        if not name.startswith("_")
-        and not (
-            isinstance(thing, types.ModuleType)
-            and name in ("backward", "cells", "importlib", "linen", "nnx", "wrappers")
-        )
-        and name not in ("annotations", "Any")
-    }
-    assert here == set(recurrent_jax.__all__)
-    from recurrent_jax import cells, wrappers
-
-    for module in (cells, wrappers):
-        assert set(module.__all__) <= set(recurrent_jax.__all__)
-
-
-def test_every_public_module_is_named():
-    found = {
+def test_dir_shows_every_room():
+    rooms = {
         name
         for _, name, _ in pkgutil.iter_modules(recurrent_jax.__path__)
         if not name.startswith("_")
     }
+    assert rooms <= set(dir(recurrent_jax))
     # `import *` must not ask for Flax.
-    apart = {"backward", "cells", "linen", "nnx", "wrappers"}
-    assert found - apart <= set(recurrent_jax.__all__)
+    assert rooms - {"linen", "nnx"} <= set(recurrent_jax.__all__)
+
+
+def test_the_top_level_holds_verbs_and_values():
+    assert set(dir(recurrent_jax)) - {"linen", "nnx", "__version__"} == set(
+        recurrent_jax.__all__
+    )
+    parts = [n for n in dir(recurrent_jax) if n.endswith(("Params", "Carry"))]
+    assert parts == ["LearnedCarry"]  # a wrapper
+    # Every cell and wrapper is there; their parts are in their rooms alone.
+    for room in (recurrent_jax.cells, recurrent_jax.wrappers):
+        values = {
+            name
+            for name in room.__all__
+            if not is_parts(getattr(room, name)) and name != "Sampled"
+        }
+        assert values <= set(recurrent_jax.__all__)
+
+
+def test_parameters_and_carries_are_attributes_of_their_cell():
+    cells = vars(recurrent_jax.cells)
+    for name in recurrent_jax.cells.__all__:
+        kind = cells[name]
+        if not is_parts(kind) and name != "IRNN":
+            assert kind.Carry in cells.values(), name
+            assert kind.Params in (tuple, cells.get(f"{name}Params")), name
+    assert recurrent_jax.LSTM.Params is recurrent_jax.cells.LSTMParams
 
 
 def is_parts(thing):
@@ -230,6 +241,7 @@ def test_every_public_name_is_explained(module, name):
 # An exception, a table's row, and draws that say all in a line; their module, `preset`
 # and `check_cell` show how they are used.
 WITHOUT_EXAMPLE = {
+    ("recurrent_jax.backward", "Backward"),
     ("recurrent_jax.initializers", "zeros"),
     ("recurrent_jax.initializers", "glorot_uniform"),
     ("recurrent_jax.initializers", "lecun_normal"),

@@ -83,7 +83,7 @@ def test_a_learned_start_sees_params_as_they_are_stored(problem):
 
 def test_a_step_prepares(problem):
     cell, params, xs = problem
-    carry = rj.ElmanCarry(jnp.ones((4, 3)))
+    carry = rj.Elman.Carry(jnp.ones((4, 3)))
     squared = jax.tree.map(jnp.square, params)
     _, got = cell.step(params, carry, xs[0])
     _, want = rj.Elman(3).step(squared, carry, xs[0])

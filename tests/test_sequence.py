@@ -320,7 +320,7 @@ def test_residual_and_skip_are_sums_and_concatenations(x64):
 
 
 COPY = rj.Elman(50, activation=jax.nn.identity, use_bias=False)
-COPIES = (rj.ElmanParams(jnp.eye(50), jnp.zeros((50, 50)), None),) * 3
+COPIES = (rj.Elman.Params(jnp.eye(50), jnp.zeros((50, 50)), None),) * 3
 
 
 def copied(rate, key, layers=2, **options):

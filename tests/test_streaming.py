@@ -52,7 +52,7 @@ def stream(one, **options):
     return streaming.load(
         streaming.export(
             functools.partial(one.cell.step, one.params),
-            lambda shape: one.cell.start(one.params, shape, one.dtype),
+            lambda shape: one.cell.initial_carry(shape, one.dtype, one.params),
             jax.ShapeDtypeStruct((3,), one.dtype),
             **options,
         )
@@ -92,7 +92,7 @@ def test_a_learned_start_is_exported_with_the_step(x64):
     params = jax.tree.map(lambda p: p + 0.5, params)
     data = streaming.export(
         functools.partial(cell.step, params),
-        functools.partial(cell.start, params),
+        functools.partial(cell.initial_carry, params=params),
         jax.ShapeDtypeStruct((2,), float),
     )
     x = jnp.ones((4, 2))

@@ -116,7 +116,7 @@ def test_delay_by_hand():
 def test_bridge_by_hand(x64):
     v = draw(0, N, 5)
     params = tasks.init_bridge(jax.random.key(0), rj.LSTM(4), 5)
-    params = params._replace(biases=rj.LSTMCarry(jnp.ones(4), -jnp.ones(4)))
+    params = params._replace(biases=rj.LSTM.Carry(jnp.ones(4), -jnp.ones(4)))
     carry = tasks.bridge(params, v)
     np.testing.assert_allclose(carry.h, np.tanh(v @ params.kernels.h + 1), atol=1e-14)
     np.testing.assert_allclose(carry.c, np.tanh(v @ params.kernels.c - 1), atol=1e-14)

@@ -210,7 +210,7 @@ def test_one_trace_whatever_holds_the_numbers():
 def test_a_weakly_typed_carry_is_accepted():
     cell = rj.Elman(4)
     params, xs = draw(cell)
-    weak = rj.ElmanCarry(jnp.broadcast_to(jnp.asarray(0.0), (BATCH, 4)))
+    weak = rj.Elman.Carry(jnp.broadcast_to(jnp.asarray(0.0), (BATCH, 4)))
     close(rj.unroll(cell, params, xs, carry=weak), rj.unroll(cell, params, xs))
 
 

@@ -38,7 +38,7 @@ def contend(cell: rj.Cell, shape: Shape) -> dict[str, Contender]:
     return {"cudnn jax.experimental.rnn": Contender(run, _flat, batch_major=True)}
 
 
-def _flat(params: rj.LSTMParams) -> jax.Array:
+def _flat(params: rj.LSTM.Params) -> jax.Array:
     """Lay all weights end to end, stored (out, in), with a second bias of zero."""
     parts = [
         params.kernel.T,

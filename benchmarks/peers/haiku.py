@@ -31,7 +31,7 @@ def contend(cell: rj.Cell, shape: Shape) -> dict[str, Contender]:
     return {f"haiku {kind}": Contender(run=network.apply, copy=copy)}
 
 
-def _lstm(params: rj.LSTMParams) -> dict:
+def _lstm(params: rj.LSTM.Params) -> dict:
     """Reorder to i, g, f, o, and take off the 1 that Haiku adds to f at every step."""
 
     def reorder(array: jax.Array) -> jax.Array:
@@ -44,7 +44,7 @@ def _lstm(params: rj.LSTMParams) -> dict:
     return {"lstm/linear": {"w": reorder(kernels), "b": bias}}
 
 
-def _gru(params: rj.GRUParams) -> dict:
+def _gru(params: rj.GRU.Params) -> dict:
     """Reorder to z, r, n, and negate z: it takes the new where ours keeps the old."""
 
     def reorder(array: jax.Array) -> jax.Array:
@@ -55,7 +55,7 @@ def _gru(params: rj.GRUParams) -> dict:
     return {"gru": {"w_i": w_i, "w_h": w_h, "b": reorder(params.bias)}}
 
 
-def _elman(params: rj.ElmanParams) -> dict:
+def _elman(params: rj.Elman.Params) -> dict:
     return {
         "vanilla_rnn/linear": {"w": params.kernel, "b": params.bias},
         "vanilla_rnn/linear_1": {

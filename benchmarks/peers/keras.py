@@ -45,7 +45,7 @@ def contend(cell: rj.Cell, shape: Shape) -> dict[str, Contender]:
     return {f"keras {kind}": Contender(run=run, copy=copy, batch_major=True)}
 
 
-def _gru(params: rj.GRUParams) -> tuple:
+def _gru(params: rj.GRU.Params) -> tuple:
     """Reorder to z, r, n; the bias has two rows if the reset comes after."""
 
     def reorder(array: jax.Array) -> jax.Array:

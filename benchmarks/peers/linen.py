@@ -38,7 +38,7 @@ def _entry(cell: Any, copy: Any) -> Contender:
     )
 
 
-def _lstm(params: rj.LSTMParams) -> dict:
+def _lstm(params: rj.LSTM.Params) -> dict:
     kernels = zip("ifgo", jnp.split(params.kernel, 4, -1), strict=True)
     recurrent = zip(
         "ifgo",
@@ -51,7 +51,7 @@ def _lstm(params: rj.LSTMParams) -> dict:
     }
 
 
-def _gru(params: rj.GRUParams) -> dict:
+def _gru(params: rj.GRU.Params) -> dict:
     inputs = zip(
         "rzn", jnp.split(params.kernel, 3, -1), jnp.split(params.bias, 3), strict=True
     )
@@ -63,7 +63,7 @@ def _gru(params: rj.GRUParams) -> dict:
     }
 
 
-def _elman(params: rj.ElmanParams) -> dict:
+def _elman(params: rj.Elman.Params) -> dict:
     return {
         "i": {"kernel": params.kernel, "bias": params.bias},
         "h": {"kernel": params.recurrent_kernel},

@@ -47,7 +47,7 @@ def _entry(kind: str, shape: Shape, copy: Any, **options: Any) -> Contender:
     )
 
 
-def _lstm(params: rj.LSTMParams) -> dict:
+def _lstm(params: rj.LSTM.Params) -> dict:
     return {
         "dense_h": {"bias": params.bias, "kernel": params.recurrent_kernel},
         "dense_i": {"kernel": params.kernel},

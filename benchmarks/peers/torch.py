@@ -51,7 +51,7 @@ def _device() -> str:
 def _copy(params: Any) -> dict[str, jax.Array]:
     """Transpose the kernels; the second bias is zero but for n in a GRU."""
     on_state = jnp.zeros_like(params.bias)
-    if isinstance(params, rj.GRUParams):
+    if isinstance(params, rj.GRU.Params):
         H = params.recurrent_bias.shape[0]
         on_state = on_state.at[2 * H :].set(params.recurrent_bias)
     return {

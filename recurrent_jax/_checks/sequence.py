@@ -204,12 +204,14 @@ def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
     """Check structure, shapes and dtypes of a carry; nothing is broadcast."""
     cell, batch_shape = reading.cell, reading.batch_shape
     expected = jax.eval_shape(
-        lambda: cell.initial_carry(batch_shape, float_dtype(params, reading.first))
+        lambda p: cell.initial_carry(batch_shape, float_dtype(p, reading.first), p),
+        params,
     )
     if jax.tree.structure(carry) != jax.tree.structure(expected):
         raise TypeError(
             f"{reading.where}: {argument} must be {outline(expected)}, got "
-            f"{outline(carry)}. {cell!r}.initial_carry({batch_shape}) makes one"
+            f"{outline(carry)}. {cell!r}.initial_carry({batch_shape}, params=params) "
+            "makes one"
         )
     wanted = jax.tree.leaves(expected)
     for (path, got), want in zip(jax.tree.leaves_with_path(carry), wanted, strict=True):

@@ -17,18 +17,18 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
         (7, 5, 3)
     """
     y = x @ kernel
-    return y if bias is None else y + lift(bias, y)
+    return y if bias is None else y + expand_like(bias, y)
 
 
-def lift(vector: jax.Array, like: jax.Array) -> jax.Array:
+def expand_like(vector: jax.Array, like: jax.Array) -> jax.Array:
     """Return `vector` with leading axes of size one, as many as `like` has axes.
 
     So that a bias is added to a batch without promotion of ranks.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from recurrent_jax import lift
-        >>> lift(jnp.ones(3), jnp.ones((7, 5, 3))).shape
+        >>> from recurrent_jax import expand_like
+        >>> expand_like(jnp.ones(3), jnp.ones((7, 5, 3))).shape
         (1, 1, 3)
     """
     return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)

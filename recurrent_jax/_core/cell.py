@@ -8,38 +8,64 @@ not a field but a parameter, and lives in the pytree that `init` returns.
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple, final
+import inspect
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, final
 
 import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._core import tracing
 from recurrent_jax._core.names import pickled, spell
+
+P = TypeVar("P")  # parameters, as `init` returns them
+C = TypeVar("C")  # a carry
 
 
 class Sampled(NamedTuple):
-    """An input with what was drawn for it: what `Cell.sample` returns."""
+    """An input and the random numbers drawn for it: what `Cell.sample` returns."""
 
     x: Any
     noise: Any
 
 
+class HiddenCarry(NamedTuple):
+    """The state of a cell that has a hidden state alone."""
+
+    h: jax.Array  # (*batch, H)
+
+
+class HiddenCellCarry(NamedTuple):
+    """The state of a cell that has a hidden state and a cell state, as an LSTM."""
+
+    h: jax.Array  # (*batch, H)
+    c: jax.Array  # (*batch, H)
+
+
 @dataclasses.dataclass(frozen=True)
-class Cell(abc.ABC):
+class Cell(abc.ABC, Generic[P, C]):
     """One step of a recurrence, as pure functions of `(params, carry, x)`.
 
-    A subclass is a frozen dataclass that defines `init`, `initial_carry` and the
-    recurrence, in one of two ways:
+    A subclass is a frozen dataclass. It defines `init`, a carry, and the recurrence in
+    one of two ways:
 
     - `recur(params, carry, z) -> (carry, y)`: any recurrence; or
     - `feedback(params, carry) -> u` and `update(params, carry, z, u) -> (carry, y)`:
-      the same recurrence cut in two, the big recurrent product apart from the
-      elementwise rest, which makes gradients faster.
+      the large recurrent product apart from the elementwise rest. This form has the
+      faster gradient.
 
+    A subclass of such a class may redefine either form; the most derived one counts.
     Every array has any number of leading batch axes, `(*batch, features)`. What does
-    not read the carry goes into `project`, which `unroll` lifts out of its loop.
+    not read the carry belongs in `project`, which `unroll` computes outside its loop.
 
     Attributes:
+        Params: the NamedTuple that `init` returns.
+        Carry: the NamedTuple of the state. `initial_carry` fills its fields with zeros
+            of `(*batch, hidden_size)`, unless the cell defines another start.
+        output: the field of the carry that every step returns as its output, such as
+            `"h"`; None if the output is no field of the carry. Wrappers that change
+            the carry after a step, such as `Zoneout`, need it.
         feature_axes: how many trailing axes of `x` are features and not batch: 1,
             unless the cell works on images.
 
@@ -47,29 +73,35 @@ class Cell(abc.ABC):
         A leaky integrator, `h' = 0.9 h + x`, from first line to last:
 
         >>> import dataclasses
-        >>> from typing import NamedTuple
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
-        >>> class Carry(NamedTuple):
-        ...     h: jax.Array
         >>> @dataclasses.dataclass(frozen=True)
         ... class Leaky(rj.Cell):
         ...     hidden_size: int
         ...     decay: float = 0.9
+        ...     Carry = rj.cells.HiddenCarry
+        ...     output = "h"
         ...     def init(self, key, in_features, dtype=float):
         ...         return ()
-        ...     def initial_carry(self, batch_shape=(), dtype=float):
-        ...         return Carry(jnp.zeros((*batch_shape, self.hidden_size), dtype))
         ...     def recur(self, params, carry, z):
         ...         h = self.decay * carry.h + z
-        ...         return Carry(h), h
+        ...         return self.Carry(h), h
         >>> cell = Leaky(hidden_size=2)
         >>> carry, ys = rj.unroll(cell, (), jnp.ones((3, 2)))
         >>> print(ys[:, 0])
         [1.   1.9  2.71]
     """
 
-    feature_axes = 1  # not annotated: a fact about the class, not a field
+    # Facts about the class. Without annotations that dataclasses would take for fields.
+    Params: ClassVar[Any] = tuple
+    Carry: ClassVar[Any]
+    output: ClassVar[str | None]
+    feature_axes = 1
+
+    # Whether the recurrence is `feedback` and `update`, and whether `output` or `read`
+    # was declared for this recurrence: derived, never set by hand.
+    _splits: ClassVar[bool] = True
+    _declares_output: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -78,6 +110,8 @@ class Cell(abc.ABC):
                 f"{cls.__name__}: `step` is final (recur after project); "
                 "define project, recur, or feedback and update instead"
             )
+        _check_carry(cls)
+        cls._splits, cls._declares_output = _recurrence(cls)
         # Set before @dataclass looks, so that it keeps this repr.
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]
@@ -86,22 +120,54 @@ class Cell(abc.ABC):
         _checks.fields(self)
 
     @abc.abstractmethod
-    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
+    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> P:
         """Return fresh parameters: a NamedTuple of arrays, absent parts None."""
 
-    @abc.abstractmethod
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> Any:
-        """Return the carry that a sequence starts from: a NamedTuple of arrays."""
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: P | None = None,
+    ) -> C:
+        """Return the carry that a sequence starts from. Default: zeros.
 
-    def prepare(self, params: Any) -> Any:
-        """Return the parameters as the steps use them. Default: `params`.
+        Args:
+            batch_shape: the batch axes, of any number.
+            dtype: of the floating-point parts.
+            params: what `init` returned. `unroll` passes them; only a cell whose
+                start is learned reads them.
+        """
+        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)  # type: ignore[attr-defined]
+        carry: C = self.Carry(*(zero for _ in self.Carry._fields))
+        return carry
 
-        For what is stored in one form and used in another, such as an orthogonal
-        matrix stored as its logarithm. Called once for a sequence, outside of the
-        loop: `project`, `feedback`, `update` and `recur` are given what this returns,
-        all else what `init` returned.
+    def out_features(self, in_features: int) -> int:
+        """Return the number of features of an output. Default: found by tracing.
+
+        A cell whose input is not one array `(*batch, in_features)` defines it.
+        """
+        return tracing.out_features(self, in_features)
+
+    @property
+    def declares_output(self) -> bool:
+        """Whether `read` is known to be right for the recurrence of this class."""
+        return self._declares_output
+
+    def read(self, carry: C, y: Any) -> Any:
+        """Return the output of a step whose carry was changed, given its output `y`.
+
+        Default: the field that `output` names.
+        """
+        return y if self.output is None else getattr(carry, self.output)
+
+    def prepare(self, params: P) -> Any:
+        """Return the parameters in the form that the steps use. Default: `params`.
+
+        For parameters that are stored in one form and used in another, such as an
+        orthogonal matrix stored as its logarithm. `unroll` calls it once, outside its
+        loop. `project`, `feedback`, `update` and `recur` take what it returns; every
+        other method takes what `init` returned. Return another type than `init` does,
+        so that the two cannot be confused.
         """
         return params
 
@@ -109,45 +175,36 @@ class Cell(abc.ABC):
         """Return all of the step that does not read the carry. Default: `x`."""
         return x
 
-    def start(
-        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
-    ) -> Any:
-        """Return the carry that `unroll` starts from. Default: `initial_carry`.
-
-        Not the same where the start is learned, and so a parameter.
-        """
-        return self.initial_carry(batch_shape, dtype)
-
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Any:
-        """Return inputs with all that is random beside them. Default: `xs`.
+        """Return inputs with the random numbers of all steps. Default: `xs`.
 
-        Called by `unroll(..., key=key)`, once for a sequence and outside of its loop.
-        A cell that draws returns `Sampled(xs, noise)`, with `noise` arrays of `dtype`
-        that have the leading axes `lead = (time, *batch)` as `xs` has, and takes plain
-        `x`, without noise, for evaluation.
+        `unroll(..., key=key)` calls it once, outside its loop. A cell that draws
+        returns `Sampled(xs, noise)`. The arrays of `noise` have the given `dtype` and
+        the leading axes `lead = (time, *batch)` of `xs`. An input that is not
+        `Sampled` means evaluation.
         """
         return xs
 
-    def feedback(self, params: Any, carry: Any) -> Any:
+    def feedback(self, params: Any, carry: C) -> Any:
         """Return the recurrent product, which reads the carry but not the input."""
         raise NotImplementedError(
             f"{type(self).__name__} must define recur, or feedback and update"
         )
 
-    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
+    def update(self, params: Any, carry: C, z: Any, u: Any) -> tuple[C, Any]:
         """Return `(carry, y)` from the projected input and the recurrent product."""
         raise NotImplementedError(
             f"{type(self).__name__} must define recur, or feedback and update"
         )
 
-    def recur(self, params: Any, carry: Any, z: Any) -> tuple[Any, Any]:
+    def recur(self, params: Any, carry: C, z: Any) -> tuple[C, Any]:
         """Return `(carry, y)`: the part of the step that reads the carry."""
         return self.update(params, carry, z, self.feedback(params, carry))
 
     @final
-    def step(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+    def step(self, params: P, carry: C, x: Any) -> tuple[C, Any]:
         """Return `(carry, y)` after one step: `prepare`, `project`, then `recur`.
 
         `functools.partial(cell.step, params)` is a body for `jax.lax.scan`.
@@ -182,12 +239,6 @@ class Cell(abc.ABC):
         params = self.prepare(params)
         return self.recur(params, carry, self.project(params, x))
 
-    @property
-    def splits(self) -> bool:
-        """Whether the recurrence is given as `feedback` and `update`."""
-        cls = type(self)
-        return cls.update is not Cell.update and cls.recur is Cell.recur
-
     def __repr__(self) -> str:
         shown = (
             f"{f.name}={spell(value)}"
@@ -198,3 +249,50 @@ class Cell(abc.ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(self)
+
+
+def feedback(cell: Cell[Any, Any], params: Any, carry: Any) -> Any:
+    """Return a cell's recurrent product; nothing if the cell defines `recur`."""
+    return cell.feedback(params, carry) if cell._splits else ()
+
+
+def update(
+    cell: Cell[Any, Any], params: Any, carry: Any, z: Any, u: Any
+) -> tuple[Any, Any]:
+    """Return the rest of a step; all of it if the cell defines `recur`."""
+    if cell._splits:
+        return cell.update(params, carry, z, u)
+    return cell.recur(params, carry, z)
+
+
+def _recurrence(cls: type[Cell[Any, Any]]) -> tuple[bool, bool]:
+    """Return whether the most derived recurrence splits, and has its output declared.
+
+    A declaration that is older than the recurrence may no longer be true of it.
+    """
+    declared = False
+    for base in cls.__mro__[: cls.__mro__.index(Cell)]:
+        whole = "recur" in vars(base)
+        parts = [name for name in ("feedback", "update") if name in vars(base)]
+        if whole and parts:
+            raise TypeError(
+                f"{base.__name__} defines recur as well as {' and '.join(parts)}; "
+                "define either recur, or feedback and update"
+            )
+        declared |= "output" in vars(base) or "read" in vars(base)
+        if whole or parts:
+            return not whole, declared
+    return True, declared
+
+
+def _check_carry(cls: type[Cell[Any, Any]]) -> None:
+    """Check that `initial_carry` takes params, as `unroll` passes them."""
+    taken = inspect.signature(cls.initial_carry).parameters
+    if "params" not in taken and not any(
+        p.kind is p.VAR_KEYWORD for p in taken.values()
+    ):
+        raise TypeError(
+            f"{cls.__name__}: initial_carry must take params, which is None unless the "
+            "start is learned: initial_carry(self, batch_shape=(), dtype=float, "
+            "params=None)"
+        )

@@ -3,20 +3,17 @@
 
 import abc
 import dataclasses
-import functools
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.tracing import output
+from recurrent_jax._core.cell import C, Cell, P
 
 
 class Options(NamedTuple):
-    """What `unroll` was asked for besides params and inputs; it explains each."""
+    """The keyword arguments of `unroll`, passed on to a network; see `unroll`."""
 
     carry: Any = None
     lengths: Any = None
@@ -30,7 +27,7 @@ class Options(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Network(abc.ABC):
+class Network(abc.ABC, Generic[P, C]):
     """Cells that together read a whole sequence, and run by `unroll` like one cell.
 
     A network has no `step`: a layer of it may look at later inputs, or want all
@@ -59,49 +56,32 @@ class Network(abc.ABC):
         _checks.fields(self)
 
     @abc.abstractmethod
-    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
+    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> P:
         """Return fresh parameters."""
 
     @abc.abstractmethod
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> Any:
-        """Return the carry that a sequence starts from."""
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: P | None = None,
+    ) -> C:
+        """Return the carry that a sequence starts from; `params` as for a cell."""
 
     @abc.abstractmethod
     def out_features(self, in_features: int) -> int:
         """Return the number of features of an output."""
 
     @abc.abstractmethod
-    def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
+    def run(self, params: P, xs: Any, options: Options) -> tuple[C, Any]:
         """Return the final carry and all outputs: `unroll` after its dispatch."""
 
     __reduce__ = Cell.__reduce__  # type: ignore[assignment]
 
 
-def out_features(layer: Cell | Network, in_features: int) -> int:
-    """Return the number of features that a layer gives for so many that it takes."""
-    if isinstance(layer, Network):
-        return layer.out_features(in_features)
-    return _cell_out_features(layer, in_features)
-
-
-@functools.lru_cache
-def _cell_out_features(cell: Cell, in_features: int) -> int:
-    state = jax.tree.leaves(jax.eval_shape(cell.initial_carry))[0].shape
-    image = state[: cell.feature_axes - 1]
-    try:
-        x = jax.ShapeDtypeStruct((*image, in_features), jnp.result_type(float))
-        y = output(cell, x)
-    except (TypeError, ValueError):
-        # It reads more than one array, or another image; its state comes first.
-        return int(state[-1])
-    return int(y.shape[-1])
-
-
-def per_part(argument: str, given: Any, count: int) -> Any:
-    """Return one carry for each part, or as many times None."""
+def per_part(where: str, argument: str, given: Any, count: int) -> Any:
+    """Return one carry, or the params, of each part; None for each if none is given."""
     if given is None:
         return (None,) * count
-    _checks.parts("unroll", argument, given, count)
+    _checks.parts(where, argument, given, count)
     return given

@@ -1,22 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tracing a cell tells about it."""
+"""What tracing a cell tells about it: shapes and dtypes, nothing is computed."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
-from recurrent_jax._core.cell import Cell
 
-
-def output(cell: Cell, x: Any) -> Any:
+def output(cell: Any, x: Any) -> Any:
     """Return shape and dtype of the output for one input without batch axes."""
 
     def y(x: Any) -> Any:
-        params, carry = _params(cell, x), cell.initial_carry()
-        return cell.step(params, carry, x)[1]
+        params = _params(cell, x)
+        return cell.step(params, cell.initial_carry(params=params), x)[1]
 
     return jax.eval_shape(y, x)
+
+
+@functools.lru_cache
+def out_features(cell: Any, in_features: int) -> int:
+    """Return the features of an output for an input of one array."""
+    return int(output(cell, jnp.zeros(in_features)).shape[-1])
+
+
+def carry_of(
+    cell: Any, x: Any, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+) -> Any:
+    """Return shapes and dtypes of the carry of a cell that reads inputs like `x`."""
+
+    def start(x: Any) -> Any:
+        return cell.initial_carry(batch_shape, dtype, _params(cell, x))
+
+    return jax.eval_shape(start, x)
 
 
 def features_of(xs: Any, lead: tuple[int, ...]) -> Any:
@@ -31,20 +48,20 @@ def features_of(xs: Any, lead: tuple[int, ...]) -> Any:
     return jax.tree.map(one, xs)
 
 
-def reads(cell: Cell, x: Any) -> list[bool]:
+def reads(cell: Any, x: Any) -> list[bool]:
     """Return which parts of the carry `feedback` reads."""
 
     def run(carry: Any, x: Any) -> Any:
         return cell.feedback(cell.prepare(_params(cell, x)), carry)
 
-    carry = jax.eval_shape(cell.initial_carry)
+    carry = carry_of(cell, x)
     jaxpr = jax.make_jaxpr(run)(carry, x).jaxpr
     read = {id(v) for eqn in jaxpr.eqns for v in eqn.invars}
     read |= {id(v) for v in jaxpr.outvars}
     return [id(v) in read for v in jaxpr.invars[: len(jax.tree.leaves(carry))]]
 
 
-def multiplies(cell: Cell, x: Any) -> bool:
+def multiplies(cell: Any, x: Any) -> bool:
     """Say whether `update` holds a product of matrices or a convolution."""
 
     def run(params: Any, x: Any, carry: Any) -> Any:
@@ -54,12 +71,12 @@ def multiplies(cell: Cell, x: Any) -> bool:
     def rest(params: Any, carry: Any, z: Any, u: Any) -> Any:
         return cell.update(params, carry, z, u)
 
-    carry = jax.eval_shape(cell.initial_carry)
+    carry = carry_of(cell, x)
     params = jax.eval_shape(lambda x: cell.prepare(_params(cell, x)), x)
     z, u = jax.eval_shape(run, params, x, carry)
     text = str(jax.make_jaxpr(rest)(params, carry, z, u))
     return "dot_general" in text or "conv_general_dilated" in text
 
 
-def _params(cell: Cell, x: Any) -> Any:
+def _params(cell: Any, x: Any) -> Any:
     return cell.init(jax.random.key(0), jax.tree.leaves(x)[0].shape[-1])

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import select, zeros
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import C, Cell, P
 from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._core.network import Network, Options
 from recurrent_jax._loop.loop import Arrays, Flags, Static, join, valid_steps
@@ -22,8 +22,8 @@ _DEFAULT = Deferred()
 
 
 def unroll(
-    cell: Cell | Network,
-    params: Any,
+    cell: Cell[P, C] | Network[P, C],
+    params: P,
     xs: Any,
     *,
     carry: Any = None,
@@ -35,7 +35,7 @@ def unroll(
     time_axis: int = 0,
     key: jax.Array | None = None,
     backward: Backward = _DEFAULT,
-) -> tuple[Any, Any]:
+) -> tuple[C, Any]:
     r"""Run a cell over a sequence and return the final carry and all outputs.
 
     $$ (s_t, y_t) = \mathrm{step}(\theta, s_{t-1}, x_t), \qquad t = 1 \ldots T $$
@@ -50,12 +50,13 @@ def unroll(
         params: what `cell.init` returned.
         xs: the inputs, `(time, *batch, features)`, or a pytree of arrays with equal
             time axes. N x T x D data is `time_axis=1`.
-        carry: the state to start from; `cell.start` if None.
+        carry: the state to start from; `cell.initial_carry` if None.
         lengths: integers, `(*batch)`: the valid steps of right-padded sequences. More
             than T is an error where it can be seen, and counts as T under `jit`.
         mask: bool, `(time, *batch)`: False skips a step anywhere.
         resets: bool, `(time, *batch)`: True starts afresh before that step.
-        reset_carry: the state that a reset starts from; `cell.start` if None.
+        reset_carry: the state that a reset starts from; `cell.initial_carry` if
+            None.
         reverse: run from the last step to the first. Outputs stay at their inputs'
             places; padding is skipped, so a run starts at each sequence's own end.
         time_axis: the axis of time in `xs`, `mask`, `resets` and the outputs.
@@ -104,7 +105,7 @@ def unroll(
 
     def start(argument: str, given: Any) -> Any:
         if given is None:
-            return cell.start(params, reading.batch_shape, dtype)
+            return cell.initial_carry(reading.batch_shape, dtype, params)
         given = jax.tree.map(_strong, _checks.arrays("unroll", argument, given))
         _checks.carry(reading, params, argument, given)
         return given

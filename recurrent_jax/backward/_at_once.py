@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from recurrent_jax._core.cell import feedback
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.backward._facts import Product, feedback
+from recurrent_jax.backward._facts import Product
 from recurrent_jax.backward._gates import add, cut, glue, mix, update_mixed
 from recurrent_jax.backward._plan import Plan
 

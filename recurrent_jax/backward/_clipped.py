@@ -37,7 +37,7 @@ class ClippedBackward:
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
         >>> cell = rj.Elman(1, activation=jax.nn.identity)
-        >>> params = rj.ElmanParams(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), None)
+        >>> params = rj.Elman.Params(jnp.ones((1, 1)), jnp.full((1, 1), 2.0), None)
         >>> def last(xs, backward):
         ...     return rj.unroll(cell, params, xs, backward=backward)[0].h.sum()
         >>> xs = jnp.ones((5, 1))

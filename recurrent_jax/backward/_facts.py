@@ -11,20 +11,6 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Var
 
-from recurrent_jax._core.cell import Cell
-
-
-def feedback(cell: Cell, params: Any, carry: Any) -> Any:
-    """Return the recurrent product; nothing for a cell that does not split."""
-    return cell.feedback(params, carry) if cell.splits else ()
-
-
-def update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> Any:
-    """Return the rest of the step; the whole of it for a cell that does not split."""
-    if cell.splits:
-        return cell.update(params, carry, z, u)
-    return cell.recur(params, carry, z)
-
 
 class Product(NamedTuple):
     """A map that is `leaves(argument)[source] @ leaves(params)[kernel] (+ bias)`."""

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax._core.arrays import lift
-from recurrent_jax.backward._facts import update
+from recurrent_jax._core.arrays import expand_like
+from recurrent_jax._core.cell import update
 from recurrent_jax.backward._plan import Plan
 
 
@@ -68,7 +68,8 @@ def joint_product(
     def mixed(x: Any, before: Any) -> Any:
         h = jax.tree.leaves(before)[product.source]
         both = jnp.concatenate([h, jax.tree.leaves(x)[project.source]], -1)
-        total = jnp.matmul(both, kernel, precision=product.precision) + lift(bias, both)
+        total = jnp.matmul(both, kernel, precision=product.precision)
+        total = total + expand_like(bias, both)
         return cut(plan, structure.unflatten([total])), [None] * plan.gates
 
     return mixed

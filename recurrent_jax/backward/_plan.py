@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from recurrent_jax._core.cell import feedback, update
 from recurrent_jax._loop.loop import Loop, Static, part
 from recurrent_jax.backward import _facts
 
@@ -40,7 +41,7 @@ class Plan(NamedTuple):
 def make_plan(loop: Loop, carry: Any) -> Plan:
     """Return how to run the blocks of a loop."""
     cell = loop.cell
-    feed = functools.partial(_facts.feedback, cell)
+    feed = functools.partial(feedback, cell)
     params, x, carry = jax.eval_shape(
         lambda: (loop.params, jax.tree.map(lambda a: a[0], loop.xs), carry)
     )
@@ -48,7 +49,7 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     u = jax.eval_shape(feed, params, carry)
     width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
     gates = _count_gates(z, width)
-    rest = functools.partial(_facts.update, cell)
+    rest = functools.partial(update, cell)
     facts = _facts.of_update(rest, params, carry, z, u, gates)
     rank = len(loop.batch_shape) + 1
     product = _facts.product(feed, params, carry, rank)

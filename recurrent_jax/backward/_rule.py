@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from recurrent_jax._core.cell import feedback
 from recurrent_jax._core.mesh import explicit_mesh, vary_alike
 from recurrent_jax._loop.blocks import Blocks, beside, cut_inputs, cut_time, over_blocks
 from recurrent_jax._loop.loop import Arrays, Loop, join
 from recurrent_jax.backward import _kept
 from recurrent_jax.backward._at_once import over_rows
-from recurrent_jax.backward._facts import feedback
 from recurrent_jax.backward._gates import cut, joint_product, mix, update_mixed
 from recurrent_jax.backward._plan import Plan
 from recurrent_jax.backward._tangent import tangent_of_block

@@ -14,10 +14,10 @@ import jax
 from jax import lax
 
 from recurrent_jax._core.arrays import select
+from recurrent_jax._core.cell import feedback
 from recurrent_jax._loop.loop import Loop
 from recurrent_jax.backward import _kept
 from recurrent_jax.backward._at_once import over_rows, tangent_at_once
-from recurrent_jax.backward._facts import feedback
 from recurrent_jax.backward._gates import add, cut, mix
 from recurrent_jax.backward._plan import Plan
 

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import lecun_normal, per_gate, zeros
 
@@ -19,18 +19,20 @@ class AntisymmetricRNNParams(NamedTuple):
     """Parameters of `AntisymmetricRNN`; side by side in the order n, z."""
 
     kernel: jax.Array  # (in, H), gated (in, 2H)
-    recurrent_kernel: jax.Array  # (H, H), U; once prepared U - U^T - gamma I
+    recurrent_kernel: jax.Array  # (H, H), U
     bias: jax.Array | None  # (H,), gated (2H,)
 
 
-class AntisymmetricRNNCarry(NamedTuple):
-    """State of `AntisymmetricRNN`."""
+class AntisymmetricRNNPrepared(NamedTuple):
+    """Parameters of `AntisymmetricRNN` as its steps use them."""
 
-    h: jax.Array  # (*batch, H)
+    kernel: jax.Array  # (in, H), gated (in, 2H)
+    antisymmetric_kernel: jax.Array  # (H, H), U - U^T - gamma I
+    bias: jax.Array | None  # (H,), gated (2H,)
 
 
 @dataclasses.dataclass(frozen=True)
-class AntisymmetricRNN(Cell):
+class AntisymmetricRNN(Cell[AntisymmetricRNNParams, HiddenCarry]):
     r"""The antisymmetric network: steps of a system that neither grows nor fades.
 
     $$
@@ -87,6 +89,10 @@ class AntisymmetricRNN(Cell):
     recurrent_kernel_init: Initializer = lecun_normal
     bias_init: Initializer = zeros
 
+    Params = AntisymmetricRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.above("AntisymmetricRNN", "step_size", self.step_size, 0)
@@ -107,40 +113,34 @@ class AntisymmetricRNN(Cell):
             bias=bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> AntisymmetricRNNCarry:
-        """Return a state of zeros."""
-        h = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return AntisymmetricRNNCarry(h)
-
-    def prepare(self, params: AntisymmetricRNNParams) -> AntisymmetricRNNParams:
+    def prepare(self, params: AntisymmetricRNNParams) -> AntisymmetricRNNPrepared:
         r"""Return params with $U - U^\top - \gamma I$ in place of U."""
         U = params.recurrent_kernel
         diffusion = self.diffusion * jnp.eye(self.hidden_size, dtype=U.dtype)
-        return params._replace(recurrent_kernel=U - U.T - diffusion)
+        kernel = U - U.T - diffusion
+        return AntisymmetricRNNPrepared(params.kernel, kernel, params.bias)
 
-    def project(self, params: AntisymmetricRNNParams, x: jax.Array) -> jax.Array:
+    def project(self, params: AntisymmetricRNNPrepared, x: jax.Array) -> jax.Array:
         """Return $x W + b$, for n and, if gated, z."""
         return affine(x, params.kernel, params.bias)
 
     def feedback(
-        self, params: AntisymmetricRNNParams, carry: AntisymmetricRNNCarry
+        self, params: AntisymmetricRNNPrepared, carry: HiddenCarry
     ) -> jax.Array:
         r"""Return $h (U - U^\top - \gamma I)$."""
-        return affine(carry.h, params.recurrent_kernel)
+        return affine(carry.h, params.antisymmetric_kernel)
 
     def update(
         self,
-        params: AntisymmetricRNNParams,
-        carry: AntisymmetricRNNCarry,
+        params: AntisymmetricRNNPrepared,
+        carry: HiddenCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[AntisymmetricRNNCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         H = self.hidden_size
         n = self.activation(z[..., :H] + u)
         if self.gated:
             n = self.gate_activation(z[..., H:] + u) * n
         h = carry.h + self.step_size * n
-        return AntisymmetricRNNCarry(h), h
+        return HiddenCarry(h), h

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.arrays import lift
+from recurrent_jax._core.arrays import expand_like
 from recurrent_jax._core.cell import Cell
 
 
@@ -76,8 +76,12 @@ def normalise(
     epsilon: float,
 ) -> jax.Array:
     """Return `a` with these moments taken out, scaled and shifted."""
-    y = (a - moments.mean) * lax.rsqrt(moments.variance + epsilon) * lift(scale, a)
-    return y if bias is None else y + lift(bias, y)
+    y = (
+        (a - moments.mean)
+        * lax.rsqrt(moments.variance + epsilon)
+        * expand_like(scale, a)
+    )
+    return y if bias is None else y + expand_like(bias, y)
 
 
 def _only(a: jax.Array, counted: jax.Array) -> jax.Array:
@@ -86,20 +90,23 @@ def _only(a: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorder(Cell):
+class Recorder(Cell[Any, Any]):
     """A `BatchNormLSTM` that outputs all that it normalises, and what counts."""
 
-    cell: Cell
+    cell: Cell[Any, Any]
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return the cell's parameters."""
         return self.cell.init(key, in_features, dtype)
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> Any:
         """Return the cell's carry."""
-        return self.cell.initial_carry(batch_shape, dtype)
+        return self.cell.initial_carry(batch_shape, dtype, params)
 
     def project(self, params: Any, x: Any) -> Any:
         """Return the cell's projection."""

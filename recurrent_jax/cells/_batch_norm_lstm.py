@@ -2,7 +2,7 @@
 """The LSTM with batch normalisation inside."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ class BatchNormLSTMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class BatchNormLSTM(Cell):
+class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
     r"""An LSTM that normalises input part, recurrent part and cell state over a batch.
 
     $$
@@ -135,6 +135,10 @@ class BatchNormLSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = BatchNormLSTMParams
+    Carry = BatchNormLSTMCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.size("BatchNormLSTM", "max_steps", self.max_steps)
@@ -170,7 +174,10 @@ class BatchNormLSTM(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> BatchNormLSTMCarry:
         """Return a state of zeros, before the first step."""
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)

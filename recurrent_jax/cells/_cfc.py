@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.activations import ScaledTanh
 from recurrent_jax.cells import _timed
@@ -36,14 +36,8 @@ class CfCParams(NamedTuple):
     head_bias: jax.Array  # (4H,)
 
 
-class CfCCarry(NamedTuple):
-    """State of `CfC`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class CfC(Cell):
+class CfC(Cell[CfCParams, HiddenCarry]):
     r"""The closed-form continuous-time network: time opens a gate between two states.
 
     $$
@@ -81,7 +75,7 @@ class CfC(Cell):
         >>> import recurrent_jax as rj
         >>> cell = rj.CfC(hidden_size=3)
         >>> params = cell.init(jax.random.key(0), in_features=2)
-        >>> xs = rj.Timed(jnp.ones((7, 5, 2)), elapsed=jnp.ones((7, 5)))
+        >>> xs = rj.cells.Timed(jnp.ones((7, 5, 2)), elapsed=jnp.ones((7, 5)))
         >>> carry, ys = rj.unroll(cell, params, xs)
         >>> ys.shape
         (7, 5, 3)
@@ -99,6 +93,10 @@ class CfC(Cell):
     kernel_init: Initializer = glorot_uniform
     recurrent_kernel_init: Initializer = glorot_uniform
     bias_init: Initializer = zeros
+
+    Params = CfCParams
+    Carry = HiddenCarry
+    output = "h"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -126,28 +124,26 @@ class CfC(Cell):
             head_bias=per_gate(self.bias_init, key_d, (H,), 4, dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> CfCCarry:
-        """Return a state of zeros."""
-        return CfCCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+    def out_features(self, in_features: int) -> int:
+        """Return H."""
+        return self.hidden_size
 
     def project(self, params: CfCParams, x: Timed) -> tuple[jax.Array, jax.Array]:
         r"""Return $x W + b$ and $\Delta$."""
         _timed.check(self, x, params.kernel)
         return affine(x.x, params.kernel, params.bias), x.elapsed[..., None]
 
-    def feedback(self, params: CfCParams, carry: CfCCarry) -> jax.Array:
+    def feedback(self, params: CfCParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self,
         params: CfCParams,
-        carry: CfCCarry,
+        carry: HiddenCarry,
         z: tuple[jax.Array, jax.Array],
         u: jax.Array,
-    ) -> tuple[CfCCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         z_b, elapsed = z
         b = self.activation(z_b + u)
@@ -158,4 +154,4 @@ class CfC(Cell):
         g, k = jnp.tanh(g), jnp.tanh(k)
         s = jax.nn.sigmoid(a * elapsed + d)
         h = (1 - s) * g + s * k if self.gate else g + s * k
-        return CfCCarry(h), h
+        return HiddenCarry(h), h

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -24,15 +24,8 @@ class CIFGParams(NamedTuple):
     peephole: jax.Array | None  # (2, H), in the order i, o
 
 
-class CIFGCarry(NamedTuple):
-    """State of `CIFG`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class CIFG(Cell):
+class CIFG(Cell[CIFGParams, HiddenCellCarry]):
     r"""An LSTM with coupled input and forget gate: what is not kept is written anew.
 
     $$
@@ -91,6 +84,10 @@ class CIFG(Cell):
     bias_init: Initializer = zeros
     peephole_init: Initializer = zeros
 
+    Params = CIFGParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CIFGParams:
@@ -113,31 +110,24 @@ class CIFG(Cell):
             else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> CIFGCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return CIFGCarry(h=zero, c=zero)
-
     def project(self, params: CIFGParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for i, g and o."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: CIFGParams, carry: CIFGCarry) -> jax.Array:
+    def feedback(self, params: CIFGParams, carry: HiddenCellCarry) -> jax.Array:
         """Return $h U$ for i, g and o."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: CIFGParams, carry: CIFGCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[CIFGCarry, jax.Array]:
+        self, params: CIFGParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         i, g, o = jnp.split(z + u, 3, axis=-1)
         if params.peephole is not None:
-            i = i + lift(params.peephole[0], i) * carry.c
+            i = i + expand_like(params.peephole[0], i) * carry.c
         i = self.gate_activation(i)
         c = (1 - i) * carry.c + i * self.activation(g)
         if params.peephole is not None:
-            o = o + lift(params.peephole[1], o) * c
+            o = o + expand_like(params.peephole[1], o) * c
         h = self.gate_activation(o) * self.output_activation(c)
-        return CIFGCarry(h, c), h
+        return HiddenCellCarry(h, c), h

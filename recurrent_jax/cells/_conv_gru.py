@@ -2,15 +2,15 @@
 """The GRU on images: every product is a convolution."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _convolution
 from recurrent_jax.cells._convolution import convolve, each
@@ -25,14 +25,8 @@ class ConvGRUParams(NamedTuple):
     bias: jax.Array | None  # (3F,)
 
 
-class ConvGRUCarry(NamedTuple):
-    """State of `ConvGRU`."""
-
-    h: jax.Array  # (*batch, *spatial, F)
-
-
 @dataclasses.dataclass(frozen=True)
-class ConvGRU(Cell):
+class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
     r"""The convolutional GRU, on lines, images or volumes.
 
     $$
@@ -93,6 +87,10 @@ class ConvGRU(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = ConvGRUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _convolution.check_fields(self)
@@ -123,26 +121,33 @@ class ConvGRU(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> ConvGRUCarry:
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
+    ) -> HiddenCarry:
         """Return a state of zeros."""
         state = (*batch_shape, *_convolution.shape_after(self), self.features)
-        return ConvGRUCarry(h=jnp.zeros(state, dtype))
+        return HiddenCarry(h=jnp.zeros(state, dtype))
+
+    def out_features(self, in_features: int) -> int:
+        """Return the number of channels."""
+        return self.features
 
     def project(self, params: ConvGRUParams, x: jax.Array) -> jax.Array:
         """Return $W * x + b$ for r, z and n."""
         _convolution.check_input(self, x, params.kernel)
         strides = each(self.strides, self.spatial_shape)
         z = convolve(x, params.kernel, strides, self.padding)
-        return z if params.bias is None else z + lift(params.bias, z)
+        return z if params.bias is None else z + expand_like(params.bias, z)
 
-    def feedback(self, params: ConvGRUParams, carry: ConvGRUCarry) -> jax.Array:
+    def feedback(self, params: ConvGRUParams, carry: HiddenCarry) -> jax.Array:
         """Return $U * h$ for r and z."""
         return convolve(carry.h, params.recurrent_kernel[..., : 2 * self.features])
 
     def update(
-        self, params: ConvGRUParams, carry: ConvGRUCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[ConvGRUCarry, jax.Array]:
+        self, params: ConvGRUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         F = self.features
         gates = self.gate_activation(z[..., : 2 * F] + u)
@@ -150,4 +155,4 @@ class ConvGRU(Cell):
         u_n = convolve(r * carry.h, params.recurrent_kernel[..., 2 * F :])
         n = self.activation(z[..., 2 * F :] + u_n)
         h = (1 - z_t) * n + z_t * carry.h
-        return ConvGRUCarry(h), h
+        return HiddenCarry(h), h

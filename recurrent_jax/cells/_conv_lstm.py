@@ -2,15 +2,15 @@
 """The LSTM on images: every product is a convolution."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import expand_like
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _convolution
 from recurrent_jax.cells._convolution import convolve, each
@@ -26,15 +26,8 @@ class ConvLSTMParams(NamedTuple):
     peephole: jax.Array | None  # (3, *spatial, F), in the order i, f, o
 
 
-class ConvLSTMCarry(NamedTuple):
-    """State of `ConvLSTM`."""
-
-    h: jax.Array  # (*batch, *spatial, F)
-    c: jax.Array  # (*batch, *spatial, F)
-
-
 @dataclasses.dataclass(frozen=True)
-class ConvLSTM(Cell):
+class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
     r"""The convolutional LSTM, on lines, images or volumes.
 
     $$
@@ -105,6 +98,10 @@ class ConvLSTM(Cell):
     bias_init: Initializer = zeros
     peephole_init: Initializer = zeros
 
+    Params = ConvLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _convolution.check_fields(self)
@@ -140,34 +137,41 @@ class ConvLSTM(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> ConvLSTMCarry:
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
+    ) -> HiddenCellCarry:
         """Return a state of zeros."""
         state = (*batch_shape, *_convolution.shape_after(self), self.features)
-        return ConvLSTMCarry(h=jnp.zeros(state, dtype), c=jnp.zeros(state, dtype))
+        return HiddenCellCarry(h=jnp.zeros(state, dtype), c=jnp.zeros(state, dtype))
+
+    def out_features(self, in_features: int) -> int:
+        """Return the number of channels."""
+        return self.features
 
     def project(self, params: ConvLSTMParams, x: jax.Array) -> jax.Array:
         """Return $W * x + b$ for the four gates."""
         _convolution.check_input(self, x, params.kernel)
         strides = each(self.strides, self.spatial_shape)
         z = convolve(x, params.kernel, strides, self.padding)
-        return z if params.bias is None else z + lift(params.bias, z)
+        return z if params.bias is None else z + expand_like(params.bias, z)
 
-    def feedback(self, params: ConvLSTMParams, carry: ConvLSTMCarry) -> jax.Array:
+    def feedback(self, params: ConvLSTMParams, carry: HiddenCellCarry) -> jax.Array:
         """Return $U * h$ for the four gates."""
         return convolve(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: ConvLSTMParams, carry: ConvLSTMCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[ConvLSTMCarry, jax.Array]:
+        self, params: ConvLSTMParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         p_i = p_f = p_o = None
         if params.peephole is not None:
-            p_i, p_f, p_o = (lift(p, carry.c) for p in params.peephole)
+            p_i, p_f, p_o = (expand_like(p, carry.c) for p in params.peephole)
         i = self.gate_activation(i if p_i is None else i + p_i * carry.c)
         f = self.gate_activation(f if p_f is None else f + p_f * carry.c)
         c = f * carry.c + i * self.activation(g)
         o = self.gate_activation(o if p_o is None else o + p_o * c)
         h = o * self.output_activation(c)
-        return ConvLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

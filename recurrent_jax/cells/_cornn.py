@@ -32,7 +32,7 @@ class CoRNNCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class CoRNN(Cell):
+class CoRNN(Cell[CoRNNParams, CoRNNCarry]):
     r"""The coRNN: driven, damped oscillators that are coupled by the recurrent kernels.
 
     $$
@@ -87,6 +87,10 @@ class CoRNN(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = CoRNNParams
+    Carry = CoRNNCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.above("CoRNN", "step_size", self.step_size, 0)
@@ -104,13 +108,6 @@ class CoRNN(Cell):
             velocity_kernel=self.recurrent_kernel_init(key_v, (H, H), dtype),
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
         )
-
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> CoRNNCarry:
-        """Return oscillators at rest."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return CoRNNCarry(h=zero, v=zero)
 
     def project(self, params: CoRNNParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""

@@ -5,7 +5,6 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
@@ -30,7 +29,7 @@ class CTRNNCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class CTRNN(Cell):
+class CTRNN(Cell[CTRNNParams, CTRNNCarry]):
     r"""The continuous-time network: potentials leak, rates are sent and put out.
 
     $$
@@ -84,6 +83,9 @@ class CTRNN(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = CTRNNParams
+    Carry = CTRNNCarry
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.above("CTRNN", "leak", self.leak, 0, most=1)
@@ -101,11 +103,9 @@ class CTRNN(Cell):
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> CTRNNCarry:
-        """Return potentials of zero."""
-        return CTRNNCarry(v=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+    def read(self, carry: CTRNNCarry, y: jax.Array) -> jax.Array:
+        """Return the rates that belong to the potentials."""
+        return self.activation(carry.v)
 
     def project(self, params: CTRNNParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
@@ -23,14 +23,8 @@ class ElmanParams(NamedTuple):
     bias: jax.Array | None  # (H,)
 
 
-class ElmanCarry(NamedTuple):
-    """State of `Elman`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class Elman(Cell):
+class Elman(Cell[ElmanParams, HiddenCarry]):
     r"""The simple recurrent network of Elman: the state feeds back into itself.
 
     $$ h_t = \phi(x_t W + h_{t-1} U + b), \qquad y_t = h_t $$
@@ -67,6 +61,10 @@ class Elman(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = ElmanParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ElmanParams:
@@ -80,23 +78,17 @@ class Elman(Cell):
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> ElmanCarry:
-        """Return a state of zeros."""
-        return ElmanCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: ElmanParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: ElmanParams, carry: ElmanCarry) -> jax.Array:
+    def feedback(self, params: ElmanParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: ElmanParams, carry: ElmanCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[ElmanCarry, jax.Array]:
+        self, params: ElmanParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         h = self.activation(z + u)
-        return ElmanCarry(h), h
+        return HiddenCarry(h), h

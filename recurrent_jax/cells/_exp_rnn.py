@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Initializer
 from recurrent_jax.initializers import Uniform, glorot_uniform
 
@@ -31,12 +31,6 @@ class ExpRNNPrepared(NamedTuple):
     offset: jax.Array  # (H,)
 
 
-class ExpRNNCarry(NamedTuple):
-    """State of `ExpRNN`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 def cayley_angles(
     key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
 ) -> jax.Array:
@@ -46,7 +40,7 @@ def cayley_angles(
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpRNN(Cell):
+class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
     r"""The expRNN: its recurrent kernel is orthogonal, whatever the parameters are.
 
     $$
@@ -100,6 +94,10 @@ class ExpRNN(Cell):
     angle_init: Initializer = cayley_angles
     offset_init: Initializer = Uniform(-0.01, 0.01)
 
+    Params = ExpRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ExpRNNParams:
@@ -116,12 +114,6 @@ class ExpRNN(Cell):
             offset=self.offset_init(key_b, (H,), dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> ExpRNNCarry:
-        """Return a state of zeros."""
-        return ExpRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def prepare(self, params: ExpRNNParams) -> ExpRNNPrepared:
         r"""Return params with $U = \exp(A)$ in place of A."""
         H, dtype = self.hidden_size, params.skew.dtype
@@ -135,14 +127,14 @@ class ExpRNN(Cell):
         """Return $x W$."""
         return affine(x, params.kernel)
 
-    def feedback(self, params: ExpRNNPrepared, carry: ExpRNNCarry) -> jax.Array:
+    def feedback(self, params: ExpRNNPrepared, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: ExpRNNPrepared, carry: ExpRNNCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[ExpRNNCarry, jax.Array]:
+        self, params: ExpRNNPrepared, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         a = z + u
-        h = jnp.sign(a) * jax.nn.relu(jnp.abs(a) + lift(params.offset, a))
-        return ExpRNNCarry(h), h
+        h = jnp.sign(a) * jax.nn.relu(jnp.abs(a) + expand_like(params.offset, a))
+        return HiddenCarry(h), h

@@ -9,30 +9,34 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
 class FastGRNNParams(NamedTuple):
-    """Parameters of `FastGRNN`; zeta and nu are stored before the sigmoid."""
+    """Parameters of `FastGRNN`; zeta and nu are stored as logits."""
 
     kernel: jax.Array  # (in, H), of gate and candidate alike
     recurrent_kernel: jax.Array  # (H, H), of both
     bias: jax.Array | None  # (2H,), in the order z, n
+    zeta_logit: jax.Array  # ()
+    nu_logit: jax.Array  # ()
+
+
+class FastGRNNPrepared(NamedTuple):
+    """Parameters of `FastGRNN` as its steps use them."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (2H,)
     zeta: jax.Array  # ()
     nu: jax.Array  # ()
 
 
-class FastGRNNCarry(NamedTuple):
-    """State of `FastGRNN`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class FastGRNN(Cell):
+class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
     r"""FastGRNN: gate and candidate share their kernels and differ in the bias.
 
     $$
@@ -88,6 +92,10 @@ class FastGRNN(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = FastGRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FastGRNNParams:
@@ -102,38 +110,31 @@ class FastGRNN(Cell):
             kernel=self.kernel_init(key_x, (in_features, H), dtype),
             recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
             bias=bias,
-            zeta=jnp.full((), self.zeta_logit, dtype),
-            nu=jnp.full((), self.nu_logit, dtype),
+            zeta_logit=jnp.full((), self.zeta_logit, dtype),
+            nu_logit=jnp.full((), self.nu_logit, dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> FastGRNNCarry:
-        """Return a state of zeros."""
-        return FastGRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
-    def prepare(self, params: FastGRNNParams) -> FastGRNNParams:
+    def prepare(self, params: FastGRNNParams) -> FastGRNNPrepared:
         """Return params with zeta and nu after the sigmoid."""
-        return params._replace(
-            zeta=jax.nn.sigmoid(params.zeta), nu=jax.nn.sigmoid(params.nu)
-        )
+        W, U, b, zeta, nu = params
+        return FastGRNNPrepared(W, U, b, jax.nn.sigmoid(zeta), jax.nn.sigmoid(nu))
 
-    def project(self, params: FastGRNNParams, x: jax.Array) -> jax.Array:
+    def project(self, params: FastGRNNPrepared, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for z and n."""
         a = affine(x, params.kernel)
         z = jnp.concatenate([a, a], axis=-1)
-        return z if params.bias is None else z + lift(params.bias, z)
+        return z if params.bias is None else z + expand_like(params.bias, z)
 
-    def feedback(self, params: FastGRNNParams, carry: FastGRNNCarry) -> jax.Array:
+    def feedback(self, params: FastGRNNPrepared, carry: HiddenCarry) -> jax.Array:
         """Return $h U$, once for both."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: FastGRNNParams, carry: FastGRNNCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[FastGRNNCarry, jax.Array]:
+        self, params: FastGRNNPrepared, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         z, n = jnp.split(z, 2, axis=-1)
         z = self.gate_activation(z + u)
         n = self.activation(n + u)
         h = (params.zeta * (1 - z) + params.nu) * n + z * carry.h
-        return FastGRNNCarry(h), h
+        return HiddenCarry(h), h

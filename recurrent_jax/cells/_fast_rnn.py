@@ -10,13 +10,23 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
 class FastRNNParams(NamedTuple):
-    """Parameters of `FastRNN`; alpha and beta are stored before the sigmoid."""
+    """Parameters of `FastRNN`; alpha and beta are stored as logits."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+    alpha_logit: jax.Array  # ()
+    beta_logit: jax.Array  # ()
+
+
+class FastRNNPrepared(NamedTuple):
+    """Parameters of `FastRNN` as its steps use them."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
@@ -25,14 +35,8 @@ class FastRNNParams(NamedTuple):
     beta: jax.Array  # ()
 
 
-class FastRNNCarry(NamedTuple):
-    """State of `FastRNN`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class FastRNN(Cell):
+class FastRNN(Cell[FastRNNParams, HiddenCarry]):
     r"""FastRNN: the old state and a new one, weighted by two trained numbers.
 
     $$ h_t = \alpha\, \phi(x_t W + h_{t-1} U + b) + \beta\, h_{t-1}, \qquad y_t = h_t $$
@@ -77,6 +81,10 @@ class FastRNN(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = FastRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FastRNNParams:
@@ -88,33 +96,26 @@ class FastRNN(Cell):
             kernel=self.kernel_init(key_x, (in_features, H), dtype),
             recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
-            alpha=jnp.full((), self.alpha_logit, dtype),
-            beta=jnp.full((), self.beta_logit, dtype),
+            alpha_logit=jnp.full((), self.alpha_logit, dtype),
+            beta_logit=jnp.full((), self.beta_logit, dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> FastRNNCarry:
-        """Return a state of zeros."""
-        return FastRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
-    def prepare(self, params: FastRNNParams) -> FastRNNParams:
+    def prepare(self, params: FastRNNParams) -> FastRNNPrepared:
         """Return params with alpha and beta after the sigmoid."""
-        return params._replace(
-            alpha=jax.nn.sigmoid(params.alpha), beta=jax.nn.sigmoid(params.beta)
-        )
+        W, U, b, alpha, beta = params
+        return FastRNNPrepared(W, U, b, jax.nn.sigmoid(alpha), jax.nn.sigmoid(beta))
 
-    def project(self, params: FastRNNParams, x: jax.Array) -> jax.Array:
+    def project(self, params: FastRNNPrepared, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: FastRNNParams, carry: FastRNNCarry) -> jax.Array:
+    def feedback(self, params: FastRNNPrepared, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: FastRNNParams, carry: FastRNNCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[FastRNNCarry, jax.Array]:
+        self, params: FastRNNPrepared, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         h = params.alpha * self.activation(z + u) + params.beta * carry.h
-        return FastRNNCarry(h), h
+        return HiddenCarry(h), h

@@ -37,7 +37,7 @@ class ForwardFillCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ForwardFill(Cell):
+class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
     r"""A cell without parameters that holds what each variable was, and since when.
 
     $$
@@ -63,7 +63,7 @@ class ForwardFill(Cell):
         >>> import jax.numpy as jnp
         >>> import recurrent_jax as rj
         >>> xs = jnp.array([[5.0], [jnp.nan], [jnp.nan], [6.0]])
-        >>> raw = rj.Observed(xs, mask=~jnp.isnan(xs), elapsed=jnp.ones(4))
+        >>> raw = rj.cells.Observed(xs, mask=~jnp.isnan(xs), elapsed=jnp.ones(4))
         >>> carry, filled = rj.unroll(rj.ForwardFill(in_features=1), (), raw)
         >>> print(filled.x[:, 0], filled.elapsed[:, 0])
         [5. 5. 5. 6.] [1. 1. 2. 3.]
@@ -74,6 +74,9 @@ class ForwardFill(Cell):
     """
 
     in_features: int
+
+    Carry = ForwardFillCarry
+    output = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,11 +89,18 @@ class ForwardFill(Cell):
         return ()
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> ForwardFillCarry:
         """Return zeros: nothing was observed yet."""
         zero = jnp.zeros((*batch_shape, self.in_features), dtype)
         return ForwardFillCarry(last=zero, age=zero)
+
+    def out_features(self, in_features: int) -> int:
+        """Return the number of variables."""
+        return self.in_features
 
     def project(self, params: tuple[()], x: Observed) -> Observed:
         """Return the input."""
@@ -115,7 +125,9 @@ def check_filled(cell: Any, inputs: Any, kernel: jax.Array) -> None:
 def _check_parts(cell: Any, inputs: Any, kind: Any, size: int, dtype: Any) -> None:
     name = type(cell).__name__
     if not isinstance(inputs, kind):
-        hint = "; rj.ForwardFill makes it of rj.Observed" if kind is Filled else ""
+        hint = (
+            "; rj.ForwardFill makes it of rj.cells.Observed" if kind is Filled else ""
+        )
         raise TypeError(
             f"{name}: the input must be {kind.__name__}(x, mask, elapsed), got "
             f"{_checks.outline(inputs)}{hint}"

@@ -2,14 +2,14 @@
 """The LSTM whose gates see the gates of the step before."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -34,7 +34,9 @@ class FullGateRecurrenceLSTMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class FullGateRecurrenceLSTM(Cell):
+class FullGateRecurrenceLSTM(
+    Cell[FullGateRecurrenceLSTMParams, FullGateRecurrenceLSTMCarry]
+):
     r"""A peephole LSTM whose gates are also fed back to the gates (FGR).
 
     $$
@@ -95,6 +97,10 @@ class FullGateRecurrenceLSTM(Cell):
     bias_init: Initializer = zeros
     peephole_init: Initializer = zeros
 
+    Params = FullGateRecurrenceLSTMParams
+    Carry = FullGateRecurrenceLSTMCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FullGateRecurrenceLSTMParams:
@@ -116,7 +122,10 @@ class FullGateRecurrenceLSTM(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> FullGateRecurrenceLSTMCarry:
         """Return a state of zeros."""
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
@@ -144,7 +153,7 @@ class FullGateRecurrenceLSTM(Cell):
         """Return the new state, and the hidden part of it as the output."""
         i, f, o, g = jnp.split(z + u[0], 4, axis=-1)
         r_i, r_f, r_o = jnp.split(u[1], 3, axis=-1)
-        p_i, p_f, p_o = (lift(p, carry.c) for p in params.peephole)
+        p_i, p_f, p_o = (expand_like(p, carry.c) for p in params.peephole)
         i = self.gate_activation(i + r_i + p_i * carry.c)
         f = self.gate_activation(f + r_f + p_f * carry.c)
         c = f * carry.c + i * self.activation(g)

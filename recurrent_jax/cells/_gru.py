@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -24,14 +24,8 @@ class GRUParams(NamedTuple):
     recurrent_bias: jax.Array | None  # (H,), of the candidate; reset-after only
 
 
-class GRUCarry(NamedTuple):
-    """State of `GRU`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class GRU(Cell):
+class GRU(Cell[GRUParams, HiddenCarry]):
     r"""The GRU: one state, a reset gate and an update gate that keeps the old.
 
     $$
@@ -93,6 +87,10 @@ class GRU(Cell):
     bias_init: Initializer = zeros
     recurrent_bias_init: Initializer = zeros
 
+    Params = GRUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> GRUParams:
@@ -114,17 +112,11 @@ class GRU(Cell):
             recurrent_bias=recurrent_bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> GRUCarry:
-        """Return a state of zeros."""
-        return GRUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: GRUParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for r, z and n."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: GRUParams, carry: GRUCarry) -> jax.Array:
+    def feedback(self, params: GRUParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$ for r, z and n; for r and z alone if the reset comes before."""
         H = self.hidden_size
         if not self.reset_after:
@@ -134,8 +126,8 @@ class GRU(Cell):
         return affine(carry.h, params.recurrent_kernel, bias)
 
     def update(
-        self, params: GRUParams, carry: GRUCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[GRUCarry, jax.Array]:
+        self, params: GRUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         H = self.hidden_size
         r, z, n = jnp.split(z, 3, axis=-1)
@@ -148,4 +140,4 @@ class GRU(Cell):
                 n + affine(r * carry.h, params.recurrent_kernel[:, 2 * H :])
             )
         h = (1 - z) * n + z * carry.h
-        return GRUCarry(h), h
+        return HiddenCarry(h), h

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells._forward_fill import Filled, check_filled
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -29,19 +29,13 @@ class GRUDParams(NamedTuple):
     decay_bias: jax.Array  # (H,)
 
 
-class GRUDCarry(NamedTuple):
-    """State of `GRUD`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 def positive(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return `U(0, a)` with `a = 1 / sqrt(n)` and n the last size."""
     return jax.random.uniform(key, shape, dtype, 0, float(shape[-1]) ** -0.5)
 
 
 @dataclasses.dataclass(frozen=True)
-class GRUD(Cell):
+class GRUD(Cell[GRUDParams, HiddenCarry]):
     r"""GRU-D: missing inputs decay to the mean, and the state with them.
 
     With $m_t$ the mask, 1 where a variable is observed, $x'_t$ its last observed value
@@ -87,7 +81,7 @@ class GRUD(Cell):
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
         >>> xs = jnp.ones((7, 5, 2)).at[3:5].set(jnp.nan)
-        >>> raw = rj.Observed(xs, mask=~jnp.isnan(xs), elapsed=jnp.ones((7, 5)))
+        >>> raw = rj.cells.Observed(xs, mask=~jnp.isnan(xs), elapsed=jnp.ones((7, 5)))
         >>> _, filled = rj.unroll(rj.ForwardFill(in_features=2), (), raw)
         >>> cell = rj.GRUD(hidden_size=3)
         >>> params = cell.init(jax.random.key(0), in_features=2)
@@ -108,6 +102,10 @@ class GRUD(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
     decay_init: Initializer = positive
+
+    Params = GRUDParams
+    Carry = HiddenCarry
+    output = "h"
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
@@ -132,26 +130,24 @@ class GRUD(Cell):
             decay_bias=jnp.zeros(H, dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> GRUDCarry:
-        """Return a state of zeros."""
-        return GRUDCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
+    def out_features(self, in_features: int) -> int:
+        """Return H."""
+        return self.hidden_size
 
     def project(self, params: GRUDParams, x: Filled) -> tuple[jax.Array, jax.Array]:
         r"""Return $\hat x W + m V + b$ for r, z and n, and the decay of the state."""
         check_filled(self, x, params.kernel)
         delta, m = x.elapsed, x.mask.astype(params.kernel.dtype)
-        rate = delta * lift(params.input_decay, delta)
-        rate = rate + lift(params.input_decay_bias, delta)
+        rate = delta * expand_like(params.input_decay, delta)
+        rate = rate + expand_like(params.input_decay_bias, delta)
         fading = jnp.exp(-jax.nn.relu(rate)) * x.x
         filled = jnp.where(x.mask, x.x, fading)
         z = affine(filled, params.kernel, params.bias) + affine(m, params.mask_kernel)
         return z, jnp.exp(-jax.nn.relu(affine(delta, params.decay, params.decay_bias)))
 
     def recur(
-        self, params: GRUDParams, carry: GRUDCarry, z: tuple[jax.Array, jax.Array]
-    ) -> tuple[GRUDCarry, jax.Array]:
+        self, params: GRUDParams, carry: HiddenCarry, z: tuple[jax.Array, jax.Array]
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         H = self.hidden_size
         z_gates, decay = z
@@ -162,4 +158,4 @@ class GRUD(Cell):
         z_t = self.gate_activation(z_t + u[..., H:])
         n = self.activation(n + affine(r * h, params.recurrent_kernel[:, 2 * H :]))
         h = (1 - z_t) * n + z_t * h
-        return GRUDCarry(h), h
+        return HiddenCarry(h), h

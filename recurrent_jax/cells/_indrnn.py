@@ -5,12 +5,11 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import Uniform, glorot_uniform, zeros
 
@@ -23,14 +22,8 @@ class IndRNNParams(NamedTuple):
     bias: jax.Array | None  # (H,)
 
 
-class IndRNNCarry(NamedTuple):
-    """State of `IndRNN`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class IndRNN(Cell):
+class IndRNN(Cell[IndRNNParams, HiddenCarry]):
     r"""The IndRNN: an Elman network whose recurrent kernel is diagonal.
 
     $$ h_t = \phi(x_t W + u \odot h_{t-1} + b), \qquad y_t = h_t $$
@@ -73,6 +66,10 @@ class IndRNN(Cell):
     recurrent_scale_init: Initializer = Uniform(0.0, 1.0)
     bias_init: Initializer = zeros
 
+    Params = IndRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> IndRNNParams:
@@ -86,23 +83,17 @@ class IndRNN(Cell):
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> IndRNNCarry:
-        """Return a state of zeros."""
-        return IndRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: IndRNNParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: IndRNNParams, carry: IndRNNCarry) -> jax.Array:
+    def feedback(self, params: IndRNNParams, carry: HiddenCarry) -> jax.Array:
         r"""Return $u \odot h$."""
-        return lift(params.recurrent_scale, carry.h) * carry.h
+        return expand_like(params.recurrent_scale, carry.h) * carry.h
 
     def update(
-        self, params: IndRNNParams, carry: IndRNNCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[IndRNNCarry, jax.Array]:
+        self, params: IndRNNParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         h = self.activation(z + u)
-        return IndRNNCarry(h), h
+        return HiddenCarry(h), h

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -23,14 +23,8 @@ class JANETParams(NamedTuple):
     bias: jax.Array | None  # (2H,)
 
 
-class JANETCarry(NamedTuple):
-    """State of `JANET`: the cell state, which is the output too."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class JANET(Cell):
+class JANET(Cell[JANETParams, HiddenCarry]):
     r"""Just another network: an LSTM of forget gate and candidate.
 
     $$
@@ -86,6 +80,10 @@ class JANET(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer | tuple[Initializer, Initializer] = zeros
 
+    Params = JANETParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> JANETParams:
@@ -105,26 +103,20 @@ class JANET(Cell):
             bias=bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> JANETCarry:
-        """Return a state of zeros."""
-        return JANETCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: JANETParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for f and g."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: JANETParams, carry: JANETCarry) -> jax.Array:
+    def feedback(self, params: JANETParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$ for f and g."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: JANETParams, carry: JANETCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[JANETCarry, jax.Array]:
+        self, params: JANETParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         s, g = jnp.split(z + u, 2, axis=-1)
         keep = self.gate_activation(s)
         write = 1 - self.gate_activation(s - self.beta)
         h = keep * carry.h + write * self.activation(g)
-        return JANETCarry(h), h
+        return HiddenCarry(h), h

@@ -2,7 +2,7 @@
 """The Jordan network: the output feeds back, not the state."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class JordanCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Jordan(Cell):
+class Jordan(Cell[JordanParams, JordanCarry]):
     r"""The network of Jordan: what it remembers is what it put out.
 
     $$
@@ -86,6 +86,10 @@ class Jordan(Cell):
     output_kernel_init: Initializer = glorot_uniform
     bias_init: Initializer = zeros
 
+    Params = JordanParams
+    Carry = JordanCarry
+    output = None
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.output_size is not None:
@@ -107,7 +111,10 @@ class Jordan(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> JordanCarry:
         """Return a state of zeros."""
         Y = self.output_size or self.hidden_size

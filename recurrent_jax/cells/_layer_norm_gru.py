@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells._norm import layer_norm
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -27,14 +27,8 @@ class LayerNormGRUParams(NamedTuple):
     recurrent_scale: jax.Array  # (3H,), of the state's products
 
 
-class LayerNormGRUCarry(NamedTuple):
-    """State of `LayerNormGRU`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class LayerNormGRU(Cell):
+class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
     r"""The GRU in which each product is normalised over its units before it is used.
 
     $$
@@ -94,6 +88,10 @@ class LayerNormGRU(Cell):
     bias_init: Initializer = zeros
     recurrent_bias_init: Initializer = zeros
 
+    Params = LayerNormGRUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LayerNormGRUParams:
@@ -116,12 +114,6 @@ class LayerNormGRU(Cell):
             recurrent_scale=jnp.ones(3 * H, dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LayerNormGRUCarry:
-        """Return a state of zeros."""
-        return LayerNormGRUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def _norm(self, product: jax.Array, scale: jax.Array) -> jax.Array:
         """Return the product of r, z and n, normalised."""
         gates, candidate = jnp.split(product, [2 * self.hidden_size], axis=-1)
@@ -138,11 +130,9 @@ class LayerNormGRU(Cell):
     def project(self, params: LayerNormGRUParams, x: jax.Array) -> jax.Array:
         r"""Return $\mathrm{LN}(x W) + b$ for r, z and n."""
         z = self._norm(affine(x, params.kernel), params.input_scale)
-        return z if params.bias is None else z + lift(params.bias, z)
+        return z if params.bias is None else z + expand_like(params.bias, z)
 
-    def feedback(
-        self, params: LayerNormGRUParams, carry: LayerNormGRUCarry
-    ) -> jax.Array:
+    def feedback(self, params: LayerNormGRUParams, carry: HiddenCarry) -> jax.Array:
         r"""Return $\mathrm{LN}(h U)$ for r, z and n."""
         return self._norm(
             affine(carry.h, params.recurrent_kernel), params.recurrent_scale
@@ -151,17 +141,17 @@ class LayerNormGRU(Cell):
     def update(
         self,
         params: LayerNormGRUParams,
-        carry: LayerNormGRUCarry,
+        carry: HiddenCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[LayerNormGRUCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         r, z, n = jnp.split(z, 3, axis=-1)
         u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
         r = self.gate_activation(r + u_r)
         z = self.gate_activation(z + u_z)
         if params.recurrent_bias is not None:
-            u_n = u_n + lift(params.recurrent_bias, u_n)
+            u_n = u_n + expand_like(params.recurrent_bias, u_n)
         n = self.activation(n + r * u_n)
         h = (1 - z) * n + z * carry.h
-        return LayerNormGRUCarry(h), h
+        return HiddenCarry(h), h

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells._norm import layer_norm
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -28,15 +28,8 @@ class LayerNormLSTMParams(NamedTuple):
     cell_bias: jax.Array | None  # (H,)
 
 
-class LayerNormLSTMCarry(NamedTuple):
-    """State of `LayerNormLSTM`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class LayerNormLSTM(Cell):
+class LayerNormLSTM(Cell[LayerNormLSTMParams, HiddenCellCarry]):
     r"""An LSTM that normalises input part, recurrent part and cell state, each apart.
 
     $$
@@ -98,6 +91,10 @@ class LayerNormLSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = LayerNormLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LayerNormLSTMParams:
@@ -121,19 +118,12 @@ class LayerNormLSTM(Cell):
             cell_bias=jnp.zeros(H, dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LayerNormLSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return LayerNormLSTMCarry(h=zero, c=zero)
-
     def project(self, params: LayerNormLSTMParams, x: jax.Array) -> jax.Array:
         """Return $x W$, normalised, and the bias added."""
         return self._norm(affine(x, params.kernel), params.input_scale, params.bias)
 
     def feedback(
-        self, params: LayerNormLSTMParams, carry: LayerNormLSTMCarry
+        self, params: LayerNormLSTMParams, carry: HiddenCellCarry
     ) -> jax.Array:
         """Return $h U$ for the four gates, not yet normalised."""
         return affine(carry.h, params.recurrent_kernel)
@@ -141,10 +131,10 @@ class LayerNormLSTM(Cell):
     def update(
         self,
         params: LayerNormLSTMParams,
-        carry: LayerNormLSTMCarry,
+        carry: HiddenCellCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[LayerNormLSTMCarry, jax.Array]:
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         gates = z + self._norm(u, params.recurrent_scale)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
@@ -156,7 +146,7 @@ class LayerNormLSTM(Cell):
             c, params.cell_scale, params.cell_bias, epsilon=self.epsilon
         )
         h = o * self.output_activation(normed)
-        return LayerNormLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h
 
     def _norm(
         self, gates: jax.Array, scale: jax.Array, bias: jax.Array | None = None

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
@@ -23,14 +23,8 @@ class LeakyElmanParams(NamedTuple):
     bias: jax.Array | None  # (H,)
 
 
-class LeakyElmanCarry(NamedTuple):
-    """State of `LeakyElman`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class LeakyElman(Cell):
+class LeakyElman(Cell[LeakyElmanParams, HiddenCarry]):
     r"""An Elman network of leaky integrators, as echo state networks have them.
 
     $$ h_t = (1 - \alpha) h_{t-1} + \alpha \phi(x_t W + h_{t-1} U + b), \qquad
@@ -76,6 +70,10 @@ class LeakyElman(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = LeakyElmanParams
+    Carry = HiddenCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.above("LeakyElman", "leak", self.leak, 0, most=1)
@@ -93,27 +91,21 @@ class LeakyElman(Cell):
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LeakyElmanCarry:
-        """Return a state of zeros."""
-        return LeakyElmanCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: LeakyElmanParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: LeakyElmanParams, carry: LeakyElmanCarry) -> jax.Array:
+    def feedback(self, params: LeakyElmanParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self,
         params: LeakyElmanParams,
-        carry: LeakyElmanCarry,
+        carry: HiddenCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[LeakyElmanCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         h = (1 - self.leak) * carry.h + self.leak * self.activation(z + u)
-        return LeakyElmanCarry(h), h
+        return HiddenCarry(h), h

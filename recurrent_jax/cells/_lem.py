@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -24,15 +24,8 @@ class LEMParams(NamedTuple):
     bias: jax.Array | None  # (4H,)
 
 
-class LEMCarry(NamedTuple):
-    """State of `LEM`: the hidden state, which is the output, and the memory."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class LEM(Cell):
+class LEM(Cell[LEMParams, HiddenCellCarry]):
     r"""The LEM: a system on many time scales, which are learned and read the state.
 
     $$
@@ -87,6 +80,10 @@ class LEM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = LEMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.above("LEM", "step_size", self.step_size, 0)
@@ -110,24 +107,17 @@ class LEM(Cell):
             bias=bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LEMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return LEMCarry(h=zero, c=zero)
-
     def project(self, params: LEMParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for r, s, c and h."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: LEMParams, carry: LEMCarry) -> jax.Array:
+    def feedback(self, params: LEMParams, carry: HiddenCellCarry) -> jax.Array:
         """Return $h U$ for r, s and c."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: LEMParams, carry: LEMCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[LEMCarry, jax.Array]:
+        self, params: LEMParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         H = self.hidden_size
         r, s, c = jnp.split(z[..., : 3 * H] + u, 3, axis=-1)
@@ -136,4 +126,4 @@ class LEM(Cell):
         c = (1 - r) * carry.c + r * self.activation(c)
         new = self.activation(z[..., 3 * H :] + affine(c, params.memory_kernel))
         h = (1 - s) * carry.h + s * new
-        return LEMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

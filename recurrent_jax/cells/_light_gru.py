@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells._norm import layer_norm
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -25,14 +25,8 @@ class LightGRUParams(NamedTuple):
     input_scale: jax.Array | None  # (2H,), of the normalisation
 
 
-class LightGRUCarry(NamedTuple):
-    """State of `LightGRU`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class LightGRU(Cell):
+class LightGRU(Cell[LightGRUParams, HiddenCarry]):
     r"""The light gated recurrent unit (Li-GRU) of speech recognition.
 
     $$
@@ -86,6 +80,10 @@ class LightGRU(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = LightGRUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LightGRUParams:
@@ -105,12 +103,6 @@ class LightGRU(Cell):
             input_scale=jnp.ones(2 * H, dtype) if self.normalise else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LightGRUCarry:
-        """Return a state of zeros."""
-        return LightGRUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: LightGRUParams, x: jax.Array) -> jax.Array:
         r"""Return $\mathrm{LN}(x W) + b$ for z and n."""
         if params.input_scale is None:
@@ -119,16 +111,16 @@ class LightGRU(Cell):
             affine(x, params.kernel), params.input_scale, params.bias, groups=2
         )
 
-    def feedback(self, params: LightGRUParams, carry: LightGRUCarry) -> jax.Array:
+    def feedback(self, params: LightGRUParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$ for z and n."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: LightGRUParams, carry: LightGRUCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[LightGRUCarry, jax.Array]:
+        self, params: LightGRUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         z, n = jnp.split(z + u, 2, axis=-1)
         z = self.gate_activation(z)
         n = self.activation(n)
         h = z * carry.h + (1 - z) * n
-        return LightGRUCarry(h), h
+        return HiddenCarry(h), h

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -23,15 +23,8 @@ class LSTMParams(NamedTuple):
     bias: jax.Array | None  # (4H,)
 
 
-class LSTMCarry(NamedTuple):
-    """State of `LSTM`: the hidden state, which is the output, and the cell state."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class LSTM(Cell):
+class LSTM(Cell[LSTMParams, HiddenCellCarry]):
     r"""The LSTM as everyone uses it: input, forget and output gate, no peepholes.
 
     $$
@@ -91,6 +84,10 @@ class LSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = LSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LSTMParams:
@@ -110,24 +107,17 @@ class LSTM(Cell):
             bias=bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return LSTMCarry(h=zero, c=zero)
-
     def project(self, params: LSTMParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for the four gates."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: LSTMParams, carry: LSTMCarry) -> jax.Array:
+    def feedback(self, params: LSTMParams, carry: HiddenCellCarry) -> jax.Array:
         """Return $h U$ for the four gates."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: LSTMParams, carry: LSTMCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[LSTMCarry, jax.Array]:
+        self, params: LSTMParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         i = self.gate_activation(i)
@@ -136,4 +126,4 @@ class LSTM(Cell):
         o = self.gate_activation(o)
         c = f * carry.c + i * g
         h = o * self.output_activation(c)
-        return LSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

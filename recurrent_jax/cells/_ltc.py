@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
@@ -24,14 +24,8 @@ class LTCParams(NamedTuple):
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
     bias: jax.Array | None  # (H,)
-    rate: jax.Array  # (H,), whose softplus is 1 / tau
+    rate_logit: jax.Array  # (H,), whose softplus is 1 / tau
     reversal: jax.Array  # (H,), A
-
-
-class LTCCarry(NamedTuple):
-    """State of `LTC`."""
-
-    h: jax.Array  # (*batch, H)
 
 
 def signs(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
@@ -39,8 +33,18 @@ def signs(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array
     return jax.random.rademacher(key, shape, jnp.int32).astype(dtype)
 
 
+class LTCPrepared(NamedTuple):
+    """Parameters of `LTC` as its steps use them."""
+
+    kernel: jax.Array  # (in, H)
+    recurrent_kernel: jax.Array  # (H, H)
+    bias: jax.Array | None  # (H,)
+    rate: jax.Array  # (H,), 1 / tau
+    reversal: jax.Array  # (H,), A
+
+
 @dataclasses.dataclass(frozen=True)
-class LTC(Cell):
+class LTC(Cell[LTCParams, HiddenCarry]):
     r"""A liquid time-constant network, with the fused solver of its paper.
 
     The state follows an equation whose time constant the input changes,
@@ -82,7 +86,7 @@ class LTC(Cell):
         >>> import recurrent_jax as rj
         >>> cell = rj.LTC(hidden_size=3)
         >>> params = cell.init(jax.random.key(0), in_features=2)
-        >>> xs = rj.Timed(jnp.ones((7, 5, 2)), elapsed=jnp.ones((7, 5)))
+        >>> xs = rj.cells.Timed(jnp.ones((7, 5, 2)), elapsed=jnp.ones((7, 5)))
         >>> carry, ys = rj.unroll(cell, params, xs)
         >>> ys.shape
         (7, 5, 3)
@@ -101,6 +105,10 @@ class LTC(Cell):
     bias_init: Initializer = zeros
     reversal_init: Initializer = signs
 
+    Params = LTCParams
+    Carry = HiddenCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.size("LTC", "unfolds", self.unfolds)
@@ -116,33 +124,32 @@ class LTC(Cell):
             kernel=self.kernel_init(key_x, (in_features, H), dtype),
             recurrent_kernel=self.recurrent_kernel_init(key_h, (H, H), dtype),
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
-            rate=jnp.full((H,), math.log(math.expm1(1.0)), dtype),  # tau = 1
+            rate_logit=jnp.full((H,), math.log(math.expm1(1.0)), dtype),  # tau = 1
             reversal=self.reversal_init(key_a, (H,), dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> LTCCarry:
-        """Return a state of zeros."""
-        return LTCCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
-    def prepare(self, params: LTCParams) -> LTCParams:
+    def prepare(self, params: LTCParams) -> LTCPrepared:
         r"""Return the parameters with $1 / \tau$ in place of its logit."""
-        return params._replace(rate=jax.nn.softplus(params.rate))
+        W, U, b, rate, reversal = params
+        return LTCPrepared(W, U, b, jax.nn.softplus(rate), reversal)
 
-    def project(self, params: LTCParams, x: Timed) -> tuple[jax.Array, jax.Array]:
+    def out_features(self, in_features: int) -> int:
+        """Return H."""
+        return self.hidden_size
+
+    def project(self, params: LTCPrepared, x: Timed) -> tuple[jax.Array, jax.Array]:
         r"""Return $x W + b$ and $\delta$."""
         _timed.check(self, x, params.kernel)
         z = affine(x.x, params.kernel, params.bias)
         return z, x.elapsed[..., None] / self.unfolds
 
     def recur(
-        self, params: LTCParams, carry: LTCCarry, z: tuple[jax.Array, jax.Array]
-    ) -> tuple[LTCCarry, jax.Array]:
+        self, params: LTCPrepared, carry: HiddenCarry, z: tuple[jax.Array, jax.Array]
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         h, (a, delta) = carry.h, z
-        rate, A = lift(params.rate, h), lift(params.reversal, h)
+        rate, A = expand_like(params.rate, h), expand_like(params.reversal, h)
         for _ in range(self.unfolds):
             f = self.activation(a + affine(h, params.recurrent_kernel))
             h = (h + delta * f * A) / (1 + delta * (rate + f))
-        return LTCCarry(h), h
+        return HiddenCarry(h), h

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -24,14 +24,8 @@ class MGUParams(NamedTuple):
     recurrent_bias: jax.Array | None  # (H,), of the candidate; reset-after only
 
 
-class MGUCarry(NamedTuple):
-    """State of `MGU`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class MGU(Cell):
+class MGU(Cell[MGUParams, HiddenCarry]):
     r"""The minimal gated unit: one gate resets and updates.
 
     $$
@@ -89,6 +83,10 @@ class MGU(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = MGUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MGUParams:
@@ -110,24 +108,18 @@ class MGU(Cell):
             recurrent_bias=recurrent_bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> MGUCarry:
-        """Return a state of zeros."""
-        return MGUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: MGUParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for f and n."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: MGUParams, carry: MGUCarry) -> jax.Array:
+    def feedback(self, params: MGUParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$ for f and n; for f alone if the reset comes before."""
         gates = 2 if self.reset_after else 1
         return affine(carry.h, params.recurrent_kernel[:, : gates * self.hidden_size])
 
     def update(
-        self, params: MGUParams, carry: MGUCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[MGUCarry, jax.Array]:
+        self, params: MGUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         H, h = self.hidden_size, carry.h
         f, n = jnp.split(z, 2, axis=-1)
@@ -135,9 +127,9 @@ class MGU(Cell):
         if self.reset_after:
             u_n = u[..., H:]
             if params.recurrent_bias is not None:
-                u_n = u_n + lift(params.recurrent_bias, u_n)
+                u_n = u_n + expand_like(params.recurrent_bias, u_n)
             n = self.activation(n + f * u_n)
         else:
             n = self.activation(n + affine(f * h, params.recurrent_kernel[:, H:]))
         h = f * h + (1 - f) * n if self.gate_keeps_old else (1 - f) * h + f * n
-        return MGUCarry(h), h
+        return HiddenCarry(h), h

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
@@ -25,14 +25,8 @@ class MinimalRNNParams(NamedTuple):
     gate_bias: jax.Array | None  # (H,)
 
 
-class MinimalRNNCarry(NamedTuple):
-    """State of `MinimalRNN`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class MinimalRNN(Cell):
+class MinimalRNN(Cell[MinimalRNNParams, HiddenCarry]):
     r"""The MinimalRNN: the state stays in the space that inputs are embedded in.
 
     $$
@@ -83,6 +77,10 @@ class MinimalRNN(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = MinimalRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MinimalRNNParams:
@@ -98,31 +96,25 @@ class MinimalRNN(Cell):
             gate_bias=self.bias_init(key_d, (H,), dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> MinimalRNNCarry:
-        """Return a state of zeros."""
-        return MinimalRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: MinimalRNNParams, x: jax.Array) -> jax.Array:
         """Return $e$ and $e V + d$, side by side."""
         e = self.activation(affine(x, params.kernel, params.bias))
         gate = affine(e, params.gate_kernel, params.gate_bias)
         return jnp.concatenate([e, gate], axis=-1)
 
-    def feedback(self, params: MinimalRNNParams, carry: MinimalRNNCarry) -> jax.Array:
+    def feedback(self, params: MinimalRNNParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self,
         params: MinimalRNNParams,
-        carry: MinimalRNNCarry,
+        carry: HiddenCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[MinimalRNNCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         e, g = jnp.split(z, 2, axis=-1)
         g = self.gate_activation(g + u)
         h = g * carry.h + (1 - g) * e
-        return MinimalRNNCarry(h), h
+        return HiddenCarry(h), h

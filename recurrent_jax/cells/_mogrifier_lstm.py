@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -27,15 +27,8 @@ class MogrifierLSTMParams(NamedTuple):
     rounds: tuple[tuple[jax.Array, ...], ...]
 
 
-class MogrifierLSTMCarry(NamedTuple):
-    """State of `MogrifierLSTM`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class MogrifierLSTM(Cell):
+class MogrifierLSTM(Cell[MogrifierLSTMParams, HiddenCellCarry]):
     r"""An LSTM before which input and hidden state gate each other, in turns.
 
     $$
@@ -97,6 +90,10 @@ class MogrifierLSTM(Cell):
     bias_init: Initializer = zeros
     round_init: Initializer = glorot_uniform
 
+    Params = MogrifierLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.size("MogrifierLSTM", "rounds", self.rounds, least=0)
@@ -138,16 +135,9 @@ class MogrifierLSTM(Cell):
             self.round_init(right, (self.rank, end), dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> MogrifierLSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return MogrifierLSTMCarry(h=zero, c=zero)
-
     def recur(
-        self, params: MogrifierLSTMParams, carry: MogrifierLSTMCarry, z: jax.Array
-    ) -> tuple[MogrifierLSTMCarry, jax.Array]:
+        self, params: MogrifierLSTMParams, carry: HiddenCellCarry, z: jax.Array
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         x, h = z, carry.h
         for i, factors in enumerate(params.rounds, start=1):
@@ -163,4 +153,4 @@ class MogrifierLSTM(Cell):
         o = self.gate_activation(o)
         c = f * carry.c + i * self.activation(g)
         h = o * self.output_activation(c)
-        return MogrifierLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

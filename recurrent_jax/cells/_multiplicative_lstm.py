@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -25,15 +25,8 @@ class MultiplicativeLSTMParams(NamedTuple):
     recurrent_factor_kernel: jax.Array  # (H, H), from h to m
 
 
-class MultiplicativeLSTMCarry(NamedTuple):
-    """State of `MultiplicativeLSTM`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class MultiplicativeLSTM(Cell):
+class MultiplicativeLSTM(Cell[MultiplicativeLSTMParams, HiddenCellCarry]):
     r"""An LSTM whose gates see, for the state, its product with the input (mLSTM).
 
     $$
@@ -88,6 +81,10 @@ class MultiplicativeLSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = MultiplicativeLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MultiplicativeLSTMParams:
@@ -109,13 +106,6 @@ class MultiplicativeLSTM(Cell):
             recurrent_factor_kernel=self.recurrent_kernel_init(key_mh, (H, H), dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> MultiplicativeLSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return MultiplicativeLSTMCarry(h=zero, c=zero)
-
     def project(
         self, params: MultiplicativeLSTMParams, x: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
@@ -123,7 +113,7 @@ class MultiplicativeLSTM(Cell):
         return affine(x, params.kernel, params.bias), affine(x, params.factor_kernel)
 
     def feedback(
-        self, params: MultiplicativeLSTMParams, carry: MultiplicativeLSTMCarry
+        self, params: MultiplicativeLSTMParams, carry: HiddenCellCarry
     ) -> jax.Array:
         """Return $h U_m$."""
         return affine(carry.h, params.recurrent_factor_kernel)
@@ -131,10 +121,10 @@ class MultiplicativeLSTM(Cell):
     def update(
         self,
         params: MultiplicativeLSTMParams,
-        carry: MultiplicativeLSTMCarry,
+        carry: HiddenCellCarry,
         z: tuple[jax.Array, jax.Array],
         u: jax.Array,
-    ) -> tuple[MultiplicativeLSTMCarry, jax.Array]:
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         gates, z_m = z
         m = z_m * u
@@ -145,4 +135,4 @@ class MultiplicativeLSTM(Cell):
         o = self.gate_activation(o)
         c = f * carry.c + i * self.activation(g)
         h = o * self.output_activation(c)
-        return MultiplicativeLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from recurrent_jax._core.arrays import lift
+from recurrent_jax._core.arrays import expand_like
 
 
 def layer_norm(
@@ -36,5 +36,7 @@ def layer_norm(
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     centred = parts - parts.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
-    y = (centred * lax.rsqrt(variance + epsilon)).reshape(x.shape) * lift(scale, x)
-    return y if bias is None else y + lift(bias, y)
+    y = (centred * lax.rsqrt(variance + epsilon)).reshape(x.shape) * expand_like(
+        scale, x
+    )
+    return y if bias is None else y + expand_like(bias, y)

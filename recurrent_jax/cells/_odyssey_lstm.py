@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -26,15 +26,8 @@ class OdysseyLSTMParams(NamedTuple):
     peephole: jax.Array  # (gates, H)
 
 
-class OdysseyLSTMCarry(NamedTuple):
-    """State of `OdysseyLSTM`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class OdysseyLSTM(Cell):
+class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
     r"""A peephole LSTM that lacks some gates; a gate that is not there is 1.
 
     $$
@@ -107,6 +100,10 @@ class OdysseyLSTM(Cell):
     bias_init: Initializer = zeros
     peephole_init: Initializer = zeros
 
+    Params = OdysseyLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.choice("OdysseyLSTM", "gates", self.gates, _GATES)
@@ -137,36 +134,31 @@ class OdysseyLSTM(Cell):
             peephole=self.peephole_init(key_p, (G - 1, H), dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> OdysseyLSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return OdysseyLSTMCarry(h=zero, c=zero)
-
     def project(self, params: OdysseyLSTMParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for the candidate and the gates."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: OdysseyLSTMParams, carry: OdysseyLSTMCarry) -> jax.Array:
+    def feedback(self, params: OdysseyLSTMParams, carry: HiddenCellCarry) -> jax.Array:
         """Return $h U$ for the candidate and the gates."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self,
         params: OdysseyLSTMParams,
-        carry: OdysseyLSTMCarry,
+        carry: HiddenCellCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[OdysseyLSTMCarry, jax.Array]:
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         a = dict(zip(self._order, jnp.split(z + u, len(self._order), -1), strict=True))
         p = dict(zip(self.gates, params.peephole, strict=True))
 
         def gate(k: str, c: jax.Array) -> jax.Array | int:
-            return self.gate_activation(a[k] + lift(p[k], c) * c) if k in p else 1
+            if k not in p:
+                return 1
+            return self.gate_activation(a[k] + expand_like(p[k], c) * c)
 
         g = self.activation(a["g"])
         c = gate("f", carry.c) * carry.c + gate("i", carry.c) * g
         h = gate("o", c) * self.output_activation(c)
-        return OdysseyLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -24,15 +24,8 @@ class PeepholeLSTMParams(NamedTuple):
     peephole: jax.Array  # (3, H), in the order i, f, o
 
 
-class PeepholeLSTMCarry(NamedTuple):
-    """State of `PeepholeLSTM`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class PeepholeLSTM(Cell):
+class PeepholeLSTM(Cell[PeepholeLSTMParams, HiddenCellCarry]):
     r"""An LSTM in which each gate also sees the cell state, through a diagonal weight.
 
     $$
@@ -95,6 +88,10 @@ class PeepholeLSTM(Cell):
     bias_init: Initializer = zeros
     peephole_init: Initializer = zeros
 
+    Params = PeepholeLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.bound("PeepholeLSTM", "cell_clip", self.cell_clip)
@@ -119,33 +116,24 @@ class PeepholeLSTM(Cell):
             peephole=self.peephole_init(key_p, (3, H), dtype),
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> PeepholeLSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return PeepholeLSTMCarry(h=zero, c=zero)
-
     def project(self, params: PeepholeLSTMParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for the four gates."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(
-        self, params: PeepholeLSTMParams, carry: PeepholeLSTMCarry
-    ) -> jax.Array:
+    def feedback(self, params: PeepholeLSTMParams, carry: HiddenCellCarry) -> jax.Array:
         """Return $h U$ for the four gates."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self,
         params: PeepholeLSTMParams,
-        carry: PeepholeLSTMCarry,
+        carry: HiddenCellCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[PeepholeLSTMCarry, jax.Array]:
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
-        p_i, p_f, p_o = (lift(p, carry.c) for p in params.peephole)
+        p_i, p_f, p_o = (expand_like(p, carry.c) for p in params.peephole)
         i = self.gate_activation(i + p_i * carry.c)
         f = self.gate_activation(f + p_f * carry.c)
         g = self.activation(g)
@@ -154,4 +142,4 @@ class PeepholeLSTM(Cell):
             c = jnp.clip(c, -self.cell_clip, self.cell_clip)
         o = self.gate_activation(o + p_o * c)
         h = o * self.output_activation(c)
-        return PeepholeLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

@@ -2,7 +2,7 @@
 """The LSTM whose hidden state is projected to fewer numbers."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -24,15 +24,8 @@ class ProjectedLSTMParams(NamedTuple):
     projection_kernel: jax.Array  # (H, P)
 
 
-class ProjectedLSTMCarry(NamedTuple):
-    """State of `ProjectedLSTM`."""
-
-    h: jax.Array  # (*batch, P)
-    c: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class ProjectedLSTM(Cell):
+class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
     r"""An LSTM with many cells and a short hidden state, a linear map of them (LSTMP).
 
     $$
@@ -96,6 +89,10 @@ class ProjectedLSTM(Cell):
     bias_init: Initializer = zeros
     projection_kernel_init: Initializer = glorot_uniform
 
+    Params = ProjectedLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.size("ProjectedLSTM", "projection_size", self.output_size)
@@ -129,10 +126,13 @@ class ProjectedLSTM(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> ProjectedLSTMCarry:
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
+    ) -> HiddenCellCarry:
         """Return a state of zeros."""
-        return ProjectedLSTMCarry(
+        return HiddenCellCarry(
             h=jnp.zeros((*batch_shape, self.output_size), dtype),
             c=jnp.zeros((*batch_shape, self.hidden_size), dtype),
         )
@@ -142,7 +142,7 @@ class ProjectedLSTM(Cell):
         return affine(x, params.kernel, params.bias)
 
     def feedback(
-        self, params: ProjectedLSTMParams, carry: ProjectedLSTMCarry
+        self, params: ProjectedLSTMParams, carry: HiddenCellCarry
     ) -> jax.Array:
         """Return $h U$ for the four gates."""
         return affine(carry.h, params.recurrent_kernel)
@@ -150,10 +150,10 @@ class ProjectedLSTM(Cell):
     def update(
         self,
         params: ProjectedLSTMParams,
-        carry: ProjectedLSTMCarry,
+        carry: HiddenCellCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[ProjectedLSTMCarry, jax.Array]:
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         i = self.gate_activation(i)
@@ -162,7 +162,7 @@ class ProjectedLSTM(Cell):
         c = _clip(f * carry.c + i * self.activation(g), self.cell_clip)
         h = affine(o * self.output_activation(c), params.projection_kernel)
         h = _clip(h, self.projection_clip)
-        return ProjectedLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h
 
 
 def _clip(x: jax.Array, bound: float | None) -> jax.Array:

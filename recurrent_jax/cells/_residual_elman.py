@@ -5,12 +5,11 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import Normal, glorot_uniform, zeros
 
@@ -23,14 +22,8 @@ class ResidualElmanParams(NamedTuple):
     bias: jax.Array | None  # (H,)
 
 
-class ResidualElmanCarry(NamedTuple):
-    """State of `ResidualElman`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class ResidualElman(Cell):
+class ResidualElman(Cell[ResidualElmanParams, HiddenCarry]):
     r"""The recurrent identity network: the old state is added to what it feeds back.
 
     $$ h_t = \phi(x_t W + h_{t-1} U + h_{t-1} + b), \qquad y_t = h_t $$
@@ -73,6 +66,10 @@ class ResidualElman(Cell):
     recurrent_kernel_init: Initializer = Normal(0.001)
     bias_init: Initializer = zeros
 
+    Params = ResidualElmanParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ResidualElmanParams:
@@ -86,29 +83,21 @@ class ResidualElman(Cell):
             bias=self.bias_init(key_b, (H,), dtype) if self.use_bias else None,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> ResidualElmanCarry:
-        """Return a state of zeros."""
-        return ResidualElmanCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: ResidualElmanParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(
-        self, params: ResidualElmanParams, carry: ResidualElmanCarry
-    ) -> jax.Array:
+    def feedback(self, params: ResidualElmanParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self,
         params: ResidualElmanParams,
-        carry: ResidualElmanCarry,
+        carry: HiddenCarry,
         z: jax.Array,
         u: jax.Array,
-    ) -> tuple[ResidualElmanCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         h = self.activation(z + u + carry.h)
-        return ResidualElmanCarry(h), h
+        return HiddenCarry(h), h

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -25,14 +25,8 @@ class SlimGRUParams(NamedTuple):
     gate_bias: jax.Array | None  # (2H,); variants 1 and 3
 
 
-class SlimGRUCarry(NamedTuple):
-    """State of `SlimGRU`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class SlimGRU(Cell):
+class SlimGRU(Cell[SlimGRUParams, HiddenCarry]):
     r"""GRU1, GRU2 and GRU3: the GRU with fewer parameters in its gates.
 
     $$
@@ -87,6 +81,10 @@ class SlimGRU(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = SlimGRUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.choice("SlimGRU", "variant", self.variant, (1, 2, 3))
@@ -111,18 +109,12 @@ class SlimGRU(Cell):
             gate_bias=gate_bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> SlimGRUCarry:
-        """Return a state of zeros."""
-        return SlimGRUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: SlimGRUParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
     def feedback(
-        self, params: SlimGRUParams, carry: SlimGRUCarry
+        self, params: SlimGRUParams, carry: HiddenCarry
     ) -> tuple[jax.Array, jax.Array]:
         r"""Return the gate $z$ and $(r \odot h) U$."""
         h = carry.h
@@ -130,19 +122,19 @@ class SlimGRU(Cell):
         if params.gate_kernel is not None:
             gates = affine(h, params.gate_kernel)
         if params.gate_bias is not None:
-            gates = gates + lift(params.gate_bias, gates)
+            gates = gates + expand_like(params.gate_bias, gates)
         r, z = jnp.split(self.gate_activation(gates), 2, axis=-1)
         return z, affine(r * h, params.recurrent_kernel)
 
     def update(
         self,
         params: SlimGRUParams,
-        carry: SlimGRUCarry,
+        carry: HiddenCarry,
         z: jax.Array,
         u: tuple[jax.Array, jax.Array],
-    ) -> tuple[SlimGRUCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         projected, (z, u_n) = z, u
         n = self.activation(projected + u_n)
         h = (1 - z) * n + z * carry.h
-        return SlimGRUCarry(h), h
+        return HiddenCarry(h), h

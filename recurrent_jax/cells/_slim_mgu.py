@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
@@ -25,14 +25,8 @@ class SlimMGUParams(NamedTuple):
     gate_bias: jax.Array | None  # (H,); variants 1 and 3
 
 
-class SlimMGUCarry(NamedTuple):
-    """State of `SlimMGU`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class SlimMGU(Cell):
+class SlimMGU(Cell[SlimMGUParams, HiddenCarry]):
     r"""MGU1, MGU2 and MGU3: the minimal gated unit with fewer parameters in its gate.
 
     $$
@@ -85,6 +79,10 @@ class SlimMGU(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = SlimMGUParams
+    Carry = HiddenCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.choice("SlimMGU", "variant", self.variant, (1, 2, 3))
@@ -109,18 +107,12 @@ class SlimMGU(Cell):
             gate_bias=gate_bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> SlimMGUCarry:
-        """Return a state of zeros."""
-        return SlimMGUCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: SlimMGUParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$."""
         return affine(x, params.kernel, params.bias)
 
     def feedback(
-        self, params: SlimMGUParams, carry: SlimMGUCarry
+        self, params: SlimMGUParams, carry: HiddenCarry
     ) -> tuple[jax.Array, jax.Array]:
         r"""Return the gate $f$ and $(f \odot h) U$."""
         h = carry.h
@@ -128,19 +120,19 @@ class SlimMGU(Cell):
         if params.gate_kernel is not None:
             f = affine(h, params.gate_kernel)
         if params.gate_bias is not None:
-            f = f + lift(params.gate_bias, f)
+            f = f + expand_like(params.gate_bias, f)
         f = self.gate_activation(f)
         return f, affine(f * h, params.recurrent_kernel)
 
     def update(
         self,
         params: SlimMGUParams,
-        carry: SlimMGUCarry,
+        carry: HiddenCarry,
         z: jax.Array,
         u: tuple[jax.Array, jax.Array],
-    ) -> tuple[SlimMGUCarry, jax.Array]:
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         f, u_n = u
         n = self.activation(z + u_n)
         h = (1 - f) * carry.h + f * n
-        return SlimMGUCarry(h), h
+        return HiddenCarry(h), h

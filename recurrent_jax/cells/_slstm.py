@@ -2,7 +2,7 @@
 """The scalar LSTM of xLSTM: exponential gates, in the range that floats have."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class SLSTMCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class SLSTM(Cell):
+class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
     r"""An LSTM with an exponential input gate, divided by the sum of what it let in.
 
     $$
@@ -102,6 +102,10 @@ class SLSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer | tuple[Initializer, ...] = zeros
 
+    Params = SLSTMParams
+    Carry = SLSTMCarry
+    output = "h"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _checks.size("SLSTM", "heads", self.heads)
@@ -133,7 +137,10 @@ class SLSTM(Cell):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> SLSTMCarry:
         """Return a state of zeros, and a stabiliser that stands for minus infinity."""
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)

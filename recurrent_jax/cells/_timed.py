@@ -19,8 +19,8 @@ class Timed(NamedTuple):
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
         >>> times = jnp.array([0.0, 0.5, 3.0, 3.1])
-        >>> xs = rj.Timed(jnp.ones((4, 2)), jnp.diff(times, prepend=times[0]))
-        >>> cell = rj.TLSTM(hidden_size=3)
+        >>> xs = rj.cells.Timed(jnp.ones((4, 2)), jnp.diff(times, prepend=times[0]))
+        >>> cell = rj.TimeAwareLSTM(hidden_size=3)
         >>> params = cell.init(jax.random.key(0), in_features=2)
         >>> carry, ys = rj.unroll(cell, params, xs)
         >>> ys.shape
@@ -38,7 +38,7 @@ def check(cell: Any, inputs: Any, kernel: jax.Array) -> None:
         raise TypeError(
             f"{name}: the input must be Timed(x, elapsed), got "
             f"{_checks.outline(inputs)}; steps of equal length are "
-            "rj.Timed(x, jnp.ones(x.shape[:-1], x.dtype))"
+            "rj.cells.Timed(x, jnp.ones(x.shape[:-1], x.dtype))"
         )
     lead = inputs.x.shape[:-1]
     part(name, "x", inputs.x, (*lead, kernel.shape[0]), kernel.dtype)

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -23,14 +23,8 @@ class UGRNNParams(NamedTuple):
     bias: jax.Array | None  # (2H,)
 
 
-class UGRNNCarry(NamedTuple):
-    """State of `UGRNN`."""
-
-    h: jax.Array  # (*batch, H)
-
-
 @dataclasses.dataclass(frozen=True)
-class UGRNN(Cell):
+class UGRNN(Cell[UGRNNParams, HiddenCarry]):
     r"""The UGRNN: one gate between the old state and a new one.
 
     $$
@@ -80,6 +74,10 @@ class UGRNN(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = UGRNNParams
+    Carry = HiddenCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> UGRNNParams:
@@ -99,25 +97,19 @@ class UGRNN(Cell):
             bias=bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> UGRNNCarry:
-        """Return a state of zeros."""
-        return UGRNNCarry(h=jnp.zeros((*batch_shape, self.hidden_size), dtype))
-
     def project(self, params: UGRNNParams, x: jax.Array) -> jax.Array:
         """Return $x W + b$ for g and c."""
         return affine(x, params.kernel, params.bias)
 
-    def feedback(self, params: UGRNNParams, carry: UGRNNCarry) -> jax.Array:
+    def feedback(self, params: UGRNNParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$ for g and c."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
-        self, params: UGRNNParams, carry: UGRNNCarry, z: jax.Array, u: jax.Array
-    ) -> tuple[UGRNNCarry, jax.Array]:
+        self, params: UGRNNParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
         """Return the new state, twice: it is also the output."""
         g, c = jnp.split(z + u, 2, axis=-1)
         g = self.gate_activation(g)
         h = g * carry.h + (1 - g) * self.activation(c)
-        return UGRNNCarry(h), h
+        return HiddenCarry(h), h

@@ -13,7 +13,6 @@ from jax import lax
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.names import spell
-from recurrent_jax._core.network import out_features
 from recurrent_jax.convert._arrays import export, finish, lose
 from recurrent_jax.networks import Bidirectional, BidirectionalParams, Deep
 
@@ -144,7 +143,7 @@ def deep(
                 f"{where}: layer {n} takes {sorted(takes)} features, but is given "
                 f"{'one and the same input' if given is None else given}"
             )
-        given = out_features(layer, takes.pop()) if _is_merged(layer) else None
+        given = layer.out_features(takes.pop()) if _is_merged(layer) else None
     if len(parts) == 1:
         layer, params = parts[0]
         return layer, finish(params)

@@ -52,7 +52,7 @@ def compare(
     for name, cell in cells.items():
         params = cell.init(key, first.shape[-1], first.dtype)
         curve = gradient_by_lag(cell, params, xs)
-        state = jax.tree.leaves(jax.eval_shape(cell.initial_carry))
+        state = jax.tree.leaves(cell.initial_carry(params=params))
         most = min(count, sum(part.size for part in state))
         exponents = lyapunov_exponents(cell, params, xs, count=most)
         found[name] = Comparison(curve, decades(curve), exponents)

@@ -19,7 +19,7 @@ _NAMES: dict[type[Cell], tuple[str, ...]] = {
     cells.LayerNormLSTM: ("i", "f", "o"),
     cells.BatchNormLSTM: ("i", "f", "o"),
     cells.MultiplicativeLSTM: ("i", "f", "o"),
-    cells.TLSTM: ("i", "f", "o"),
+    cells.TimeAwareLSTM: ("i", "f", "o"),
     cells.ConvLSTM: ("i", "f", "o"),
     cells.FullGateRecurrenceLSTM: ("i", "f", "o"),
     cells.GRU: ("r", "z"),

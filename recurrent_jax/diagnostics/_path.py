@@ -32,7 +32,7 @@ def follow(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> Path:
     _checks.features(reading, params, xs)
     if carry is None:
         dtype = _checks.float_dtype(params, reading.first)
-        carry = cell.start(params, reading.batch_shape, dtype)
+        carry = cell.initial_carry(reading.batch_shape, dtype, params)
     carry = _checks.arrays(where, "carry", carry)
     _checks.carry(reading, params, "carry", carry)
     prepared = cell.prepare(params)

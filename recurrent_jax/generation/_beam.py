@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import lift, trail
+from recurrent_jax._core.arrays import expand_like, trail
 from recurrent_jax.generation import _check
 from recurrent_jax.generation._generate import Step
 
@@ -150,7 +150,7 @@ def _longer(state: _State, log_probs: jax.Array, end: int | None) -> jax.Array:
     if end is not None:
         # What is over goes on with end tokens alone, at no price.
         stay = jnp.where(jnp.arange(log_probs.shape[-1]) == end, 0.0, -jnp.inf)
-        stay = lift(stay.astype(log_probs.dtype), log_probs)
+        stay = expand_like(stay.astype(log_probs.dtype), log_probs)
         log_probs = jnp.where(state.over[..., None], stay, log_probs)
     return state.log_prob[..., None] + log_probs
 

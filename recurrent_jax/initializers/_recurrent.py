@@ -158,7 +158,7 @@ def _spectral_radius(A: jax.Array, squarings: int = 20) -> jax.Array:
 class BlockDiagonal:
     """A square draw in blocks, zero off them; training may fill the rest.
 
-    `rj.Structured(cell, rj.BlockDiagonal(blocks))` keeps the rest at zero.
+    `rj.Structured(cell, rj.operators.BlockDiagonal(blocks))` keeps the rest at zero.
 
     Args:
         blocks: how many, a divisor of the size.

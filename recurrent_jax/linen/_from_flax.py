@@ -69,7 +69,10 @@ class FromFlax(Cell):
         return adapters.promote(jnp.zeros((), dtype).dtype, params)[0]
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> Any:
         """Return the carry that the module makes, which no cell of Flax draws."""
         shape = (*batch_shape, *self._shape(1))

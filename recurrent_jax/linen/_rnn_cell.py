@@ -48,8 +48,7 @@ class RNNCell(Module, nn.RNNCellBase):
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
         """Return the carry that a sequence starts from; `rng` is not used.
 
-        Of an unbound module it is `initial_carry`, of a bound one `start`, which may
-        be learned.
+        An unbound module has no parameters, so its start cannot be learned.
         """
         dtype = self.param_dtype if self.dtype is None else self.dtype
         batch_shape = tuple(input_shape[: -self.num_feature_axes])
@@ -57,7 +56,7 @@ class RNNCell(Module, nn.RNNCellBase):
             return self.cell.initial_carry(batch_shape, dtype)
         params = self._params(self.cell, self.in_features or input_shape[-1])
         (params,) = adapters.promote(dtype, params)
-        return self.cell.start(params, batch_shape, dtype)
+        return self.cell.initial_carry(batch_shape, dtype, params)
 
     @property
     def num_feature_axes(self) -> int:

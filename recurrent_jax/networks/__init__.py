@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of cells, each in a file of its own."""
+"""Networks of cells, which read a whole sequence: one per file."""
 
+from recurrent_jax._core.network import Network, Options
 from recurrent_jax.networks._bidirectional import (
     Bidirectional,
     BidirectionalCarry,
@@ -8,4 +9,11 @@ from recurrent_jax.networks._bidirectional import (
 )
 from recurrent_jax.networks._deep import Deep
 
-__all__ = ["Bidirectional", "BidirectionalCarry", "BidirectionalParams", "Deep"]
+__all__ = [
+    "Bidirectional",
+    "BidirectionalCarry",
+    "BidirectionalParams",
+    "Deep",
+    "Network",
+    "Options",
+]

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import Network, Options, out_features, per_part
+from recurrent_jax._core.network import Network, Options, per_part
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._steps import time_of, valid
 
@@ -33,7 +33,7 @@ class BidirectionalCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bidirectional(Network):
+class Bidirectional(Network[BidirectionalParams, BidirectionalCarry]):
     r"""Two cells that read a sequence from both ends.
 
     $$
@@ -73,6 +73,9 @@ class Bidirectional(Network):
     backward: Cell | Network | None = None
     merge: _Merge | None = "concatenate"
 
+    Params = BidirectionalParams
+    Carry = BidirectionalCarry
+
     def __post_init__(self) -> None:
         _checks.layers("Bidirectional", self._both, (Cell, Network))
         _checks.merge(self.merge, (*_Merge.__args__, None))  # type: ignore[attr-defined]
@@ -95,24 +98,30 @@ class Bidirectional(Network):
         )
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> BidirectionalCarry:
         """Return the carries of both directions."""
-        both = (layer.initial_carry(batch_shape, dtype) for layer in self._both)
-        return BidirectionalCarry(*both)
+        each = per_part("Bidirectional", "params", params, 2)
+        pairs = zip(self._both, each, strict=True)
+        return BidirectionalCarry(
+            *(layer.initial_carry(batch_shape, dtype, p) for layer, p in pairs)
+        )
 
     def out_features(self, in_features: int) -> int:
         """Return the features after the merge."""
         _checks.single(self.merge)
-        forward, backward = (out_features(cell, in_features) for cell in self._both)
+        forward, backward = (cell.out_features(in_features) for cell in self._both)
         _checks.merged(self.merge, forward, backward)
         return forward + backward if self.merge == "concatenate" else forward
 
     def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
         """Return the final carries of both directions, and the merged outputs."""
         _checks.parts("Bidirectional", "params", params, 2)
-        starts = per_part("carry", options.carry, 2)
-        fresh = per_part("reset_carry", options.reset_carry, 2)
+        starts = per_part("unroll", "carry", options.carry, 2)
+        fresh = per_part("unroll", "reset_carry", options.reset_carry, 2)
         keys = (None, None) if options.key is None else jax.random.split(options.key)
         carries: list[Any] = []
         ys: list[Any] = []

@@ -11,13 +11,13 @@ from jax.typing import DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import Network, Options, out_features, per_part
+from recurrent_jax._core.network import Network, Options, per_part
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._steps import time_of, valid
 
 
 @dataclasses.dataclass(frozen=True)
-class Deep(Network):
+class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
     r"""Layers that each run over the whole sequence before the next one starts.
 
     $$
@@ -83,15 +83,20 @@ class Deep(Network):
         return tuple(layer.init(k, size, dtype) for layer, k, size in each)
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> tuple[Any, ...]:
         """Return the carries of all layers."""
-        return tuple(layer.initial_carry(batch_shape, dtype) for layer in self.layers)
+        each = per_part("Deep", "params", params, len(self.layers))
+        pairs = zip(self.layers, each, strict=True)
+        return tuple(layer.initial_carry(batch_shape, dtype, p) for layer, p in pairs)
 
     def out_features(self, in_features: int) -> int:
         """Return the features of the last layer, or of all with `skip`."""
         each = zip(self.layers, self._taken(in_features), strict=True)
-        given = [out_features(layer, size) for layer, size in each]
+        given = [layer.out_features(size) for layer, size in each]
         return sum(given) if self.skip else given[-1]
 
     def run(self, params: Any, xs: Any, options: Options) -> tuple[Any, Any]:
@@ -103,8 +108,8 @@ class Deep(Network):
         carries: list[Any] = []
         ys: list[Any] = []
         y, axis = xs, 0
-        starts = per_part("carry", options.carry, count)
-        fresh = per_part("reset_carry", options.reset_carry, count)
+        starts = per_part("unroll", "carry", options.carry, count)
+        fresh = per_part("unroll", "reset_carry", options.reset_carry, count)
         for n, layer in enumerate(self.layers):
             key, x = options.key, y
             if key is not None:
@@ -133,7 +138,7 @@ class Deep(Network):
             taken.append(size + in_features if self.skip and n else size)
             if n == last and not self.residual:
                 break  # its outputs may be a pair
-            given = out_features(layer, taken[n])
+            given = layer.out_features(taken[n])
             if self.residual:
                 _checks.residual(n, size, given)
             size = given

@@ -51,7 +51,10 @@ class FromFlax(Cell):
         return adapters.promote(jnp.zeros((), dtype).dtype, nnx.state(module))[0]
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> Any:
         """Return the carry that the module makes."""
         carry = self._module(1).initialize_carry((*batch_shape, 1), nnx.Rngs(0))

@@ -65,7 +65,7 @@ class RNNCell(Module, nnx.RNNCellBase):
         (params,) = adapters.promote(self.dtype, unpack(self))
         dtype = self.param_dtype if self.dtype is None else self.dtype
         batch_shape = tuple(input_shape[: -self.num_feature_axes])
-        return self.cell.start(params, batch_shape, dtype)
+        return self.cell.initial_carry(batch_shape, dtype, params)
 
     @property
     def num_feature_axes(self) -> int:

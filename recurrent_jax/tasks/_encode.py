@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import Network, out_features
+from recurrent_jax._core.network import Network
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.tasks import _check
 from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge
@@ -60,18 +60,23 @@ def init_encoder_decoder(
         (12, 4)
     """
     key_e, key_d, key_b = jax.random.split(key, 3)
-    inside = decoder
+    read = encoder.init(key_e, in_features, dtype)
+    written = decoder.init(key_d, decoder_features, dtype)
+    inside, params = decoder, written
     if isinstance(decoder, Attention):
-        _check.reads_encoder(decoder, out_features(encoder, in_features))
-        inside = decoder.cell
-    here, there = (jax.eval_shape(c.initial_carry) for c in (encoder, inside))
+        _check.reads_encoder(decoder, encoder.out_features(in_features))
+        inside, params = decoder.cell, written.cell
+    here, there = (
+        jax.eval_shape(lambda p, c=c: c.initial_carry(params=p), p)
+        for c, p in ((encoder, read), (inside, params))
+    )
     over = None
     if not _alike(here, there):
         size = sum(leaf.size for leaf in jax.tree.leaves(here))
         over = init_bridge(key_b, inside, size, dtype)
     return EncoderDecoderParams(
-        encoder=encoder.init(key_e, in_features, dtype),
-        decoder=decoder.init(key_d, decoder_features, dtype),
+        encoder=read,
+        decoder=written,
         bridge=over,
     )
 

@@ -70,7 +70,7 @@ class Trial:
 
     def start(self) -> Any:
         """Return the carry that a sequence starts from."""
-        return self.cell.start(self.params, self.batch_shape, self.dtype)
+        return self.cell.initial_carry(self.batch_shape, self.dtype, self.params)
 
     def run(self, xs: Any = None, carry: Any = None, **options: Any) -> tuple[Any, Any]:
         """Return `unroll` of these inputs from this carry."""

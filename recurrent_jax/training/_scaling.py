@@ -7,7 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import lift
+from recurrent_jax._core.arrays import expand_like
 from recurrent_jax.training._losses import leading_mask
 
 
@@ -31,11 +31,11 @@ class Standardiser(NamedTuple):
 
     def apply(self, x: Any) -> Any:
         """Return `x`, `(..., D)`, in deviations from the mean."""
-        return (x - lift(self.mean, x)) / lift(self.deviation, x)
+        return (x - expand_like(self.mean, x)) / expand_like(self.deviation, x)
 
     def invert(self, x: Any) -> Any:
         """Return `x`, `(..., D)`, in its units again."""
-        return x * lift(self.deviation, x) + lift(self.mean, x)
+        return x * expand_like(self.deviation, x) + expand_like(self.mean, x)
 
 
 def standardiser(train: ArrayLike, *, mask: ArrayLike | None = None) -> Standardiser:

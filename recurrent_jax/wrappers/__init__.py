@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells made from cells, one wrapper per file."""
 
+from recurrent_jax._core.cell import Sampled
 from recurrent_jax.wrappers._attention import (
     Attention,
     AttentionCarry,
@@ -9,20 +10,11 @@ from recurrent_jax.wrappers._attention import (
 )
 from recurrent_jax.wrappers._input_dropout import InputDropout
 from recurrent_jax.wrappers._learned_carry import LearnedCarry, LearnedCarryParams
-from recurrent_jax.wrappers._masked import Masked, RandomWiring
-from recurrent_jax.wrappers._operators import (
-    BlockDiagonal,
-    Diagonal,
-    LowRank,
-    LowRankFactors,
-    Operator,
-    Orthogonal,
-)
 from recurrent_jax.wrappers._output_dropout import OutputDropout
 from recurrent_jax.wrappers._recurrent_dropout import RecurrentDropout
 from recurrent_jax.wrappers._residual import Residual
 from recurrent_jax.wrappers._stack import Stack
-from recurrent_jax.wrappers._structured import Structured
+from recurrent_jax.wrappers._structured import Structured, StructuredParams
 from recurrent_jax.wrappers._weight_drop import weight_drop
 from recurrent_jax.wrappers._wrapper import Wrapper
 from recurrent_jax.wrappers._zoneout import Zoneout
@@ -31,23 +23,17 @@ __all__ = [
     "Attention",
     "AttentionCarry",
     "AttentionParams",
-    "BlockDiagonal",
-    "Diagonal",
     "InputDropout",
     "LearnedCarry",
     "LearnedCarryParams",
-    "LowRank",
-    "LowRankFactors",
-    "Masked",
     "Memory",
-    "Operator",
-    "Orthogonal",
     "OutputDropout",
-    "RandomWiring",
     "RecurrentDropout",
     "Residual",
+    "Sampled",
     "Stack",
     "Structured",
+    "StructuredParams",
     "Wrapper",
     "Zoneout",
     "weight_drop",

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine, lift
+from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import out_features
 from recurrent_jax._core.types import Initializer
 from recurrent_jax.initializers import glorot_uniform
 from recurrent_jax.wrappers import _check
@@ -44,7 +43,7 @@ class AttentionCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Attention(Cell):
+class Attention(Cell[AttentionParams, AttentionCarry]):
     r"""A cell that reads, with its input, what it has last looked up in a memory.
 
     $$
@@ -107,6 +106,9 @@ class Attention(Cell):
     score: Literal["additive", "multiplicative"] = "additive"
     kernel_init: Initializer = glorot_uniform
 
+    Params = AttentionParams
+    Carry = AttentionCarry
+
     def __post_init__(self) -> None:
         _checks.layers("Attention", (self.cell,), (Cell,))
         _checks.size("Attention", "memory_features", self.memory_features)
@@ -118,7 +120,7 @@ class Attention(Cell):
     ) -> AttentionParams:
         """Return fresh parameters, without a memory."""
         key_c, key_q, key_m, key_v = jax.random.split(key, 4)
-        H = out_features(self.cell, in_features + self.memory_features)
+        H = self.cell.out_features(in_features + self.memory_features)
         A, M = self.attention_size or H, self.memory_features
         additive = self.score == "additive"
         draw = self.kernel_init
@@ -167,17 +169,32 @@ class Attention(Cell):
         return self._look(params, ys[..., : -self.memory_features])
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> AttentionCarry:
         """Return the initial carry of the cell inside, with nothing read yet."""
-        return self._unread(self.cell.initial_carry(batch_shape, dtype), batch_shape)
+        inner = params if params is None else params.cell
+        return AttentionCarry(
+            self.cell.initial_carry(batch_shape, dtype, inner),
+            jnp.zeros((*batch_shape, self.memory_features), dtype),
+        )
 
-    def start(
-        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
-    ) -> AttentionCarry:
-        """Return the carry that the cell inside starts from, with nothing read yet."""
-        inside = self.cell.start(params.cell, batch_shape, dtype)
-        return self._unread(inside, batch_shape)
+    def out_features(self, in_features: int) -> int:
+        """Return the features of the cell's output and of the context beside it."""
+        M = self.memory_features
+        return self.cell.out_features(in_features + M) + M
+
+    @property
+    def declares_output(self) -> bool:
+        """Whether the cell inside declares its output."""
+        return self.cell.declares_output
+
+    def read(self, carry: AttentionCarry, y: Any) -> Any:
+        """Return the output of the cell inside, and the context beside it."""
+        h = self.cell.read(carry.cell, y[..., : -self.memory_features])
+        return jnp.concatenate([h, carry.context], axis=-1)
 
     def prepare(self, params: AttentionParams) -> AttentionParams:
         """Return the parameters as the cell inside uses them."""
@@ -200,26 +217,20 @@ class Attention(Cell):
         inside = self.cell.project(params.cell, seen)
         after, h = self.cell.recur(params.cell, carry.cell, inside)
         a = self._look(params, h)
-        values = lift(_check.bound(params.memory, h).values, a[..., None])
+        values = expand_like(_check.bound(params.memory, h).values, a[..., None])
         c = jnp.matmul(a[..., None, :], values)[..., 0, :]
         return AttentionCarry(after, c), jnp.concatenate([h, c], axis=-1)
 
     def _look(self, params: AttentionParams, h: jax.Array) -> jax.Array:
         """Return the weights: exactly zero where there is nothing to see."""
         memory = _check.bound(params.memory, h)
-        keys = lift(memory.keys, h[..., None])
+        keys = expand_like(memory.keys, h[..., None])
         if params.query_kernel is None or params.vector is None:
             e = jnp.matmul(keys, h[..., None])[..., 0]
         else:
             query = affine(h, params.query_kernel)[..., None, :]
             e = affine(jnp.tanh(query + keys), params.vector)
-        valid = lift(memory.valid, e)
+        valid = expand_like(memory.valid, e)
         lowest = jnp.asarray(jnp.finfo(e.dtype).min, e.dtype)
         a = jax.nn.softmax(jnp.where(valid, e, lowest), axis=-1)
         return jnp.where(valid, a, jnp.zeros_like(a))
-
-    def _unread(self, inside: Any, batch_shape: tuple[int, ...]) -> AttentionCarry:
-        dtype = jax.tree.leaves(inside)[0].dtype
-        return AttentionCarry(
-            inside, jnp.zeros((*batch_shape, self.memory_features), dtype)
-        )

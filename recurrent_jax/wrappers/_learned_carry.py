@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax.wrappers._wrapper import Wrapper
 
 
@@ -50,17 +51,32 @@ class LearnedCarry(Wrapper):
         https://doi.org/10.1162/neco.1995.7.5.923
     """
 
+    Params = LearnedCarryParams
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LearnedCarryParams:
         """Return fresh parameters of the cell inside, and its start."""
         params = self.cell.init(key, in_features, dtype)
-        return LearnedCarryParams(params, self.cell.start(params, (), dtype))
+        carry = self.cell.initial_carry((), dtype, params)
+        return LearnedCarryParams(params, carry)
 
-    def start(
-        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
+    def initial_carry(
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> Any:
-        """Return the learned state, for each sequence."""
+        """Return the learned state, for each sequence; it is a part of `params`.
+
+        Raises:
+            TypeError: if `params` are not given.
+        """
+        if not isinstance(params, LearnedCarryParams):
+            raise TypeError(
+                "LearnedCarry.initial_carry: params must be LearnedCarryParams, got "
+                f"{_checks.outline(params)}; the start is learned: pass params=params"
+            )
         return jax.tree.map(
             lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)), params.carry
         )

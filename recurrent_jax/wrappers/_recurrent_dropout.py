@@ -8,8 +8,8 @@ import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Sampled
-from recurrent_jax._core.tracing import features_of, multiplies, reads
+from recurrent_jax._core.cell import Sampled, feedback, update
+from recurrent_jax._core.tracing import carry_of, features_of, multiplies, reads
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 
@@ -25,8 +25,8 @@ class RecurrentDropout(Wrapper):
     Only the recurrent product sees the mask, as $(m \odot h) U$ with one mask for all
     gates (the paper's tied weights; Keras draws one for each gate). What is kept by a
     gate ($f \odot c$ of an LSTM, $z \odot h$ of a GRU) is kept whole. Only with
-    `unroll(..., key=key)`; without a key nothing is dropped. Gradients multiply by U
-    once more a step than without.
+    `unroll(..., key=key)`; without a key nothing is dropped. The backward
+    pass costs one extra product with U per step.
 
     Args:
         cell: a cell with all its recurrent products in `feedback`.
@@ -57,29 +57,25 @@ class RecurrentDropout(Wrapper):
         _checks.rate("RecurrentDropout", "rate", self.rate)
         super().__post_init__()
 
-    @property
-    def splits(self) -> bool:
-        """False: the mask comes with the input, which `feedback` does not see."""
-        return False
-
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
         """Return inputs with masks for those parts of the carry that are multiplied."""
         x = features_of(xs, lead)
-        if not self.cell.splits or multiplies(self.cell, x):
+        read = reads(self.cell, x)
+        if not any(read) or multiplies(self.cell, x):
             raise ValueError(
                 f"RecurrentDropout: {self.cell!r} has products outside of feedback, "
                 "which the mask cannot reach; wrap the cells inside of it, or choose "
                 "a form that splits"
             )
         key, inside = jax.random.split(key)
-        carry = jax.eval_shape(lambda: self.cell.initial_carry(lead[1:], dtype))
+        carry = carry_of(self.cell, x, lead[1:], dtype)
         leaves, tree = jax.tree.flatten(carry)
         keys = jax.random.split(key, len(leaves))
         masks = [
             keep_mask(k, self.rate, leaf.shape, lead[0], dtype) if is_read else None
-            for k, leaf, is_read in zip(keys, leaves, reads(self.cell, x), strict=True)
+            for k, leaf, is_read in zip(keys, leaves, read, strict=True)
         ]
         noise = jax.tree.unflatten(tree, masks)
         return Sampled(self.cell.sample(inside, xs, lead, dtype), noise)
@@ -100,5 +96,8 @@ class RecurrentDropout(Wrapper):
             carry,
             is_leaf=lambda m: m is None,
         )
-        u = self.cell.feedback(params, seen)
-        return self.cell.update(params, carry, z, u)
+        return update(self.cell, params, carry, z, feedback(self.cell, params, seen))
+
+    def read(self, carry: Any, y: Any) -> Any:
+        """Return the output of the cell inside for a carry that was changed."""
+        return self.cell.read(carry, y)

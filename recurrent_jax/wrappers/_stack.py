@@ -2,6 +2,7 @@
 """Cells on top of each other, as one cell."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -9,14 +10,14 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Cell, Sampled
-from recurrent_jax._core.network import out_features
+from recurrent_jax._core.cell import Cell, Sampled, feedback, update
+from recurrent_jax._core.network import per_part
 from recurrent_jax._core.tracing import features_of, output
-from recurrent_jax.wrappers._wrapper import feedback, noise_of, replace, update
+from recurrent_jax.wrappers._wrapper import noise_of, replace
 
 
 @dataclasses.dataclass(frozen=True)
-class Stack(Cell):
+class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
     r"""Cells in one step: each reads the output of the one below at the same time.
 
     $$
@@ -59,11 +60,6 @@ class Stack(Cell):
         """How many trailing axes of an input are features, of the lowest cell."""
         return self.cells[0].feature_axes
 
-    @property
-    def splits(self) -> bool:
-        """Whether all cells are given as `feedback` and `update`."""
-        return all(cell.splits for cell in self.cells)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> tuple[Any, ...]:
@@ -73,23 +69,33 @@ class Stack(Cell):
             self.cells, jax.random.split(key, len(self.cells)), strict=True
         ):
             if params:
-                in_features = out_features(self.cells[len(params) - 1], in_features)
+                in_features = self.cells[len(params) - 1].out_features(in_features)
             params.append(cell.init(k, in_features, dtype))
         return tuple(params)
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> tuple[Any, ...]:
         """Return the initial carries of all cells."""
-        return tuple(cell.initial_carry(batch_shape, dtype) for cell in self.cells)
+        each = per_part("Stack", "params", params, len(self.cells))
+        pairs = zip(self.cells, each, strict=True)
+        return tuple(cell.initial_carry(batch_shape, dtype, p) for cell, p in pairs)
 
-    def start(
-        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
-    ) -> tuple[Any, ...]:
-        """Return the carries that all cells start from."""
-        _checks.parts("Stack", "params", params, len(self.cells))
-        pairs = zip(self.cells, params, strict=True)
-        return tuple(cell.start(p, batch_shape, dtype) for cell, p in pairs)
+    def out_features(self, in_features: int) -> int:
+        """Return the number of features of an output of the highest cell."""
+        return functools.reduce(lambda n, c: c.out_features(n), self.cells, in_features)
+
+    @property
+    def declares_output(self) -> bool:
+        """Whether the highest cell declares its output."""
+        return self.cells[-1].declares_output
+
+    def read(self, carry: Any, y: Any) -> Any:
+        """Return the output of the highest cell for carries that were changed."""
+        return self.cells[-1].read(carry[-1], y)
 
     def prepare(self, params: Any) -> tuple[Any, ...]:
         """Return the parameters as each cell uses them."""

@@ -2,14 +2,21 @@
 """Another form for the recurrent matrices."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax.wrappers._operators import Operator
+from recurrent_jax.operators._operators import Operator
 from recurrent_jax.wrappers._wrapper import Wrapper
+
+
+class StructuredParams(NamedTuple):
+    """Parameters of `Structured`."""
+
+    cell: Any  # of the cell inside, without a recurrent kernel
+    recurrent_kernel: Any  # what the operator stores, one for each gate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +25,15 @@ class Structured(Wrapper):
 
     $$ U_k = \mathrm{dense}(\theta_k) \qquad \text{for every gate } k $$
 
-    Params are those of the cell, with what the operator stores as `recurrent_kernel`,
-    one for each gate along a first axis. The matrix is made of it once per `unroll`,
-    outside of the loop, and once for each `step`. So a constraint holds exactly and
-    there are fewer numbers to train, but a step multiplies by a dense matrix as before.
+    Params hold those of the cell, without its recurrent kernel, and what the operator
+    stores, one for each gate along a first axis. `prepare` builds the matrix, once per
+    `unroll`, outside of the loop, and once for each `step`. So a constraint holds
+    exactly and there are fewer numbers to train, but a step multiplies by a dense
+    matrix as before.
 
     Args:
         cell: a cell with a `recurrent_kernel` of square gates, `(H, gates * H)`.
-        operator: `BlockDiagonal`, `LowRank`, `Diagonal`, `Orthogonal`, `Masked`, or an
-            `Operator` of your own.
+        operator: a value of `recurrent_jax.operators`, or an `Operator` of your own.
 
     Raises:
         TypeError, ValueError: if `cell` is not a cell or has no such kernel, or the
@@ -35,7 +42,7 @@ class Structured(Wrapper):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
-        >>> cell = rj.Structured(rj.LSTM(6), rj.LowRank(rank=2))
+        >>> cell = rj.Structured(rj.LSTM(6), rj.operators.LowRank(rank=2))
         >>> params = cell.init(jax.random.key(0), in_features=2)
         >>> params.recurrent_kernel.left.shape
         (4, 6, 2)
@@ -46,20 +53,25 @@ class Structured(Wrapper):
 
     operator: Operator
 
+    Params = StructuredParams
+
     def __post_init__(self) -> None:
         if not isinstance(self.operator, Operator):
             raise TypeError(
-                "Structured: operator must be one such as rj.LowRank(rank=2), got "
-                f"{self.operator!r}"
+                "Structured: operator must be one such as "
+                f"rj.operators.LowRank(rank=2), got {self.operator!r}"
             )
         super().__post_init__()
 
-    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
-        """Return fresh parameters, with the operator's in place of the kernel."""
+    def init(
+        self, key: jax.Array, in_features: int, dtype: DTypeLike = float
+    ) -> StructuredParams:
+        """Return fresh parameters; those of the operator replace the kernel."""
         params = self.cell.init(key, in_features, dtype)
-        kernel = getattr(params, "recurrent_kernel", None)
-        size, width = (0, 0) if kernel is None else kernel.shape[-2:]
-        if kernel is None or kernel.ndim != 2 or width % size:
+        kernel: Any = getattr(params, "recurrent_kernel", None)
+        is_matrix = getattr(kernel, "ndim", 0) == 2
+        size, width = kernel.shape if is_matrix else (1, 1)
+        if not is_matrix or width % size:
             raise ValueError(
                 f"Structured: {self.cell!r} has no recurrent_kernel of shape "
                 "(H, gates * H); wrap the cell that has it, and other wrappers around"
@@ -68,10 +80,20 @@ class Structured(Wrapper):
         keys = jax.random.split(jax.random.fold_in(key, 1), width // size)
         stored = [self.operator.init(k, size, dtype) for k in keys]
         stored = jax.tree.map(lambda *gates: jnp.stack(gates), *stored)
-        return params._replace(recurrent_kernel=stored)
+        return StructuredParams(params._replace(recurrent_kernel=None), stored)
 
-    def prepare(self, params: Any) -> Any:
+    def initial_carry(
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: StructuredParams | None = None,
+    ) -> Any:
+        """Return the initial carry of the cell inside."""
+        inner = None if params is None else params.cell
+        return self.cell.initial_carry(batch_shape, dtype, inner)
+
+    def prepare(self, params: StructuredParams) -> Any:
         """Return the cell's parameters, with dense matrices."""
         gates = jax.vmap(self.operator.dense)(params.recurrent_kernel)
         kernel = jnp.concatenate(list(gates), axis=-1)
-        return self.cell.prepare(params._replace(recurrent_kernel=kernel))
+        return self.cell.prepare(params.cell._replace(recurrent_kernel=kernel))

@@ -8,11 +8,11 @@ import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Cell, Sampled
+from recurrent_jax._core.cell import Cell, Sampled, feedback, update
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrapper(Cell):
+class Wrapper(Cell[Any, Any]):
     """A cell made from another one; a subclass overrides what it changes.
 
     Params, carry and output are those of the cell inside. What a wrapper draws it
@@ -52,26 +52,31 @@ class Wrapper(Cell):
         """How many trailing axes of an input are features, of the cell inside."""
         return self.cell.feature_axes
 
-    @property
-    def splits(self) -> bool:
-        """Whether the cell inside is given as `feedback` and `update`."""
-        return self.cell.splits
-
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return fresh parameters of the cell inside."""
         return self.cell.init(key, in_features, dtype)
 
     def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
     ) -> Any:
         """Return the initial carry of the cell inside."""
-        return self.cell.initial_carry(batch_shape, dtype)
+        return self.cell.initial_carry(batch_shape, dtype, params)
 
-    def start(
-        self, params: Any, batch_shape: tuple[int, ...], dtype: DTypeLike = float
-    ) -> Any:
-        """Return the carry that the cell inside starts from."""
-        return self.cell.start(params, batch_shape, dtype)
+    def out_features(self, in_features: int) -> int:
+        """Return the number of features of an output of the cell inside."""
+        return self.cell.out_features(in_features)
+
+    @property
+    def declares_output(self) -> bool:
+        """Whether `read` is right, for this wrapper and for the cell inside."""
+        return self._declares_output and self.cell.declares_output
+
+    def read(self, carry: Any, y: Any) -> Any:
+        """Return the output of the cell inside for a carry that was changed."""
+        return self.cell.read(carry, y)
 
     def prepare(self, params: Any) -> Any:
         """Return the parameters as the cell inside uses them."""
@@ -94,18 +99,6 @@ class Wrapper(Cell):
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
         """Return the carry and output of the cell inside."""
         return update(self.cell, params, carry, z, u)
-
-
-def feedback(cell: Cell, params: Any, carry: Any) -> Any:
-    """Return a cell's recurrent product; nothing for a cell that does not split."""
-    return cell.feedback(params, carry) if cell.splits else ()
-
-
-def update(cell: Cell, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-    """Return the rest of a step; the whole of it for a cell that does not split."""
-    if cell.splits:
-        return cell.update(params, carry, z, u)
-    return cell.recur(params, carry, z)
 
 
 def plain(x: Any) -> Any:

@@ -10,9 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Sampled
-from recurrent_jax.wrappers._output_dropout import OutputDropout
-from recurrent_jax.wrappers._residual import Residual
-from recurrent_jax.wrappers._stack import Stack
+from recurrent_jax._core.tracing import carry_of, features_of
 from recurrent_jax.wrappers._wrapper import Wrapper, noise_of
 
 
@@ -30,26 +28,27 @@ class Zoneout(Wrapper):
     $$
 
     It holds for every part of the carry, h and c of an LSTM each with a mask of its
-    own, where h is made from the c before zoneout, as in the paper. Where the output
-    *is* a part of the carry (the very array that the cell returns for both), it is that
-    part after zoneout; any other output is left alone, so what changes outputs goes
-    outside: `OutputDropout(Zoneout(cell))`. Parts that only mean something together,
-    such as a normaliser and what it normalises, want a rate of 0; counters and other
-    integers are never kept back.
+    own, where h is computed from the c before zoneout, as in the paper. The output is
+    that of the carry after zoneout: a cell declares by `output` or `read` how one
+    follows from the other. Wrappers that change the output go outside:
+    `OutputDropout(Zoneout(cell))`. Parts that only mean something together, such as a
+    normaliser and what it normalises, want a rate of 0. Counters and other integers are
+    never kept back.
 
     Args:
-        cell: any cell but `OutputDropout` and `Residual`.
+        cell: a cell that declares its output; all of this library do, but not the
+            wrappers `OutputDropout` and `Residual`.
         rate: the share of units that keep their value, below 1; or one for each part
-            of the carry, in its order: `Zoneout(LSTM(64), LSTMCarry(h=0.05, c=0.5))`.
+            of the carry, in its order: `Zoneout(LSTM(64), LSTM.Carry(h=0.05, c=0.5))`.
 
     Raises:
-        TypeError, ValueError: if `cell` is not a cell or one that changes its output, a
+        TypeError, ValueError: if `cell` is not a cell or does not declare its output, a
             rate is out of range, or there are more or fewer rates than parts.
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
-        >>> cell = rj.Zoneout(rj.LSTM(3), rj.LSTMCarry(h=0.05, c=0.5))
+        >>> cell = rj.Zoneout(rj.LSTM(3), rj.LSTM.Carry(h=0.05, c=0.5))
         >>> params = cell.init(jax.random.key(0), in_features=2)
         >>> xs = jnp.ones((7, 5, 2))
         >>> carry, ys = rj.unroll(cell, params, xs, key=jax.random.key(1))  # training
@@ -66,22 +65,20 @@ class Zoneout(Wrapper):
         for rate in jax.tree.leaves(self.rate):
             _checks.rate("Zoneout", "rate", rate)
         super().__post_init__()
-        top: Any = self.cell
-        while isinstance(top, Wrapper | Stack):
-            if isinstance(top, OutputDropout | Residual):
-                name = type(top).__name__
-                raise ValueError(
-                    f"Zoneout: {name} inside makes another output of the state, which "
-                    f"zoneout would miss; put it outside: {name}(Zoneout(cell, ...))"
-                )
-            top = top.cells[-1] if isinstance(top, Stack) else top.cell
+        if not self.cell.declares_output:
+            raise TypeError(
+                f"Zoneout: {self.cell!r} does not say how its output follows from its "
+                'carry. Set output = "h" (the field that is the output) or output = '
+                "None in its class. A wrapper that changes the output goes outside: "
+                "OutputDropout(Zoneout(cell, rate))"
+            )
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
         """Return inputs with 1 beside them where the state stays, else 0."""
         key, inside = jax.random.split(key)
-        carry = jax.eval_shape(lambda: self.cell.initial_carry(lead[1:], dtype))
+        carry = carry_of(self.cell, features_of(xs, lead), lead[1:], dtype)
         leaves, tree = jax.tree.flatten(carry)
         keys = jax.random.split(key, len(leaves))
         each = zip(keys, leaves, self._rates(leaves), strict=True)
@@ -113,9 +110,12 @@ class Zoneout(Wrapper):
             drawn = jax.tree.leaves(stays, is_leaf=lambda s: s is None)
             each = zip(old, new, drawn, strict=True)
             mixed = [b if s is None else jnp.where(s > 0, a, b) for a, b, s in each]
-        is_state = {id(b): m for b, m in zip(new, mixed, strict=True)}
-        y = jax.tree.map(lambda part: is_state.get(id(part), part), y)
-        return jax.tree.unflatten(tree, mixed), y
+        after = jax.tree.unflatten(tree, mixed)
+        return after, self.cell.read(after, y)
+
+    def read(self, carry: Any, y: Any) -> Any:
+        """Return the output of the cell inside for a carry that was changed."""
+        return self.cell.read(carry, y)
 
     def _rates(self, parts: list[Any]) -> list[float]:
         """Return a rate for every part of the carry."""

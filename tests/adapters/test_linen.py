@@ -43,11 +43,11 @@ class Own(rj.Cell):
         kernel = jax.random.normal(key, (in_features, self.hidden_size), dtype)
         return Awkward({"kernel": kernel}, jnp.ones(self.hidden_size, dtype), None)
 
-    def initial_carry(self, batch_shape=(), dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return jnp.zeros((*batch_shape, self.hidden_size), dtype)
 
     def recur(self, params, carry, z):
-        u = rj.lift(params.reverse, carry) * carry
+        u = rj.expand_like(params.reverse, carry) * carry
         carry = jnp.tanh(z @ params.cell["kernel"] + u)
         return carry, carry
 
@@ -72,15 +72,19 @@ class Noisy(rj.Elman):
         params = super().init(key, in_features, dtype)
         return params._replace(bias=params.bias + 0.5)
 
-    def start(self, params, batch_shape, dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
+        if params is None:
+            return super().initial_carry(batch_shape, dtype)
         h = jnp.broadcast_to(params.bias, (*batch_shape, self.hidden_size))
-        return rj.ElmanCarry(h.astype(dtype))
+        return rj.Elman.Carry(h.astype(dtype))
 
     def sample(self, key, xs, lead, dtype=float):
-        return rj.Sampled(xs, jax.random.normal(key, (*lead, self.hidden_size), dtype))
+        return rj.wrappers.Sampled(
+            xs, jax.random.normal(key, (*lead, self.hidden_size), dtype)
+        )
 
     def project(self, params, x):
-        if isinstance(x, rj.Sampled):
+        if isinstance(x, rj.wrappers.Sampled):
             return super().project(params, x.x) + x.noise
         return super().project(params, x)
 

@@ -172,7 +172,7 @@ def test_vmap_makes_an_ensemble():
     ys = run(ensemble, XS)
     one = RNN(rj.GRU(4), 2, rngs=rngs(5))
     stacked = nnx.to_pure_dict(nnx.state(ensemble.params))
-    load(one, rj.GRUParams(**jax.tree.map(lambda p: p[1], stacked)))
+    load(one, rj.GRU.Params(**jax.tree.map(lambda p: p[1], stacked)))
     same(ys[1], one(XS)[1])
     assert not np.allclose(ys[0], ys[1])
 
@@ -192,7 +192,7 @@ def test_scan_over_layers():
     stacked = nnx.to_pure_dict(nnx.state(layers.params))
     ys = XS
     for n in range(3):
-        params = rj.GRUParams(**jax.tree.map(lambda p: p[n], stacked))
+        params = rj.GRU.Params(**jax.tree.map(lambda p: p[n], stacked))
         _, ys = rj.unroll(rj.GRU(2), params, ys, time_axis=1)
     same(got, ys)
 

@@ -48,10 +48,12 @@ def test_count(gated, use_bias):
 def test_without_diffusion_the_system_is_neither_stable_nor_unstable(x64):
     cell = rj.AntisymmetricRNN(6, diffusion=0.0)
     params = cell.init(jax.random.key(0), in_features=2)
-    eigenvalues = np.linalg.eigvals(cell.prepare(params).recurrent_kernel)
+    eigenvalues = np.linalg.eigvals(cell.prepare(params).antisymmetric_kernel)
     np.testing.assert_allclose(eigenvalues.real, 0, atol=1e-12)
-    damped = rj.AntisymmetricRNN(6, diffusion=0.3).prepare(params).recurrent_kernel
-    np.testing.assert_allclose(np.linalg.eigvals(damped).real, -0.3, atol=1e-12)
+    damped = rj.AntisymmetricRNN(6, diffusion=0.3).prepare(params)
+    np.testing.assert_allclose(
+        np.linalg.eigvals(damped.antisymmetric_kernel).real, -0.3, atol=1e-12
+    )
 
 
 def test_step_size_must_be_positive():

@@ -53,7 +53,7 @@ def test_training(lengths, dtype):
     ends = np.array([T] * B if lengths is None else lengths)
 
     def ours(weights, xs):
-        params_ = rj.BatchNormLSTMParams(*weights, params.statistics)
+        params_ = rj.BatchNormLSTM.Params(*weights, params.statistics)
         return rj.unroll(cell, params_, cell.training(xs), lengths=ends)[1]
 
     def theirs(weights, xs):

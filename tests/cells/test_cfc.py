@@ -56,7 +56,7 @@ def test_time_opens_the_gate(x64):
     only_bias = jax.tree.map(jnp.zeros_like, params)._replace(
         head_bias=jnp.repeat(jnp.array([-1.0, 2.0, 1.0, 0.0]), H)
     )
-    x = rj.Timed(jnp.ones((3, 2)), jnp.array([-1e3, 0.0, 1e3]))
+    x = rj.cells.Timed(jnp.ones((3, 2)), jnp.array([-1e3, 0.0, 1e3]))
     _, y = cell.step(only_bias, cell.initial_carry((3,)), x)
     first, last = np.tanh(-1.0), np.tanh(2.0)
     np.testing.assert_allclose(y[:, 0], [first, (first + last) / 2, last], 1e-12)

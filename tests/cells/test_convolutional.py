@@ -122,9 +122,9 @@ def test_keras(axes, strides, padding):
     args = weights, draw(BATCH, TIME, *shape, CHANNELS), carry
 
     def ours(weights, xs, carry):
-        params = rj.ConvLSTMParams(*weights, None)
+        params = rj.ConvLSTM.Params(*weights, None)
         carry, ys = rj.unroll(
-            cell, params, xs, carry=rj.ConvLSTMCarry(*carry), time_axis=1
+            cell, params, xs, carry=rj.ConvLSTM.Carry(*carry), time_axis=1
         )
         return [*carry], ys
 
@@ -152,14 +152,14 @@ def test_flax(axes, x64):
 
     def ours(weights, xs, carry):
         bias = reorder(weights["ih"]["bias"] + weights["hh"]["bias"])
-        params = rj.ConvLSTMParams(
+        params = rj.ConvLSTM.Params(
             reorder(weights["ih"]["kernel"]),
             reorder(weights["hh"]["kernel"]),
             bias.at[F : 2 * F].add(1),  # which Flax adds at each step
             None,
         )
         c, h = carry
-        (h, c), ys = rj.unroll(cell, params, xs, carry=rj.ConvLSTMCarry(h, c))
+        (h, c), ys = rj.unroll(cell, params, xs, carry=rj.ConvLSTM.Carry(h, c))
         return [c, h], ys
 
     def theirs(weights, xs, carry):

@@ -36,8 +36,8 @@ def test_an_undriven_oscillator_swings_at_its_frequency(x64):
     stiffness, dt = 4.0, 1e-3
     cell = rj.CoRNN(1, step_size=dt, stiffness=stiffness, damping=0.0)
     none = jnp.zeros((1, 1))
-    params = rj.CoRNNParams(none, none, none, None)
-    start = rj.CoRNNCarry(h=jnp.ones(1), v=jnp.zeros(1))
+    params = rj.CoRNN.Params(none, none, none, None)
+    start = rj.CoRNN.Carry(h=jnp.ones(1), v=jnp.zeros(1))
     _, ys = rj.unroll(cell, params, jnp.zeros((4000, 1)), carry=start)
     time = dt * np.arange(1, 4001)
     np.testing.assert_allclose(ys[:, 0], np.cos(np.sqrt(stiffness) * time), atol=5e-3)

@@ -32,7 +32,7 @@ def test_count(use_bias):
 
 def test_an_undriven_potential_decays_exponentially(x64):
     cell = rj.CTRNN(2, leak=0.01)
-    params = rj.CTRNNParams(jnp.zeros((1, 2)), jnp.zeros((2, 2)), None)
-    start = rj.CTRNNCarry(jnp.array([1.0, -3.0]))
+    params = rj.CTRNN.Params(jnp.zeros((1, 2)), jnp.zeros((2, 2)), None)
+    start = rj.CTRNN.Carry(jnp.array([1.0, -3.0]))
     final, _ = rj.unroll(cell, params, jnp.zeros((200, 1)), carry=start)
     np.testing.assert_allclose(final.v, start.v * np.exp(-2.0), rtol=0.02)

@@ -76,7 +76,7 @@ def test_angles_of_the_first_kernel_are_those_drawn(init, x64):
 def test_a_state_keeps_its_length_where_there_is_no_offset(x64):
     cell = rj.ExpRNN(8)
     params = cell.init(jax.random.key(0), in_features=1)._replace(offset=jnp.zeros(8))
-    start = rj.ExpRNNCarry(jax.random.normal(jax.random.key(1), (8,)))
+    start = rj.ExpRNN.Carry(jax.random.normal(jax.random.key(1), (8,)))
     final, _ = rj.unroll(cell, params, jnp.zeros((1000, 1)), carry=start)
     length = float(jnp.linalg.norm(start.h))
     assert float(jnp.linalg.norm(final.h)) == pytest.approx(length)

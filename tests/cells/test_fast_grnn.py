@@ -14,7 +14,7 @@ def fast_grnn(p, state, x):
     b = np.zeros(2 * H) if p.bias is None else p.bias
     a = x @ p.kernel + state.h @ p.recurrent_kernel
     z, n = sigmoid(a + b[:H]), np.tanh(a + b[H:])
-    h = (sigmoid(p.zeta) * (1 - z) + sigmoid(p.nu)) * n + z * state.h
+    h = (sigmoid(p.zeta_logit) * (1 - z) + sigmoid(p.nu_logit)) * n + z * state.h
     return (h,), h
 
 
@@ -31,4 +31,4 @@ def test_count(use_bias):
 
 def test_weights_start_where_the_fields_say():
     params = rj.FastGRNN(3).init(jax.random.key(0), in_features=2)
-    assert (params.zeta, params.nu) == (1, -4)
+    assert (params.zeta_logit, params.nu_logit) == (1, -4)

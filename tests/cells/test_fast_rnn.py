@@ -12,7 +12,7 @@ from cells.common import compare, count, sigmoid
 def fast_rnn(p, state, x):
     b = 0 if p.bias is None else p.bias
     new = np.tanh(x @ p.kernel + state.h @ p.recurrent_kernel + b)
-    h = sigmoid(p.alpha) * new + sigmoid(p.beta) * state.h
+    h = sigmoid(p.alpha_logit) * new + sigmoid(p.beta_logit) * state.h
     return (h,), h
 
 
@@ -29,7 +29,7 @@ def test_count(use_bias):
 
 def test_weights_start_where_the_fields_say():
     params = rj.FastRNN(3).init(jax.random.key(0), in_features=2)
-    assert (params.alpha, params.beta) == (-3, 3)
+    assert (params.alpha_logit, params.beta_logit) == (-3, 3)
     prepared = rj.FastRNN(3).prepare(params)
     assert prepared.alpha == pytest.approx(0.0474, abs=1e-4)
     assert prepared.alpha + prepared.beta == pytest.approx(1)

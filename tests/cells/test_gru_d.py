@@ -38,8 +38,8 @@ def test_a_mean_that_is_not_zero_is_a_shift_of_the_data(x64):
     x, m, delta = filled(jax.random.key(0), (), "float64")
     cell, mean = rj.GRUD(H), np.array([1.0, -2.0, 0.5])
     params = cell.init(jax.random.key(1), D)
-    carry = rj.GRUDCarry(jnp.linspace(-1.0, 1.0, H))
-    _, got = cell.step(params, carry, rj.Filled(x - mean, m, delta))
+    carry = rj.GRUD.Carry(jnp.linspace(-1.0, 1.0, H))
+    _, got = cell.step(params, carry, rj.cells.Filled(x - mean, m, delta))
     params = params._replace(bias=params.bias - mean @ params.kernel)
     args = jax.tree.map(np.asarray, (params, carry, (x, m, delta)))
     _, want = gru_d(*args, mean=mean)
@@ -48,7 +48,7 @@ def test_a_mean_that_is_not_zero_is_a_shift_of_the_data(x64):
 
 def test_forward_fill(x64):
     raw = observed(jax.random.key(0), (6, 2), "float64")
-    start = rj.ForwardFillCarry(jnp.ones((2, D)), jnp.full((2, D), 3.0))
+    start = rj.ForwardFill.Carry(jnp.ones((2, D)), jnp.full((2, D), 3.0))
     final, got = rj.unroll(rj.ForwardFill(D), (), raw, carry=start)
     last, age = (np.array(part) for part in start)
     for t in range(6):
@@ -71,7 +71,7 @@ def test_time_since_the_last_observation_is_that_of_the_paper():
         gap = times[t] - times[t - 1]
         want[t] = gap + np.where(mask[t - 1], 0, want[t - 1])
     xs = jnp.where(mask, 1.0, jnp.nan)
-    raw = rj.Observed(xs, mask, np.diff(times, prepend=0).astype("float32"))
+    raw = rj.cells.Observed(xs, mask, np.diff(times, prepend=0).astype("float32"))
     _, got = rj.unroll(rj.ForwardFill(2), (), raw)
     np.testing.assert_allclose(got.elapsed, want, 1e-5)
     np.testing.assert_array_equal(got.x[:, 0], [0, 1, 1, 1, 1, 1, 1])

@@ -30,7 +30,9 @@ def test_count(use_bias):
 
 def test_is_an_elman_network_with_a_diagonal_kernel(x64):
     params = rj.IndRNN(3).init(jax.random.key(0), in_features=2)
-    dense = rj.ElmanParams(params.kernel, jnp.diag(params.recurrent_scale), params.bias)
+    dense = rj.Elman.Params(
+        params.kernel, jnp.diag(params.recurrent_scale), params.bias
+    )
     xs = jax.random.normal(jax.random.key(1), (6, 4, 2))
     _, got = rj.unroll(rj.IndRNN(3), params, xs)
     _, want = rj.unroll(rj.Elman(3, activation=jax.nn.relu), dense, xs)

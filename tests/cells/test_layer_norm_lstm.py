@@ -64,7 +64,7 @@ def test_scale_of_weights_does_not_matter(x64):
         jax.random.normal(jax.random.key(n), s)
         for n, s in enumerate(((4, 2, 3), (2, 6)))
     )
-    carry = rj.LayerNormLSTMCarry(h, h)
+    carry = rj.LayerNormLSTM.Carry(h, h)
     want = rj.unroll(cell, params, xs, carry=carry)
     got = rj.unroll(cell, large, xs, carry=carry)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):

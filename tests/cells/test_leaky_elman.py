@@ -37,7 +37,7 @@ def test_a_leak_of_1_is_elman(x64):
     params = cell.init(jax.random.key(0), in_features=2)
     xs = jax.random.normal(jax.random.key(1), (6, 4, 2))
     _, got = rj.unroll(cell, params, xs)
-    _, want = rj.unroll(rj.Elman(3), rj.ElmanParams(*params), xs)
+    _, want = rj.unroll(rj.Elman(3), rj.Elman.Params(*params), xs)
     np.testing.assert_allclose(got, want, atol=1e-12)
 
 

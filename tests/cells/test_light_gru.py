@@ -49,11 +49,11 @@ def test_trained_batch_normalisation_folds_into_kernel_and_bias(x64):
     z = sigmoid(z)
     want = z * h + (1 - z) * np.maximum(0, n)
 
-    params = rj.LightGRUParams(
+    params = rj.LightGRU.Params(
         W * scale / deviation, U, shift - scale * mean / deviation, None
     )
     cell = rj.LightGRU(H, normalise=False)
-    _, got = cell.step(params, rj.LightGRUCarry(jnp.asarray(h)), x)
+    _, got = cell.step(params, rj.LightGRU.Carry(jnp.asarray(h)), x)
     np.testing.assert_allclose(got, want, 1e-12, 1e-12)
 
 

@@ -14,7 +14,7 @@ H = 3
 
 def speed(p):
     """1 / tau, the softplus of what is stored."""
-    return np.log1p(np.exp(p.rate))
+    return np.log1p(np.exp(p.rate_logit))
 
 
 def ltc(p, carry, inputs, parts=3):
@@ -49,8 +49,8 @@ def test_it_solves_its_equation(x64):
         v = v + dt / 6 * (k1 + 2 * k2 + 2 * k3 + slope(v + dt * k3))
 
     def error(parts):
-        timed = rj.Timed(x, jnp.array(2.0))
-        _, y = rj.LTC(H, unfolds=parts).step(params, rj.LTCCarry(h), timed)
+        timed = rj.cells.Timed(x, jnp.array(2.0))
+        _, y = rj.LTC(H, unfolds=parts).step(params, rj.LTC.Carry(h), timed)
         return np.max(np.abs(y - v))
 
     assert error(64) < 0.02
@@ -62,7 +62,7 @@ def test_states_stay_bounded_however_long_the_step(x64):
     params = cell.init(jax.random.key(0), 3)
     x = jax.random.normal(jax.random.key(1), (6, 2, 3))
     for elapsed in (0.0, 1e-3, 1.0, 1e6):
-        _, ys = rj.unroll(cell, params, rj.Timed(x, jnp.full((6, 2), elapsed)))
+        _, ys = rj.unroll(cell, params, rj.cells.Timed(x, jnp.full((6, 2), elapsed)))
         assert jnp.all(jnp.abs(ys) <= 1)  # |A| is 1
 
 

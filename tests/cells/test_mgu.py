@@ -39,7 +39,7 @@ def test_number_of_parameters(use_bias, reset_after):
 
 
 def from_linen(weights):
-    return rj.MGUParams(
+    return rj.MGU.Params(
         kernel=join(weights[f"i{gate}"]["kernel"] for gate in "fn"),
         recurrent_kernel=join(weights[f"h{gate}"]["kernel"] for gate in "fn"),
         bias=join(weights[f"i{gate}"]["bias"] for gate in "fn"),
@@ -55,7 +55,7 @@ def test_flax(dtype):
     cell = rj.MGU(SIZES.hidden, gate_keeps_old=True, reset_after=True)
 
     def ours(weights, xs, h):
-        carry, ys = rj.unroll(cell, from_linen(weights), xs, carry=rj.MGUCarry(h))
+        carry, ys = rj.unroll(cell, from_linen(weights), xs, carry=rj.MGU.Carry(h))
         return carry.h, ys
 
     def theirs(weights, xs, h):

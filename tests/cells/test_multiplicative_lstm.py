@@ -37,9 +37,9 @@ def test_each_input_has_a_recurrent_matrix_of_its_own(x64):
         jax.random.normal(jax.random.key(n), (s,)) for n, s in enumerate((3, 4, 4))
     )
     U = params.recurrent_factor_kernel @ jnp.diag(x @ params.factor_kernel)
-    plain = rj.LSTMParams(params.kernel, U @ params.recurrent_kernel, params.bias)
-    want, _ = rj.LSTM(4).step(plain, rj.LSTMCarry(h, c), x)
-    got, _ = cell.step(params, rj.MultiplicativeLSTMCarry(h, c), x)
+    plain = rj.LSTM.Params(params.kernel, U @ params.recurrent_kernel, params.bias)
+    want, _ = rj.LSTM(4).step(plain, rj.LSTM.Carry(h, c), x)
+    got, _ = cell.step(params, rj.MultiplicativeLSTM.Carry(h, c), x)
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 

@@ -33,7 +33,7 @@ def test_with_all_gates_it_is_a_peephole_lstm(x64):
     cell = rj.OdysseyLSTM(4, peephole_init=draw)
     params = cell.init(jax.random.key(0), 3)
 
-    other = rj.PeepholeLSTMParams(*params)
+    other = rj.PeepholeLSTM.Params(*params)
     xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
     _, got = rj.unroll(cell, params, xs)
     _, want = rj.unroll(rj.PeepholeLSTM(4), other, xs)

@@ -62,8 +62,8 @@ def from_onnx(weights, coupled):
     wide = [reorder(a) for a in (weights["W"].T, weights["R"].T, b + b_r)]
     p_i, p_o, p_f = jnp.split(weights["P"], 3)
     if coupled:
-        return rj.CIFGParams(*wide, jnp.stack([p_i, p_o]))
-    return rj.PeepholeLSTMParams(*wide, jnp.stack([p_i, p_f, p_o]))
+        return rj.CIFG.Params(*wide, jnp.stack([p_i, p_o]))
+    return rj.PeepholeLSTM.Params(*wide, jnp.stack([p_i, p_f, p_o]))
 
 
 @pytest.mark.parametrize("coupled", [False, True], ids=["", "input_forget"])

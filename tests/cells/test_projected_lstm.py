@@ -54,9 +54,9 @@ def test_torch(dtype):
 
     def ours(weights, xs, carry):
         w_x, w_h, b_x, b_h, w_p = weights
-        params = rj.ProjectedLSTMParams(w_x.T, w_h.T, b_x + b_h, w_p.T)
+        params = rj.ProjectedLSTM.Params(w_x.T, w_h.T, b_x + b_h, w_p.T)
         cell = rj.ProjectedLSTM(H, projection_size=P)
-        carry, ys = rj.unroll(cell, params, xs, carry=rj.ProjectedLSTMCarry(*carry))
+        carry, ys = rj.unroll(cell, params, xs, carry=rj.ProjectedLSTM.Carry(*carry))
         return [*carry, ys]
 
     def theirs(weights, xs, carry):

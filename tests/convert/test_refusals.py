@@ -133,7 +133,7 @@ def test_what_the_other_has_not_is_refused(case):
     assert match in str(caught.value)
 
 
-PARAMS = rj.LSTMParams(ones(D, 16), ones(H, 16), ones(16))
+PARAMS = rj.LSTM.Params(ones(D, 16), ones(H, 16), ones(16))
 SWAPPED = {
     "arguments": (PARAMS, rj.LSTM(H), "the order is (cell, params)"),
     "class": (rj.LSTM, PARAMS, "build one first"),

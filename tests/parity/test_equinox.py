@@ -10,8 +10,8 @@ from parity.common import SIZES, Draw, assert_parity
 from recurrent_jax.convert import from_equinox
 
 KINDS = {
-    "LSTMCell": lambda state: rj.LSTMCarry(*state),
-    "GRUCell": rj.GRUCarry,
+    "LSTMCell": lambda state: rj.LSTM.Carry(*state),
+    "GRUCell": rj.GRU.Carry,
 }
 
 

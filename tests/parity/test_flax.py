@@ -27,16 +27,16 @@ from recurrent_jax.convert import from_linen, from_nnx
 
 
 def elman_carry(h):
-    return rj.ElmanCarry(h)
+    return rj.Elman.Carry(h)
 
 
 def lstm_carry(carry):
     c, h = carry
-    return rj.LSTMCarry(h=h, c=c)
+    return rj.LSTM.Carry(h=h, c=c)
 
 
 def gru_carry(h):
-    return rj.GRUCarry(h)
+    return rj.GRU.Carry(h)
 
 
 LINEN = {

@@ -16,9 +16,9 @@ RESETS = np.array([[0, 1, 1, 0, 0, 1], [0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]], 
 
 # hk.LSTMState has the names `hidden` and `cell`, and the order of ours.
 KINDS = {
-    "VanillaRNN": rj.ElmanCarry,
-    "LSTM": lambda s: rj.LSTMCarry(*s),
-    "GRU": rj.GRUCarry,
+    "VanillaRNN": rj.Elman.Carry,
+    "LSTM": lambda s: rj.LSTM.Carry(*s),
+    "GRU": rj.GRU.Carry,
 }
 
 

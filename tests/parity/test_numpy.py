@@ -101,21 +101,21 @@ def side_by_side(weights, letter, gates):
 
 
 def elman_params(w):
-    return rj.ElmanParams(w["W_h"].T, w["R_h"].T, w["b_h"])
+    return rj.Elman.Params(w["W_h"].T, w["R_h"].T, w["b_h"])
 
 
 def lstm_params(w):
-    return rj.LSTMParams(*(side_by_side(w, letter, "ifgo") for letter in "WRb"))
+    return rj.LSTM.Params(*(side_by_side(w, letter, "ifgo") for letter in "WRb"))
 
 
 def peephole_lstm_params(w):
     p = jnp.stack([w[f"p_{gate}"] for gate in "ifo"])
-    return rj.PeepholeLSTMParams(*lstm_params(w), p)
+    return rj.PeepholeLSTM.Params(*lstm_params(w), p)
 
 
 def gru_params(w):
     wide = (side_by_side(w, letter, "rzn") for letter in "WRb")
-    return rj.GRUParams(*wide, w.get("d_n"))
+    return rj.GRU.Params(*wide, w.get("d_n"))
 
 
 def identity(a):

@@ -32,7 +32,7 @@ ACTIVATIONS = {
 
 
 def elman_params(W, R, B):
-    return rj.ElmanParams(W.T, R.T, B[:H] + B[H:])
+    return rj.Elman.Params(W.T, R.T, B[:H] + B[H:])
 
 
 def gru_params(W, R, B, reset_after):
@@ -42,7 +42,7 @@ def gru_params(W, R, B, reset_after):
         return join([r, z, n])
 
     b_z, b_r, b_n, d_z, d_r, d_n = jnp.split(B, 6)
-    return rj.GRUParams(
+    return rj.GRU.Params(
         reorder(*jnp.split(W.T, 3, axis=-1)),
         reorder(*jnp.split(R.T, 3, axis=-1)),
         reorder(b_z + d_z, b_r + d_r, b_n if reset_after else b_n + d_n),

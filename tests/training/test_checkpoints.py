@@ -59,7 +59,7 @@ def parts():
         "number": 7,
         "share": 0.1,
         "absent": None,
-        "nested": (rj.LSTMCarry(jnp.ones(1), jnp.zeros(1)), [np.int64(4)]),
+        "nested": (rj.LSTM.Carry(jnp.ones(1), jnp.zeros(1)), [np.int64(4)]),
     }
 
 

@@ -15,17 +15,17 @@ from recurrent_jax.training import clipping
 TIME = 50
 # h' = w h + x, one number, without a bias: the gradient of h_T is a power of w.
 LINE = rj.Elman(1, activation=jax.nn.identity, use_bias=False)
-START = rj.ElmanCarry(jnp.ones(1))
+START = rj.Elman.Carry(jnp.ones(1))
 
 
 def params(w):
-    return rj.ElmanParams(jnp.ones((1, 1)), jnp.full((1, 1), w), None)
+    return rj.Elman.Params(jnp.ones((1, 1)), jnp.full((1, 1), w), None)
 
 
 @jax.jit
 def end(w, h=1.0):
     """Return h after all steps, from `h` and with inputs of zero."""
-    carry = rj.ElmanCarry(jnp.reshape(h, (1,)))
+    carry = rj.Elman.Carry(jnp.reshape(h, (1,)))
     return rj.unroll(LINE, params(w), jnp.zeros((TIME, 1)), carry=carry)[0].h[0]
 
 
@@ -98,7 +98,7 @@ def test_clipping_does_not_help_against_a_vanishing_gradient():
 def gradients(scale):
     keys = jax.random.split(jax.random.key(0), 3)
     shapes = ((2, 16), (4, 16), (16,))
-    return rj.LSTMParams(
+    return rj.LSTM.Params(
         *(scale * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=True))
     )
 

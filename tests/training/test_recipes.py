@@ -53,9 +53,9 @@ def close(one, other):
 
 def test_labels_go_by_names():
     got = labels(params(rj.GRU(3)))
-    assert got == rj.GRUParams("kernel", "recurrent_kernel", "bias", "bias")
+    assert got == rj.GRU.Params("kernel", "recurrent_kernel", "bias", "bias")
     bare = labels(params(rj.Elman(3, use_bias=False)))
-    assert bare == rj.ElmanParams("kernel", "recurrent_kernel", None)
+    assert bare == rj.Elman.Params("kernel", "recurrent_kernel", None)
     assert labels(params(rj.PeepholeLSTM(3))).peephole == "other"
     assert labels({"head": {"kernel": 0, "bias": 0}, "table": (0,)}) == {
         "head": {"kernel": "kernel", "bias": "bias"},
@@ -71,8 +71,8 @@ def test_labels_go_by_names():
 def test_networks_are_labelled_to_the_leaves():
     network = rj.Deep((rj.Bidirectional(rj.LSTM(2)), rj.GRU(2)))
     both, gru = labels(params(network))
-    assert both.forward == both.backward == rj.LSTMParams(*LSTM)
-    assert gru == rj.GRUParams(*LSTM, "bias")
+    assert both.forward == both.backward == rj.LSTM.Params(*LSTM)
+    assert gru == rj.GRU.Params(*LSTM, "bias")
 
 
 LSTM = ("kernel", "recurrent_kernel", "bias")
@@ -120,8 +120,8 @@ def test_adamw_is_a_chain_of_optax():
     theirs = optax.chain(
         optax.clip_by_global_norm(0.5),
         optax.clip(0.1),
-        optax.adamw(schedule, weight_decay=0.1, mask=rj.LSTMParams(True, True, False)),
-        optax.partition(scale, rj.LSTMParams(*LSTM)),
+        optax.adamw(schedule, weight_decay=0.1, mask=rj.LSTM.Params(True, True, False)),
+        optax.partition(scale, rj.LSTM.Params(*LSTM)),
     )
     scales = (1.0, 10.0, 0.1)
     equal(updates(ours, params(), scales), updates(theirs, params(), scales))

@@ -87,7 +87,7 @@ def test_no_gradient_flows_through_the_carry_that_is_kept():
         )
         return after.carry.h.sum()
 
-    gradient = jax.grad(start)(rj.GRUCarry(jnp.ones((2, 3))))
+    gradient = jax.grad(start)(rj.GRU.Carry(jnp.ones((2, 3))))
     assert not gradient.h.any()
 
 
@@ -97,7 +97,7 @@ def test_no_gradient_flows_through_the_carry_that_is_kept():
         (lambda p, c, b, k: p.bias.sum(), "must return (value, carry)"),
         (lambda p, c, b, k: (p.bias, c), "got (float32[9]"),
         (lambda p, c, b, k: (p.bias.sum(), p), "returned another carry than it took"),
-        (lambda p, c, b, k: (p.bias.sum(), rj.GRUCarry(c.h[:1])), "float32[1,3]"),
+        (lambda p, c, b, k: (p.bias.sum(), rj.GRU.Carry(c.h[:1])), "float32[1,3]"),
     ],
 )
 def test_a_loss_of_another_kind_is_refused(loss, text):

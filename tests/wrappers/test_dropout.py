@@ -19,7 +19,7 @@ NESTED = rj.OutputDropout(
 )
 # A cell whose output is its input, so that a mask can be read off.
 COPY = rj.Elman(50, activation=jax.nn.identity, use_bias=False)
-EYE = rj.ElmanParams(jnp.eye(50), jnp.zeros((50, 50)), None)
+EYE = rj.Elman.Params(jnp.eye(50), jnp.zeros((50, 50)), None)
 
 
 def drawn(cell, dtype="float64"):
@@ -96,7 +96,7 @@ def test_recurrent_dropout_is_a_loop_over_a_masked_state(x64):
         h = o * np.tanh(c)
         want.append(h)
     carry, ys = rj.unroll(cell, params, xs, key=KEY)
-    close((ys, carry), (np.stack(want), rj.LSTMCarry(h, c)))
+    close((ys, carry), (np.stack(want), rj.LSTM.Carry(h, c)))
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
@@ -144,14 +144,14 @@ def test_recurrent_dropout_refuses_what_it_cannot_mask(inside):
 
 
 def test_zoneout_keeps_or_takes_exactly(x64):
-    rates = rj.LSTMCarry(h=0.3, c=0.6)
+    rates = rj.LSTM.Carry(h=0.3, c=0.6)
     cell = rj.Zoneout(rj.LSTM(H), rates)
     params, xs = drawn(cell)
     stays = cell.sample(KEY, xs, (T, B), "float64").noise
     carry, want = cell.initial_carry((B,)), []
     for t in range(T):
         after, _ = rj.LSTM(H).step(params, carry, xs[t])
-        carry = rj.LSTMCarry(
+        carry = rj.LSTM.Carry(
             *(
                 np.where(s[t] > 0, a, b)
                 for s, a, b in zip(stays, carry, after, strict=True)
@@ -163,7 +163,7 @@ def test_zoneout_keeps_or_takes_exactly(x64):
 
 
 def test_zoneout_draws_each_step_and_part_at_its_own_rate():
-    cell = rj.Zoneout(rj.LSTM(50), rj.LSTMCarry(h=0.3, c=0.6))
+    cell = rj.Zoneout(rj.LSTM(50), rj.LSTM.Carry(h=0.3, c=0.6))
     xs = jnp.zeros((20, 30, D))
     stays = cell.sample(KEY, xs, (20, 30), "float32").noise
     for part, rate in zip(stays, (0.3, 0.6), strict=True):
@@ -266,7 +266,7 @@ def test_wrappers_nest_in_any_order():
     ids=["output_dropout", "residual", "top_of_a_stack"],
 )
 def test_zoneout_refuses_what_makes_another_output_of_the_state(inside):
-    with pytest.raises(ValueError, match="^Zoneout: .* put it outside"):
+    with pytest.raises(TypeError, match="^Zoneout: .* goes outside"):
         rj.Zoneout(inside, 0.1)
 
 

@@ -88,8 +88,8 @@ def test_stacks_of_stacks_and_images():
 
 @pytest.mark.parametrize("kind", [rj.Stack, rj.Deep])
 def test_irregular_time_reaches_the_lowest_cell(kind):
-    cell = kind((rj.TLSTM(H), rj.OutputDropout(rj.GRU(3), 0.5)))
-    xs = rj.Timed(jnp.ones((T, B, D)), jnp.ones((T, B)))
+    cell = kind((rj.TimeAwareLSTM(H), rj.OutputDropout(rj.GRU(3), 0.5)))
+    xs = rj.cells.Timed(jnp.ones((T, B, D)), jnp.ones((T, B)))
     params = jax.eval_shape(lambda: cell.init(KEY, D))
     _, ys = jax.eval_shape(lambda p: rj.unroll(cell, p, xs, key=KEY), params)
     assert ys.shape == (T, B, 3)
@@ -144,11 +144,11 @@ def test_a_fresh_learned_start_is_the_usual_one():
 
 
 OPERATORS = {
-    "block_diagonal": (rj.BlockDiagonal(3), 6 * 2),
-    "low_rank": (rj.LowRank(2), 2 * 6 * 2),
-    "diagonal": (rj.Diagonal(), 6),
-    "orthogonal": (rj.Orthogonal(), 36),
-    "masked": (rj.Masked(rj.RandomWiring(0.5), excitatory=0.5), 36),
+    "block_diagonal": (rj.operators.BlockDiagonal(3), 6 * 2),
+    "low_rank": (rj.operators.LowRank(2), 2 * 6 * 2),
+    "diagonal": (rj.operators.Diagonal(), 6),
+    "orthogonal": (rj.operators.Orthogonal(), 36),
+    "masked": (rj.operators.Masked(rj.operators.RandomWiring(0.5), excitatory=0.5), 36),
 }
 
 
@@ -167,7 +167,7 @@ def holds(name, U):
         return np.all(U == np.diag(np.diag(U)))
     if name == "orthogonal":
         return np.allclose(U @ U.T, np.eye(6), atol=1e-12) and np.linalg.det(U) > 0
-    wired = rj.RandomWiring(0.5)(6, 6)
+    wired = rj.operators.RandomWiring(0.5)(6, 6)
     signs = np.where(np.arange(6)[:, None] < 3, 1, -1)
     return np.array_equal(np.sign(U), signs * wired)
 
@@ -197,8 +197,8 @@ def test_a_structured_cell_is_the_cell_with_that_matrix(name, x64):
 
 
 def test_what_is_not_wired_has_no_gradient(x64):
-    wiring = rj.RandomWiring(0.5, seed=1)
-    cell = rj.Structured(rj.Elman(6), rj.Masked(wiring))
+    wiring = rj.operators.RandomWiring(0.5, seed=1)
+    cell = rj.Structured(rj.Elman(6), rj.operators.Masked(wiring))
     params, xs = drawn(cell)
     loss = jax.grad(lambda p: jnp.sum(rj.unroll(cell, p, xs)[1]))
     gradient = loss(params).recurrent_kernel[0]
@@ -207,12 +207,14 @@ def test_what_is_not_wired_has_no_gradient(x64):
 
 @pytest.mark.parametrize("excitatory", [None, 0.8])
 def test_a_masked_matrix_starts_at_a_scale_that_keeps_signals(excitatory):
-    operator = rj.Masked(rj.RandomWiring(0.3), excitatory)
+    operator = rj.operators.Masked(rj.operators.RandomWiring(0.3), excitatory)
     U = np.asarray(operator.dense(operator.init(KEY, 100)))
     np.testing.assert_allclose((U**2).sum() / 100, 1, rtol=1e-5)
     largest = np.abs(np.linalg.eigvals(U)).max()
     assert 0.7 < largest < 1.6  # inhibition balances: no eigenvalue far out
-    assert rj.RandomWiring(0.3)(100, 100).mean() == pytest.approx(0.3, abs=0.02)
+    assert rj.operators.RandomWiring(0.3)(100, 100).mean() == pytest.approx(
+        0.3, abs=0.02
+    )
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -226,7 +228,8 @@ def test_structures_in_half_precision(name, dtype):
 
 def test_structures_combine_with_other_wrappers(x64):
     cell = rj.Zoneout(
-        rj.RecurrentDropout(rj.Structured(rj.GRU(H), rj.Orthogonal()), 0.3), 0.1
+        rj.RecurrentDropout(rj.Structured(rj.GRU(H), rj.operators.Orthogonal()), 0.3),
+        0.1,
     )
     learned = rj.LearnedCarry(cell)
     params, xs = drawn(learned)

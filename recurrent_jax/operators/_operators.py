@@ -24,7 +24,7 @@ class Operator(abc.ABC):
     Example:
         >>> import jax
         >>> import recurrent_jax as rj
-        >>> operator = rj.BlockDiagonal(blocks=2)
+        >>> operator = rj.operators.BlockDiagonal(blocks=2)
         >>> stored = operator.init(jax.random.key(0), 4)
         >>> stored.shape, operator.dense(stored).shape
         ((2, 2, 2), (4, 4))
@@ -38,8 +38,9 @@ class Operator(abc.ABC):
     def dense(self, stored: Any) -> jax.Array:
         """Return the matrix."""
 
-    # Fields that are functions print as code, as those of cells do.
-    __repr__ = Cell.__repr__  # type: ignore[assignment]
+    def __repr__(self) -> str:
+        # As code, like a cell; the room is named, since operators are not top-level.
+        return f"operators.{Cell.__repr__(self)}"  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -53,7 +54,7 @@ class BlockDiagonal(Operator):
 
     Example:
         >>> import recurrent_jax as rj
-        >>> cell = rj.Structured(rj.LSTM(8), rj.BlockDiagonal(blocks=4))
+        >>> cell = rj.Structured(rj.LSTM(8), rj.operators.BlockDiagonal(blocks=4))
 
     References:
         Beck et al., 2024. xLSTM: extended long short-term memory (heads).
@@ -92,7 +93,7 @@ class LowRank(Operator):
 
     Example:
         >>> import recurrent_jax as rj
-        >>> cell = rj.Structured(rj.LSTM(8), rj.LowRank(rank=2))
+        >>> cell = rj.Structured(rj.LSTM(8), rj.operators.LowRank(rank=2))
 
     References:
         Mastrogiuseppe and Ostojic, 2018. Linking connectivity, dynamics, and
@@ -126,7 +127,7 @@ class Diagonal(Operator):
 
     Example:
         >>> import recurrent_jax as rj
-        >>> cell = rj.Structured(rj.GRU(8), rj.Diagonal())
+        >>> cell = rj.Structured(rj.GRU(8), rj.operators.Diagonal())
 
     References:
         Li et al., 2018. Independently recurrent neural network (IndRNN).
@@ -152,7 +153,7 @@ class Orthogonal(Operator):
 
     Example:
         >>> import recurrent_jax as rj
-        >>> cell = rj.Structured(rj.Elman(8), rj.Orthogonal())
+        >>> cell = rj.Structured(rj.Elman(8), rj.operators.Orthogonal())
 
     References:
         Lezcano-Casado and Martinez-Rubio, 2019. Cheap orthogonal constraints in neural

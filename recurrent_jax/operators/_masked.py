@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from recurrent_jax.wrappers._operators import Operator
+from recurrent_jax.operators._operators import Operator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class RandomWiring:
 
     Example:
         >>> import recurrent_jax as rj
-        >>> rj.RandomWiring(density=0.5)(2, 3).shape
+        >>> rj.operators.RandomWiring(density=0.5)(2, 3).shape
         (2, 3)
     """
 
@@ -36,6 +36,9 @@ class RandomWiring:
                 "RandomWiring: density must be above 0 and at most 1, got "
                 f"{self.density}"
             )
+
+    def __repr__(self) -> str:
+        return f"operators.RandomWiring({self.density!r}, {self.seed!r})"
 
     def __call__(self, rows: int, columns: int) -> Any:
         """Return a NumPy array of bools."""
@@ -62,7 +65,8 @@ class Masked(Operator):
 
     Example:
         >>> import recurrent_jax as rj
-        >>> operator = rj.Masked(rj.RandomWiring(0.2), excitatory=0.8)
+        >>> wiring = rj.operators.RandomWiring(0.2)
+        >>> operator = rj.operators.Masked(wiring, excitatory=0.8)
         >>> cell = rj.Structured(rj.Elman(10), operator)
 
     References:

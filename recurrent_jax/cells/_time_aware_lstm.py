@@ -10,15 +10,15 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
-class TLSTMParams(NamedTuple):
-    """Parameters of `TLSTM`; gates side by side in the order i, f, g, o."""
+class TimeAwareLSTMParams(NamedTuple):
+    """Parameters of `TimeAwareLSTM`; gates side by side in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -27,20 +27,13 @@ class TLSTMParams(NamedTuple):
     memory_bias: jax.Array | None  # (H,)
 
 
-class TLSTMCarry(NamedTuple):
-    """State of `TLSTM`."""
-
-    h: jax.Array  # (*batch, H)
-    c: jax.Array  # (*batch, H)
-
-
 def log_decay(elapsed: jax.Array) -> jax.Array:
     r"""Return $1 / \log(e + \Delta)$: 1 at no time, and falling slowly."""
     return 1 / jnp.log(jnp.e + elapsed)
 
 
 @dataclasses.dataclass(frozen=True)
-class TLSTM(Cell):
+class TimeAwareLSTM(Cell[TimeAwareLSTMParams, HiddenCellCarry]):
     r"""An LSTM that forgets the short-term part of its memory as time passes.
 
     $$
@@ -79,9 +72,9 @@ class TLSTM(Cell):
     Example:
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
-        >>> cell = rj.TLSTM(hidden_size=3)
+        >>> cell = rj.TimeAwareLSTM(hidden_size=3)
         >>> params = cell.init(jax.random.key(0), in_features=2)
-        >>> xs = rj.Timed(jnp.ones((7, 5, 2)), elapsed=jnp.ones((7, 5)))
+        >>> xs = rj.cells.Timed(jnp.ones((7, 5, 2)), elapsed=jnp.ones((7, 5)))
         >>> carry, ys = rj.unroll(cell, params, xs)
         >>> ys.shape
         (7, 5, 3)
@@ -102,11 +95,15 @@ class TLSTM(Cell):
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
+    Params = TimeAwareLSTMParams
+    Carry = HiddenCellCarry
+    output = "h"
+
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
-    ) -> TLSTMParams:
+    ) -> TimeAwareLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("TLSTM.init", "in_features", in_features)
+        _checks.size("TimeAwareLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_v, key_d = jax.random.split(key, 5)
         bias = memory_bias = None
@@ -114,7 +111,7 @@ class TLSTM(Cell):
             bias = per_gate(self.bias_init, key_b, (H,), 4, dtype)
             bias = bias.at[H : 2 * H].add(self.forget_bias)
             memory_bias = self.bias_init(key_d, (H,), dtype)
-        return TLSTMParams(
+        return TimeAwareLSTMParams(
             kernel=per_gate(self.kernel_init, key_x, (in_features, H), 4, dtype),
             recurrent_kernel=per_gate(
                 self.recurrent_kernel_init, key_h, (H, H), 4, dtype
@@ -124,20 +121,19 @@ class TLSTM(Cell):
             memory_bias=memory_bias,
         )
 
-    def initial_carry(
-        self, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
-    ) -> TLSTMCarry:
-        """Return a state of zeros."""
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
-        return TLSTMCarry(h=zero, c=zero)
+    def out_features(self, in_features: int) -> int:
+        """Return H."""
+        return self.hidden_size
 
-    def project(self, params: TLSTMParams, x: Timed) -> tuple[jax.Array, jax.Array]:
+    def project(
+        self, params: TimeAwareLSTMParams, x: Timed
+    ) -> tuple[jax.Array, jax.Array]:
         r"""Return $x W + b$ for the four gates, and $\gamma(\Delta)$."""
         _timed.check(self, x, params.kernel)
         return affine(x.x, params.kernel, params.bias), self.decay(x.elapsed)[..., None]
 
     def feedback(
-        self, params: TLSTMParams, carry: TLSTMCarry
+        self, params: TimeAwareLSTMParams, carry: HiddenCellCarry
     ) -> tuple[jax.Array, jax.Array]:
         """Return $h U$ for the four gates, and $c V + d$."""
         return (
@@ -147,11 +143,11 @@ class TLSTM(Cell):
 
     def update(
         self,
-        params: TLSTMParams,
-        carry: TLSTMCarry,
+        params: TimeAwareLSTMParams,
+        carry: HiddenCellCarry,
         z: tuple[jax.Array, jax.Array],
         u: tuple[jax.Array, jax.Array],
-    ) -> tuple[TLSTMCarry, jax.Array]:
+    ) -> tuple[HiddenCellCarry, jax.Array]:
         """Return the new state, and the hidden part of it as the output."""
         (z_gates, gamma), (u_gates, u_memory) = z, u
         s = jnp.tanh(u_memory)
@@ -162,4 +158,4 @@ class TLSTM(Cell):
         o = self.gate_activation(o)
         c = f * (carry.c - s + gamma * s) + i * g
         h = o * self.output_activation(c)
-        return TLSTMCarry(h, c), h
+        return HiddenCellCarry(h, c), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TLSTM: Baytas et al., 2017."""
+"""TimeAwareLSTM: Baytas et al., 2017."""
 
 import jax
 import jax.numpy as jnp
@@ -27,18 +27,18 @@ def t_lstm(p, carry, inputs):
 
 
 def test_equations():
-    compare(rj.TLSTM(H), t_lstm, inputs=timed)
+    compare(rj.TimeAwareLSTM(H), t_lstm, inputs=timed)
 
 
 def test_no_time_is_an_lstm(x64):
-    cell = rj.TLSTM(H)
+    cell = rj.TimeAwareLSTM(H)
     params = cell.init(jax.random.key(0), 3)
     x = jax.random.normal(jax.random.key(1), (6, 2, 3))
-    _, got = rj.unroll(cell, params, rj.Timed(x, jnp.zeros((6, 2))))
-    _, want = rj.unroll(rj.LSTM(H), rj.LSTMParams(*params[:3]), x)
+    _, got = rj.unroll(cell, params, rj.cells.Timed(x, jnp.zeros((6, 2))))
+    _, want = rj.unroll(rj.LSTM(H), rj.LSTM.Params(*params[:3]), x)
     np.testing.assert_allclose(got, want, 1e-12, 1e-12)
 
 
 def test_number_of_parameters():
-    assert count(rj.TLSTM(H), 3) == 4 * H * (3 + H) + 4 * H + H * H + H
-    assert count(rj.TLSTM(H, use_bias=False), 3) == 4 * H * (3 + H) + H * H
+    assert count(rj.TimeAwareLSTM(H), 3) == 4 * H * (3 + H) + 4 * H + H * H + H
+    assert count(rj.TimeAwareLSTM(H, use_bias=False), 3) == 4 * H * (3 + H) + H * H
