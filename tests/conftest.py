@@ -22,6 +22,9 @@ import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# For type checkers alone: some of its calls are wrong on purpose.
+collect_ignore = ["editor"]
+
 _tests_run = itertools.count(1)
 
 

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's script, for type checkers alone: what an editor knows of each value.
+
+`.ci/run types` checks it with pyrefly and pyright. A line that must be an error has a
+`type: ignore`, which is itself an error where there is nothing to ignore.
+"""
+
+import dataclasses
+from typing import NamedTuple, assert_type
+
+import jax
+import jax.numpy as jnp
+
+import recurrent_jax as rj
+from recurrent_jax.cells import HiddenCarry, HiddenCellCarry, LSTMParams
+
+key, xs = jax.random.key(0), jnp.ones((7, 5, 2))
+
+lstm = rj.LSTM(3)
+lstm_params = lstm.init(key, in_features=2)
+assert_type(lstm_params, LSTMParams)
+assert_type(lstm.initial_carry((5,)), HiddenCellCarry)
+carry, ys = rj.unroll(lstm, lstm_params, xs)
+assert_type(carry, HiddenCellCarry)
+assert_type(rj.unroll(lstm, lstm_params, xs)[0].h, jax.Array)
+stepped, _ = lstm.step(lstm_params, carry, xs[0])
+assert_type(stepped, HiddenCellCarry)
+
+gru = rj.GRU(3, reset_after=False)
+assert_type(rj.unroll(gru, gru.init(key, 2), xs)[0], HiddenCarry)
+rj.unroll(gru, lstm_params, xs)  # type: ignore
+rj.LSTM(3, forget_bais=1.0)  # type: ignore
+carry.n  # type: ignore
+
+both = rj.Bidirectional(rj.LSTM(3))
+ends, _ = rj.unroll(both, both.init(key, 2), xs)
+ends.forward
+deep = rj.Deep((rj.LSTM(3), rj.GRU(4)), dropout=0.1)
+rj.unroll(deep, deep.init(key, 2), xs, key=key, backward=rj.Checkpointed())
+rj.unroll(deep, deep.init(key, 2), xs, backward="checkpointed")  # type: ignore
+
+rj.training.clipping(max_norm=1.0)
+rj.training.clipping(max_nrom=1.0)  # type: ignore
+rj.testing.check_cell(rj.Elman(3))
+
+
+class LeakyParams(NamedTuple):
+    kernel: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaky(rj.Cell[LeakyParams, HiddenCarry]):
+    hidden_size: int
+
+    Params = LeakyParams
+    Carry = HiddenCarry
+    output = "h"
+
+    def init(self, key: jax.Array, in_features: int, dtype=float) -> LeakyParams:
+        return LeakyParams(jnp.ones((in_features, self.hidden_size), dtype))
+
+    def project(self, params: LeakyParams, x: jax.Array) -> jax.Array:
+        return x @ params.kernel
+
+    def recur(
+        self, params: LeakyParams, carry: HiddenCarry, z: jax.Array
+    ) -> tuple[HiddenCarry, jax.Array]:
+        h = 0.9 * carry.h + z
+        return HiddenCarry(h), h
+
+
+leaky = Leaky(3)
+assert_type(rj.unroll(leaky, leaky.init(key, 2), xs)[0], HiddenCarry)
