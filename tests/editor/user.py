@@ -30,11 +30,11 @@ gru = rj.GRU(3, reset_after=False)
 assert_type(rj.unroll(gru, gru.init(key, 2), xs)[0], HiddenCarry)
 rj.unroll(gru, lstm_params, xs)  # type: ignore
 rj.LSTM(3, forget_bais=1.0)  # type: ignore
-carry.n  # type: ignore
+print(carry.n)  # type: ignore
 
 both = rj.Bidirectional(rj.LSTM(3))
 ends, _ = rj.unroll(both, both.init(key, 2), xs)
-ends.forward
+print(ends.forward)
 deep = rj.Deep((rj.LSTM(3), rj.GRU(4)), dropout=0.1)
 rj.unroll(deep, deep.init(key, 2), xs, key=key, backward=rj.Checkpointed())
 rj.unroll(deep, deep.init(key, 2), xs, backward="checkpointed")  # type: ignore
