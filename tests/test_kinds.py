@@ -148,7 +148,7 @@ class Own(rj.Cell):
     def init(self, key, in_features, dtype=float):
         return ()
 
-    def initial_carry(self, batch_shape=(), dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return jnp.zeros((*batch_shape, self.hidden_size), dtype)
 
     def recur(self, params, carry, z):

@@ -254,7 +254,7 @@ def sample(made: Any) -> tuple[Any, Any, Any]:
         )
     elif draw is not None:
         xs = jax.eval_shape(lambda: draw(KEY, (TIME, BATCH), "float32"))
-    carry = jax.eval_shape(lambda: made.initial_carry((BATCH,)))
+    carry = jax.eval_shape(lambda p: made.initial_carry((BATCH,), params=p), params)
     return k.blank(params), k.blank(carry), k.blank(xs)
 
 
