@@ -55,9 +55,9 @@ class Cell(abc.ABC, Generic[P, C]):
       the large recurrent product apart from the elementwise rest. This form has the
       faster gradient.
 
-    A subclass of such a class may redefine either form; the most derived one counts.
-    Every array has any number of leading batch axes, `(*batch, features)`. What does
-    not read the carry belongs in `project`, which `unroll` computes outside its loop.
+    Where a class or one of its bases defines `recur`, that one counts. Every array has
+    any number of leading batch axes, `(*batch, features)`. What does not read the carry
+    belongs in `project`, which `unroll` computes outside its loop.
 
     Attributes:
         Params: the NamedTuple that `init` returns.
@@ -105,13 +105,10 @@ class Cell(abc.ABC, Generic[P, C]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.step is not Cell.step:
-            raise TypeError(
-                f"{cls.__name__}: `step` is final (recur after project); "
-                "define project, recur, or feedback and update instead"
-            )
+        _check_recurrence(cls)
         _check_carry(cls)
-        cls._splits, cls._declares_output = _recurrence(cls)
+        cls._splits = cls.recur is Cell.recur
+        cls._declares_output = _declares(cls)
         # Set before @dataclass looks, so that it keeps this repr.
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]
@@ -265,24 +262,32 @@ def update(
     return cell.recur(params, carry, z)
 
 
-def _recurrence(cls: type[Cell[Any, Any]]) -> tuple[bool, bool]:
-    """Return whether the most derived recurrence splits, and has its output declared.
+def _declares(cls: type[Cell[Any, Any]]) -> bool:
+    """Return whether `output` or `read` is declared for the recurrence of a class.
 
     A declaration that is older than the recurrence may no longer be true of it.
     """
-    declared = False
     for base in cls.__mro__[: cls.__mro__.index(Cell)]:
-        whole = "recur" in vars(base)
-        parts = [name for name in ("feedback", "update") if name in vars(base)]
-        if whole and parts:
-            raise TypeError(
-                f"{base.__name__} defines recur as well as {' and '.join(parts)}; "
-                "define either recur, or feedback and update"
-            )
-        declared |= "output" in vars(base) or "read" in vars(base)
-        if whole or parts:
-            return not whole, declared
-    return True, declared
+        if "output" in vars(base) or "read" in vars(base):
+            return True
+        if {"recur", "feedback", "update"} & vars(base).keys():
+            return False
+    return False
+
+
+def _check_recurrence(cls: type[Cell[Any, Any]]) -> None:
+    """Check that a class defines one form of the recurrence, and that step is final."""
+    if cls.step is not Cell.step:
+        raise TypeError(
+            f"{cls.__name__}: `step` is final (recur after project); "
+            "define project, recur, or feedback and update instead"
+        )
+    parts = [name for name in ("feedback", "update") if name in vars(cls)]
+    if "recur" in vars(cls) and parts:
+        raise TypeError(
+            f"{cls.__name__} defines recur as well as {' and '.join(parts)}; "
+            "define either recur, or feedback and update"
+        )
 
 
 def _check_carry(cls: type[Cell[Any, Any]]) -> None:

@@ -117,7 +117,8 @@ def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
     With C bytes in a carry and K in a step that is kept whole, L levels of q blocks
     each take $L q C + n K$ for $q^L n = T$: least where $q C = n K$.
     """
-    C, K = _bytes(carry), _step_bytes(loop, carry)
+    # A cell without a state still has a block's worth of steps to keep.
+    C, K = max(1, _bytes(carry)), _step_bytes(loop, carry)
     for levels in range(1, _MOST_LEVELS + 1):
         n = (loop.time * (C / K) ** levels) ** (1 / (levels + 1))
         q = n * K / C
