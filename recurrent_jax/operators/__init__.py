@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear operators for `Structured`: square matrices stored in another form."""
+"""Linear operators for `Structured`: square matrices in a structured form."""
 
 from recurrent_jax.operators._masked import Masked, RandomWiring
 from recurrent_jax.operators._operators import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrices with missing connections, and with signs by Dale's law."""
+"""Matrices with missing connections, and with signs that follow Dale's law."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from recurrent_jax.operators._operators import Operator
 
 @dataclasses.dataclass(frozen=True)
 class RandomWiring:
-    """A wiring in which each connection is there with a probability.
+    """A random wiring: each connection exists with the same probability.
 
     Args:
-        density: the share of connections that are there, above 0 and up to 1.
-        seed: of the draw; one seed, one wiring.
+        density: the probability that a connection exists, above 0 and at most 1.
+        seed: the seed of the draw. The same seed always gives the same wiring.
 
     Example:
         >>> import recurrent_jax as rj
@@ -41,27 +41,29 @@ class RandomWiring:
         return f"operators.RandomWiring({self.density!r}, {self.seed!r})"
 
     def __call__(self, rows: int, columns: int) -> Any:
-        """Return a NumPy array of bools."""
+        """Return a NumPy array of bools, `(rows, columns)`."""
         return np.random.default_rng(self.seed).random((rows, columns)) < self.density
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Masked(Operator):
-    r"""A matrix with some connections missing, with signs by Dale's law, or both.
+    r"""A matrix with missing connections, with signs that follow Dale's law, or both.
 
     $$ U_{jk} = M_{jk} V_{jk} \qquad \text{or} \qquad U_{jk} = M_{jk} s_j |V_{jk}| $$
 
-    Rows are the units that a connection comes from. By Dale's law all connections from
-    a unit have one sign: the first share of units is excitatory, the rest inhibitory,
-    at first so much stronger as there are fewer of them. The first V is normal, scaled
-    to a mean squared singular value of one.
+    Row j contains the connections that leave unit j. By Dale's law, all connections
+    that leave a unit have the same sign. The first units are excitatory and the rest
+    are inhibitory. Inhibitory weights start larger, in proportion to how few inhibitory
+    units there are. V is drawn from a normal distribution, and scaled so that the mean
+    squared singular value of U is one.
 
     Args:
-        wiring: a function from rows and columns to bools, NumPy and always the same:
-            which connections there are. All if None.
-        excitatory: the share of excitatory units; signs are free if None. The paper
-            rectifies V, so that a weight that crosses zero is gone for good; here it
-            is the magnitude of V, so that it comes back.
+        wiring: a function that takes the number of rows and of columns, and returns a
+            NumPy array of bools: True where a connection exists. It must always return
+            the same array. If None, all connections exist.
+        excitatory: the fraction of units that are excitatory. If None, signs are free.
+            The paper rectifies V, so a weight that crosses zero is lost for good. Here
+            the magnitude of V is used, so that such a weight can return.
 
     Example:
         >>> import recurrent_jax as rj
@@ -96,7 +98,7 @@ class Masked(Operator):
         return (V * (size**0.5 / norm)).astype(dtype)
 
     def dense(self, stored: jax.Array) -> jax.Array:
-        """Return the matrix."""
+        """Return the matrix U, `(size, size)`."""
         size = stored.shape[0]
         signs, U = self._signs(size), stored
         if signs is not None:

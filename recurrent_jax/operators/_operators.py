@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear operators for `Structured`: how a square matrix is stored, and made."""
+"""Linear operators for `Structured`: how a square matrix is stored and built."""
 
 import abc
 import dataclasses
@@ -17,9 +17,9 @@ from recurrent_jax.initializers import orthogonal
 
 @dataclasses.dataclass(frozen=True)
 class Operator(abc.ABC):
-    """A square matrix in another form: what is stored, and the matrix made of it.
+    """A structured square matrix: how it is stored, and how the matrix is built.
 
-    A subclass is a frozen dataclass with `init` and `dense`, both of one gate.
+    A subclass is a frozen dataclass that defines `init` and `dense` for one gate.
 
     Example:
         >>> import jax
@@ -32,25 +32,27 @@ class Operator(abc.ABC):
 
     @abc.abstractmethod
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> Any:
-        """Return what is stored of a `(size, size)` matrix."""
+        """Return the stored form of a `(size, size)` matrix."""
 
     @abc.abstractmethod
     def dense(self, stored: Any) -> jax.Array:
-        """Return the matrix."""
+        """Return the dense matrix, `(size, size)`."""
 
     def __repr__(self) -> str:
-        # As code, like a cell; the room is named, since operators are not top-level.
+        # Print as code, like a cell. The package is named, since operators are not at
+        # the top level.
         return f"operators.{Cell.__repr__(self)}"  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class BlockDiagonal(Operator):
-    """Blocks of units that do not see each other: H^2 / blocks numbers.
+    """A block-diagonal matrix, stored as H^2 / blocks numbers.
 
-    At first each block is orthogonal, and so is the whole.
+    Units of different blocks are not connected. Each block starts as an orthogonal
+    matrix, and so does the whole.
 
     Args:
-        blocks: how many, a divisor of the hidden size.
+        blocks: the number of blocks, a divisor of the hidden size.
 
     Example:
         >>> import recurrent_jax as rj
@@ -71,12 +73,12 @@ class BlockDiagonal(Operator):
         return jnp.stack([orthogonal(k, (n, n), dtype) for k in keys])
 
     def dense(self, stored: jax.Array) -> jax.Array:
-        """Return the matrix, zero off the blocks."""
+        """Return the matrix, which is zero outside the blocks."""
         return jax.scipy.linalg.block_diag(*stored)
 
 
 class LowRankFactors(NamedTuple):
-    """What is stored of a `LowRank` matrix."""
+    """The two stored factors of a `LowRank` matrix."""
 
     left: jax.Array  # (H, rank)
     right: jax.Array  # (rank, H)
@@ -84,12 +86,12 @@ class LowRankFactors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LowRank(Operator):
-    """A product of two thin matrices: 2 H rank numbers.
+    """A product of two thin matrices, stored as 2 H rank numbers.
 
-    At first both factors are orthogonal, so that singular values are one or zero.
+    Both factors start orthogonal, so that all singular values are one or zero.
 
     Args:
-        rank: at most the hidden size.
+        rank: the rank, at most the hidden size.
 
     Example:
         >>> import recurrent_jax as rj
@@ -117,13 +119,15 @@ class LowRank(Operator):
         )
 
     def dense(self, stored: LowRankFactors) -> jax.Array:
-        """Return the product."""
+        """Return the product of the factors."""
         return stored.left @ stored.right
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Diagonal(Operator):
-    """Units that see themselves alone: H numbers, at first uniform in [-1, 1].
+    """A diagonal matrix, stored as H numbers.
+
+    Each unit is connected only to itself. The numbers start uniform in [-1, 1].
 
     Example:
         >>> import recurrent_jax as rj
@@ -139,17 +143,17 @@ class Diagonal(Operator):
         return jax.random.uniform(key, (size,), dtype, -1.0, 1.0)
 
     def dense(self, stored: jax.Array) -> jax.Array:
-        """Return the matrix, zero off the diagonal."""
+        """Return the matrix, which is zero off the diagonal."""
         return jnp.diag(stored)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Orthogonal(Operator):
-    r"""A rotation, $U = \exp(A - A^\top)$, and one it stays while A is trained.
+    r"""An orthogonal matrix, $U = \exp(A - A^\top)$, which stays so in training.
 
-    Only the part of A below its diagonal acts. At first U turns pairs of units by
-    angles uniform in $(-\pi, \pi)$. Matrices of determinant -1 cannot be reached. The
-    exponential is taken in at least float32.
+    Only the part of A below the diagonal is used. U starts as a rotation of pairs of
+    units, by angles uniform in $(-\pi, \pi)$. Matrices of determinant -1 cannot be
+    reached. The exponential is computed in at least float32.
 
     Example:
         >>> import recurrent_jax as rj
@@ -159,7 +163,7 @@ class Orthogonal(Operator):
         Lezcano-Casado and Martinez-Rubio, 2019. Cheap orthogonal constraints in neural
         networks. https://arxiv.org/abs/1901.08428
         Henaff, Szlam and LeCun, 2016. Recurrent orthogonal networks and long-memory
-        tasks (the first angles). https://arxiv.org/abs/1602.06662
+        tasks (the initial angles). https://arxiv.org/abs/1602.06662
     """
 
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
@@ -169,7 +173,7 @@ class Orthogonal(Operator):
         return jnp.zeros((size, size), dtype).at[first + 1, first].set(angles)
 
     def dense(self, stored: jax.Array) -> jax.Array:
-        """Return the exponential."""
+        """Return the matrix exponential."""
         wide = jnp.float32 if jnp.finfo(stored.dtype).bits < 32 else stored.dtype
         below = jnp.tril(stored.astype(wide), -1)
         return jax.scipy.linalg.expm(below - below.T).astype(stored.dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention: a cell that looks at a memory, such as what an encoder has read."""
+"""Attention: a cell that reads a memory, such as the outputs of an encoder."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple
@@ -18,7 +18,7 @@ from recurrent_jax.wrappers._wrapper import plain, replace
 
 
 class Memory(NamedTuple):
-    """What `Attention` looks at: made by `bind`, the same for all steps."""
+    """The memory of `Attention`, built by `bind` and the same at every step."""
 
     values: jax.Array  # (*batch, S, M), zero in the padding
     keys: jax.Array  # (*batch, S, A)
@@ -26,17 +26,17 @@ class Memory(NamedTuple):
 
 
 class AttentionParams(NamedTuple):
-    """Parameters of `Attention`, and the memory that `bind` puts beside them."""
+    """Parameters of `Attention`, with the memory that `bind` adds."""
 
-    cell: Any  # of the cell inside
-    query_kernel: jax.Array | None  # (H, A), additive alone
+    cell: Any  # parameters of the inner cell
+    query_kernel: jax.Array | None  # (H, A), for the additive score only
     memory_kernel: jax.Array  # (M, A), with A = H if multiplicative
-    vector: jax.Array | None  # (A,), additive alone
+    vector: jax.Array | None  # (A,), for the additive score only
     memory: Memory | None
 
 
 class AttentionCarry(NamedTuple):
-    """State of `Attention`: that of the cell inside, and what was read last."""
+    """State of `Attention`: the carry of the inner cell, and the last context."""
 
     cell: Any
     context: jax.Array  # (*batch, M)
@@ -44,7 +44,7 @@ class AttentionCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Attention(Cell[AttentionParams, AttentionCarry]):
-    r"""A cell that reads, with its input, what it has last looked up in a memory.
+    r"""A cell that also reads the context that it last looked up in a memory.
 
     $$
     \begin{aligned}
@@ -56,31 +56,34 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
     \end{aligned}
     $$
 
-    The memory does not change from step to step, so it is no carry, and `bind` puts it
-    beside the parameters, with its products $m_j U$ made once:
+    The memory does not change between steps, so it is not part of the carry. `bind`
+    adds it to the parameters, and computes the products $m_j U$ once:
 
         params = cell.bind(params, memory, lengths=lengths)
         carry, ys = rj.unroll(cell, params, xs)
 
-    Gradients reach it. Resets start the cell inside afresh and leave the memory alone.
-    A memory without batch axes serves all sequences.
+    Gradients flow to the memory. A reset restarts the inner cell and clears the
+    context. It does not change the memory. A memory without batch axes is shared by all
+    sequences.
 
     Args:
-        cell: any cell, of an input and an output of one array.
-        memory_features: M, the size of one part of the memory.
-        attention_size: A, the units that compare, in the additive form alone.
+        cell: any cell with one array as its input and one as its output.
+        memory_features: M, the number of features of a memory entry.
+        attention_size: A, the number of units of the additive score. If None, it is the
+            number of outputs of `cell`. The multiplicative score does not take it.
         score: `"additive"` (Bahdanau et al.) or `"multiplicative"` (Luong et al.,
             their general form).
-        kernel_init: initialiser of W, U and, as a column, v.
+        kernel_init: initialiser of W, of U and, as a column, of v.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive, or no
-            score has that name.
+        TypeError, ValueError: if a field has the wrong type or is not positive, or if
+            `score` is not one of these names.
 
     Notes:
-        The order within a step is that of Luong et al. with input feeding, where c
-        itself is fed. Bahdanau et al. look up before the step, by the state, and so
-        have one look-up more at the start; the first step reads zeros here.
+        The order within a step is that of Luong et al. with input feeding. Here the
+        context c itself is fed to the next step. Bahdanau et al. read the memory before
+        the step, with the old state, so they read it once more at the start. Here the
+        first step reads a context of zeros.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -141,30 +144,31 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
         mask: ArrayLike | None = None,
         time_axis: int = 0,
     ) -> AttentionParams:
-        """Return parameters with a memory to look at; what it pads is never seen.
+        """Return the parameters with a memory. Padded entries are never read.
 
         Args:
             params: what `init` returned.
-            memory: `(time, *batch, M)`, time where `time_axis` says.
-            lengths: integers, `(*batch)`: the valid steps of the memory.
-            mask: bool, `(time, *batch)`: False hides a part of the memory. One with
-                no valid part gives zeros.
-            time_axis: of `memory` and `mask`.
+            memory: `(time, *batch, M)`, with time at `time_axis`.
+            lengths: integers, `(*batch)`: the number of valid entries of each memory.
+            mask: bool, `(time, *batch)`: False hides an entry. A memory without a valid
+                entry gives a context of zeros.
+            time_axis: the time axis of `memory` and `mask`.
         """
         _check.attention_params(params)
         memory = _checks.array("Attention.bind", "memory", memory)
         size = self.memory_features
         valid = _check.memory(memory, size, params, lengths, mask, time_axis)
         values = jnp.moveaxis(memory, time_axis, -2)
-        # Before the product: a NaN in the padding would be in the gradient, as 0 * NaN.
+        # Mask before the product. Otherwise a NaN in the padding would reach the
+        # gradient, as 0 * NaN.
         values = jnp.where(valid[..., None], values, jnp.zeros_like(values))
         keys = affine(values, params.memory_kernel)
         return params._replace(memory=Memory(values, keys, valid))
 
     def weights(self, params: AttentionParams, ys: jax.Array) -> jax.Array:
-        r"""Return $\alpha$, `(*lead, S)`: where outputs `(*lead, H + M)` looked.
+        r"""Return the weights $\alpha$, `(*lead, S)`, of outputs `(*lead, H + M)`.
 
-        A function of the output alone, so a run need not keep it.
+        They follow from the outputs, so a run need not store them.
         """
         return self._look(params, ys[..., : -self.memory_features])
 
@@ -174,7 +178,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> AttentionCarry:
-        """Return the initial carry of the cell inside, with nothing read yet."""
+        """Return the initial carry of the inner cell, and a context of zeros."""
         inner = params if params is None else params.cell
         return AttentionCarry(
             self.cell.initial_carry(batch_shape, dtype, inner),
@@ -182,29 +186,29 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
         )
 
     def out_features(self, in_features: int) -> int:
-        """Return the features of the cell's output and of the context beside it."""
+        """Return the number of features of the inner output and the context."""
         M = self.memory_features
         return self.cell.out_features(in_features + M) + M
 
     @property
     def declares_output(self) -> bool:
-        """Whether the cell inside declares its output."""
+        """Whether the inner cell declares its output."""
         return self.cell.declares_output
 
     def read(self, carry: AttentionCarry, y: Any) -> Any:
-        """Return the output of the cell inside, and the context beside it."""
+        """Return the output of the inner cell, followed by the context."""
         h = self.cell.read(carry.cell, y[..., : -self.memory_features])
         return jnp.concatenate([h, carry.context], axis=-1)
 
     def prepare(self, params: AttentionParams) -> AttentionParams:
-        """Return the parameters as the cell inside uses them."""
+        """Return the parameters in the form that the inner cell uses."""
         return params._replace(cell=self.cell.prepare(params.cell))
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Any:
-        """Return inputs with what the cell inside draws."""
-        # Nothing is read yet: only the shape matters to what is drawn.
+        """Return the inputs with the random numbers of the inner cell."""
+        # Only the shape of the context matters to the draws, so zeros will do.
         unread = jnp.zeros((*lead, self.memory_features), dtype)
         seen = jnp.concatenate([xs, unread], axis=-1)
         return replace(self.cell.sample(key, seen, lead, dtype), xs)
@@ -212,7 +216,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
     def recur(
         self, params: AttentionParams, carry: AttentionCarry, z: Any
     ) -> tuple[AttentionCarry, jax.Array]:
-        """Return the new state, and the output of the cell beside what it looked up."""
+        """Return the new state, and the inner output followed by the context."""
         seen = replace(z, jnp.concatenate([plain(z), carry.context], axis=-1))
         inside = self.cell.project(params.cell, seen)
         after, h = self.cell.recur(params.cell, carry.cell, inside)
@@ -222,7 +226,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
         return AttentionCarry(after, c), jnp.concatenate([h, c], axis=-1)
 
     def _look(self, params: AttentionParams, h: jax.Array) -> jax.Array:
-        """Return the weights: exactly zero where there is nothing to see."""
+        """Return the attention weights, which are exactly zero at hidden entries."""
         memory = _check.bound(params.memory, h)
         keys = expand_like(memory.keys, h[..., None])
         if params.query_kernel is None or params.vector is None:

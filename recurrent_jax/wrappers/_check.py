@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what an attention is given."""
+"""Checks of the arguments of `Attention`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from recurrent_jax import _checks
 
 
 def score(name: Any, attention_size: Any) -> None:
-    """Check the form of an attention, and that its size is one that it has."""
+    """Check the score of an attention, and that its size fits the score."""
     _checks.choice("Attention", "score", name, ("additive", "multiplicative"))
     if attention_size is None:
         return
@@ -24,7 +24,7 @@ def score(name: Any, attention_size: Any) -> None:
 
 
 def attention_params(params: Any) -> None:
-    """Check that parameters are those of an attention."""
+    """Check that `params` are those of an attention."""
     if not hasattr(params, "memory_kernel"):
         raise TypeError(
             "Attention.bind: params must be AttentionParams, got "
@@ -36,7 +36,7 @@ def attention_params(params: Any) -> None:
 def memory(
     memory: Any, size: int, params: Any, lengths: Any, mask: Any, time_axis: Any
 ) -> jax.Array:
-    """Check what `Attention.bind` is given; return which parts count, time last."""
+    """Check the arguments of `Attention.bind`. Return the valid entries, time last."""
     kernel = params.memory_kernel
     if memory.ndim < 2 or memory.shape[-1] != size:
         raise ValueError(
@@ -59,7 +59,7 @@ def memory(
 
 
 def bound(memory: Any, h: Any) -> Any:
-    """Return the memory of an attention, after a check that it fits the batch."""
+    """Return the memory of an attention after checking that it fits the batch."""
     if memory is None:
         raise ValueError(
             "Attention: params have no memory to look at; make some that have: "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dropout on the input, the same at every step."""
+"""Dropout on the input, with one mask for all steps."""
 
 import dataclasses
 from typing import Any
@@ -14,23 +14,23 @@ from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of, plain,
 
 @dataclasses.dataclass(frozen=True)
 class InputDropout(Wrapper):
-    r"""Variational dropout on the input: one mask for a whole sequence.
+    r"""Variational dropout on the input: one mask for the whole sequence.
 
     $$
     x_t \leftarrow \frac{m \odot x_t}{1 - \mathrm{rate}}, \qquad
     m_k \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
     $$
 
-    Each sequence of a batch has its own mask. Only with `unroll(..., key=key)`; without
-    a key nothing is dropped.
+    Each sequence of a batch has its own mask. Dropout is active only with
+    `unroll(..., key=key)`. Without a key, nothing is dropped.
 
     Args:
         cell: a cell whose input is one array.
-        rate: the share that is dropped, below 1.
+        rate: the fraction of features to drop, below 1.
 
     Raises:
-        TypeError, ValueError: if `cell` is not a cell, its input not one array, or the
-            rate out of range.
+        TypeError, ValueError: if `cell` is not a cell, if its input is not one array,
+            or if the rate is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -56,14 +56,14 @@ class InputDropout(Wrapper):
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
-        """Return inputs with a mask of their shape beside them."""
+        """Return the inputs, with a mask of the same shape."""
         _checks.one_array("InputDropout", xs, "drop what is meant before unroll")
         key, inside = jax.random.split(key)
         mask = keep_mask(key, self.rate, xs.shape[1:], lead[0], dtype)
         return Sampled(self.cell.sample(inside, xs, lead, dtype), mask)
 
     def project(self, params: Any, x: Any) -> Any:
-        """Return the cell's projection of what is left of the input."""
+        """Return the inner cell's projection of the masked input."""
         x, mask = noise_of(x)
         if mask is not None:
             x = replace(x, plain(x) * mask)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A start that is learned."""
+"""A learned initial carry."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ from recurrent_jax.wrappers._wrapper import Wrapper
 class LearnedCarryParams(NamedTuple):
     """Parameters of `LearnedCarry`."""
 
-    cell: Any  # of the cell inside
-    carry: Any  # as `cell.initial_carry()`, without batch
+    cell: Any  # parameters of the inner cell
+    carry: Any  # like `cell.initial_carry()`, without batch axes
 
 
 @dataclasses.dataclass(frozen=True)
 class LearnedCarry(Wrapper):
-    r"""Make the state that a sequence starts from a parameter.
+    r"""Make the initial state of a sequence a trainable parameter.
 
     $$ s_0 = \theta_s $$
 
-    Every sequence starts from it, and every reset goes back to it, unless `unroll` is
-    given a `carry` or a `reset_carry`. It is stored without batch axes, and is at first
-    what the cell starts from anyway.
+    Every sequence starts from this state, and every reset returns to it, unless
+    `unroll` is given a `carry` or a `reset_carry`. The state is stored without batch
+    axes. It is initialised to the initial carry of the inner cell.
 
     Args:
         cell: any cell.
@@ -56,7 +56,7 @@ class LearnedCarry(Wrapper):
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LearnedCarryParams:
-        """Return fresh parameters of the cell inside, and its start."""
+        """Return fresh parameters of the inner cell, and its initial carry."""
         params = self.cell.init(key, in_features, dtype)
         carry = self.cell.initial_carry((), dtype, params)
         return LearnedCarryParams(params, carry)
@@ -67,10 +67,10 @@ class LearnedCarry(Wrapper):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> Any:
-        """Return the learned state, for each sequence; it is a part of `params`.
+        """Return the learned state, which is part of `params`, for each sequence.
 
         Raises:
-            TypeError: if `params` are not given.
+            TypeError: if `params` is missing or is not a `LearnedCarryParams`.
         """
         if not isinstance(params, LearnedCarryParams):
             raise TypeError(
@@ -82,5 +82,5 @@ class LearnedCarry(Wrapper):
         )
 
     def prepare(self, params: LearnedCarryParams) -> Any:
-        """Return the parameters as the cell inside uses them."""
+        """Return the parameters in the form that the inner cell uses."""
         return self.cell.prepare(params.cell)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dropout on the output, the same at every step."""
+"""Dropout on the output, with one mask for all steps."""
 
 import dataclasses
 from typing import Any
@@ -15,23 +15,23 @@ from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 @dataclasses.dataclass(frozen=True)
 class OutputDropout(Wrapper):
-    r"""Variational dropout on the output: one mask for a whole sequence.
+    r"""Variational dropout on the output: one mask for the whole sequence.
 
     $$
     y_t \leftarrow \frac{m \odot y_t}{1 - \mathrm{rate}}, \qquad
     m_k \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
     $$
 
-    The state, and so what the next step sees, keeps everything. Each sequence of a
-    batch has its own mask. Only with `unroll(..., key=key)`; without a key nothing is
-    dropped.
+    The state is not masked, so the next step sees all of it. Each sequence of a batch
+    has its own mask. Dropout is active only with `unroll(..., key=key)`. Without a key,
+    nothing is dropped.
 
     Args:
         cell: any cell.
-        rate: the share that is dropped, below 1.
+        rate: the fraction of features to drop, below 1.
 
     Raises:
-        TypeError, ValueError: if `cell` is not a cell, or the rate out of range.
+        TypeError, ValueError: if `cell` is not a cell, or if the rate is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -57,19 +57,19 @@ class OutputDropout(Wrapper):
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
-        """Return inputs with a mask of the output's shape beside them."""
+        """Return the inputs, with a mask of the shape of the output."""
         key, inside = jax.random.split(key)
         y = output(self.cell, features_of(xs, lead))
         mask = keep_mask(key, self.rate, (*lead[1:], *y.shape), lead[0], dtype)
         return Sampled(self.cell.sample(inside, xs, lead, dtype), mask)
 
     def project(self, params: Any, x: Any) -> tuple[Any, Any]:
-        """Return the cell's projection, and the mask."""
+        """Return the inner cell's projection, and the mask."""
         x, mask = noise_of(x)
         return self.cell.project(params, x), mask
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the cell's carry, and what is left of its output."""
+        """Return the inner cell's carry, and its masked output."""
         z, mask = z
         carry, y = super().update(params, carry, z, u)
         return carry, y if mask is None else y * mask

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dropout on what the recurrent products read, the same at every step."""
+"""Dropout on the recurrent connections, with one mask for all steps."""
 
 import dataclasses
 from typing import Any
@@ -15,26 +15,26 @@ from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 @dataclasses.dataclass(frozen=True)
 class RecurrentDropout(Wrapper):
-    r"""Variational dropout on the recurrent connections: one mask for a sequence.
+    r"""Variational dropout on recurrent connections: one mask for the whole sequence.
 
     $$
     u_t = \mathrm{feedback}\!\left(\frac{m \odot s_{t-1}}{1 - \mathrm{rate}}\right),
     \qquad m_k \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
     $$
 
-    Only the recurrent product sees the mask, as $(m \odot h) U$ with one mask for all
-    gates (the paper's tied weights; Keras draws one for each gate). What is kept by a
-    gate ($f \odot c$ of an LSTM, $z \odot h$ of a GRU) is kept whole. Only with
-    `unroll(..., key=key)`; without a key nothing is dropped. The backward
-    pass costs one extra product with U per step.
+    Only the recurrent product sees the mask, as $(m \odot h) U$. All gates share one
+    mask, which the paper calls tied weights. Keras draws one mask for each gate. The
+    state that a gate keeps ($f \odot c$ of an LSTM, $z \odot h$ of a GRU) is not
+    masked. Dropout is active only with `unroll(..., key=key)`. Without a key, nothing
+    is dropped. The backward pass costs one extra product with U per step.
 
     Args:
-        cell: a cell with all its recurrent products in `feedback`.
-        rate: the share that is dropped, below 1.
+        cell: a cell that computes all its recurrent products in `feedback`.
+        rate: the fraction of the state to drop, below 1.
 
     Raises:
-        TypeError, ValueError: if `cell` is not a cell, the rate out of range, or the
-            cell has products that read the state outside of `feedback`.
+        TypeError, ValueError: if `cell` is not a cell, if the rate is out of range, or
+            if the cell has products outside `feedback` that read the state.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -60,7 +60,7 @@ class RecurrentDropout(Wrapper):
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
-        """Return inputs with masks for those parts of the carry that are multiplied."""
+        """Return the inputs, with masks for the parts of the carry that are read."""
         x = features_of(xs, lead)
         read = reads(self.cell, x)
         if not any(read) or multiplies(self.cell, x):
@@ -81,12 +81,12 @@ class RecurrentDropout(Wrapper):
         return Sampled(self.cell.sample(inside, xs, lead, dtype), noise)
 
     def project(self, params: Any, x: Any) -> tuple[Any, Any]:
-        """Return the cell's projection, and the masks."""
+        """Return the inner cell's projection, and the masks."""
         x, masks = noise_of(x)
         return self.cell.project(params, x), masks
 
     def recur(self, params: Any, carry: Any, z: Any) -> tuple[Any, Any]:
-        """Return the cell's step with a masked recurrent product."""
+        """Return the inner cell's step with a masked recurrent product."""
         z, masks = z
         if masks is None:
             return self.cell.recur(params, carry, z)
@@ -99,5 +99,5 @@ class RecurrentDropout(Wrapper):
         return update(self.cell, params, carry, z, feedback(self.cell, params, seen))
 
     def read(self, carry: Any, y: Any) -> Any:
-        """Return the output of the cell inside for a carry that was changed."""
+        """Return the output of the inner cell for a carry that was changed."""
         return self.cell.read(carry, y)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A way around a cell."""
+"""A residual connection around a cell."""
 
 import dataclasses
 from typing import Any
@@ -10,18 +10,18 @@ from recurrent_jax.wrappers._wrapper import Wrapper, plain
 
 @dataclasses.dataclass(frozen=True)
 class Residual(Wrapper):
-    r"""Add the input to the output: the cell learns a difference.
+    r"""Add the input to the output, so that the cell learns a difference.
 
     $$ y_t \leftarrow y_t + x_t $$
 
-    The state is not changed. The input goes around any dropout inside.
+    The state is not changed. The added input bypasses any dropout of the inner cell.
 
     Args:
-        cell: a cell that gives as many features as it takes.
+        cell: a cell with as many output features as input features.
 
     Raises:
-        TypeError: if `cell` is not a cell, or its input not one array.
-        ValueError: if it gives other features than it takes.
+        TypeError: if `cell` is not a cell, or if its input is not one array.
+        ValueError: if the output and the input have different numbers of features.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -38,12 +38,12 @@ class Residual(Wrapper):
     """
 
     def project(self, params: Any, x: Any) -> tuple[Any, Any]:
-        """Return the cell's projection, and the input itself."""
+        """Return the inner cell's projection, and the input itself."""
         _checks.one_array("Residual", plain(x), "only that can be added to an output")
         return self.cell.project(params, x), plain(x)
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the cell's carry, and its output plus its input."""
+        """Return the inner cell's carry, and its output plus the input."""
         z, x = z
         carry, y = super().update(params, carry, z, u)
         if x.shape != y.shape:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cells on top of each other, as one cell."""
+"""A stack of cells, as one cell."""
 
 import dataclasses
 import functools
@@ -18,19 +18,19 @@ from recurrent_jax.wrappers._wrapper import noise_of, replace
 
 @dataclasses.dataclass(frozen=True)
 class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
-    r"""Cells in one step: each reads the output of the one below at the same time.
+    r"""A stack of cells: at each step, each cell reads the output of the one below.
 
     $$
     (s_t^{(l)}, y_t^{(l)}) = \mathrm{step}_l(s_{t-1}^{(l)}, y_t^{(l-1)}), \qquad
     y_t^{(0)} = x_t, \qquad y_t = y_t^{(L)}
     $$
 
-    One loop for all, so it can run on a stream, step by step. Only the lowest cell's
-    input is projected outside of the loop; for training, `Deep` gives the same numbers
-    faster.
+    All cells run in one loop, so a stack can process a stream step by step. Only the
+    input of the lowest cell is projected outside the loop. For training, `Deep`
+    computes the same numbers faster.
 
     Args:
-        cells: from the lowest to the highest, as a tuple.
+        cells: the cells from lowest to highest, as a tuple.
 
     Raises:
         TypeError: if `cells` is not a tuple of cells.
@@ -57,7 +57,7 @@ class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
 
     @property
     def feature_axes(self) -> int:  # type: ignore[override]
-        """How many trailing axes of an input are features, of the lowest cell."""
+        """The number of feature axes of the input of the lowest cell."""
         return self.cells[0].feature_axes
 
     def init(
@@ -85,7 +85,7 @@ class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
         return tuple(cell.initial_carry(batch_shape, dtype, p) for cell, p in pairs)
 
     def out_features(self, in_features: int) -> int:
-        """Return the number of features of an output of the highest cell."""
+        """Return the number of output features of the highest cell."""
         return functools.reduce(lambda n, c: c.out_features(n), self.cells, in_features)
 
     @property
@@ -98,40 +98,40 @@ class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
         return self.cells[-1].read(carry[-1], y)
 
     def prepare(self, params: Any) -> tuple[Any, ...]:
-        """Return the parameters as each cell uses them."""
+        """Return the parameters in the form that each cell uses."""
         _checks.parts("Stack", "params", params, len(self.cells))
         return tuple(c.prepare(p) for c, p in zip(self.cells, params, strict=True))
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
-        """Return inputs with what every cell draws."""
+        """Return the inputs with the random numbers of every cell."""
         lowest, *higher = self.cells
         key, *keys = jax.random.split(key, len(self.cells))
         below, x = lowest, features_of(xs, lead)
         drawn: list[Any] = []
         for cell, k in zip(higher, keys, strict=True):
             x = output(below, x)
-            # Not there yet: only its shape matters to what is drawn.
+            # Only the shape of this input matters to the draws, so zeros will do.
             later = jnp.zeros((*lead, *x.shape), dtype)
             drawn.append(replace(cell.sample(k, later, lead, dtype), ()))
             below = cell
         return Sampled(lowest.sample(key, xs, lead, dtype), tuple(drawn))
 
     def project(self, params: Any, x: Any) -> tuple[Any, Any]:
-        """Return the lowest cell's projection, and what the others drew."""
+        """Return the lowest cell's projection, and the random numbers of the others."""
         x, drawn = noise_of(x)
         if drawn is None:
             drawn = ((),) * (len(self.cells) - 1)
         return self.cells[0].project(params[0], x), drawn
 
     def feedback(self, params: Any, carry: Any) -> tuple[Any, ...]:
-        """Return every cell's recurrent product."""
+        """Return the recurrent product of every cell."""
         each = zip(self.cells, params, carry, strict=True)
         return tuple(feedback(cell, p, c) for cell, p, c in each)
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return all new carries, and the highest cell's output."""
+        """Return all new carries, and the output of the highest cell."""
         z, drawn = z
         carries: list[Any] = []
         y: Any = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Another form for the recurrent matrices."""
+"""Recurrent matrices stored in a structured form."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -15,28 +15,29 @@ from recurrent_jax.wrappers._wrapper import Wrapper
 class StructuredParams(NamedTuple):
     """Parameters of `Structured`."""
 
-    cell: Any  # of the cell inside, without a recurrent kernel
-    recurrent_kernel: Any  # what the operator stores, one for each gate
+    cell: Any  # parameters of the inner cell, without a recurrent kernel
+    recurrent_kernel: Any  # what the operator stores, stacked over gates
 
 
 @dataclasses.dataclass(frozen=True)
 class Structured(Wrapper):
-    r"""Store each gate's recurrent matrix in another form.
+    r"""Store the recurrent matrix of each gate in a structured form.
 
     $$ U_k = \mathrm{dense}(\theta_k) \qquad \text{for every gate } k $$
 
-    Params hold those of the cell, without its recurrent kernel, and what the operator
-    stores, one for each gate along a first axis. `prepare` builds the matrix, once per
-    `unroll`, outside of the loop, and once for each `step`. So a constraint holds
-    exactly and there are fewer numbers to train, but a step multiplies by a dense
-    matrix as before.
+    The parameters are those of the cell without its recurrent kernel, and what the
+    operator stores, stacked over gates along the first axis. `prepare` builds the dense
+    matrices outside the loop: once per `unroll`, and once per `step`. A constraint is
+    therefore satisfied exactly, and there are fewer numbers to train. A step still
+    multiplies by a dense matrix.
 
     Args:
         cell: a cell with a `recurrent_kernel` of square gates, `(H, gates * H)`.
-        operator: a value of `recurrent_jax.operators`, or an `Operator` of your own.
+        operator: an operator of `recurrent_jax.operators`, or your own subclass of
+            `Operator`.
 
     Raises:
-        TypeError, ValueError: if `cell` is not a cell or has no such kernel, or the
+        TypeError, ValueError: if `cell` is not a cell or has no such kernel, or if the
             operator does not fit its size.
 
     Example:
@@ -66,7 +67,7 @@ class Structured(Wrapper):
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> StructuredParams:
-        """Return fresh parameters; those of the operator replace the kernel."""
+        """Return fresh parameters. Those of the operator replace the kernel."""
         params = self.cell.init(key, in_features, dtype)
         kernel: Any = getattr(params, "recurrent_kernel", None)
         is_matrix = getattr(kernel, "ndim", 0) == 2
@@ -76,7 +77,7 @@ class Structured(Wrapper):
                 f"Structured: {self.cell!r} has no recurrent_kernel of shape "
                 "(H, gates * H); wrap the cell that has it, and other wrappers around"
             )
-        # Another stream than that of the cell.
+        # `fold_in` makes these draws independent of those of the cell.
         keys = jax.random.split(jax.random.fold_in(key, 1), width // size)
         stored = [self.operator.init(k, size, dtype) for k in keys]
         stored = jax.tree.map(lambda *gates: jnp.stack(gates), *stored)
@@ -88,12 +89,12 @@ class Structured(Wrapper):
         dtype: DTypeLike = float,
         params: StructuredParams | None = None,
     ) -> Any:
-        """Return the initial carry of the cell inside."""
+        """Return the initial carry of the inner cell."""
         inner = None if params is None else params.cell
         return self.cell.initial_carry(batch_shape, dtype, inner)
 
     def prepare(self, params: StructuredParams) -> Any:
-        """Return the cell's parameters, with dense matrices."""
+        """Return the inner cell's parameters, with dense matrices."""
         gates = jax.vmap(self.operator.dense)(params.recurrent_kernel)
         kernel = jnp.concatenate(list(gates), axis=-1)
         return self.cell.prepare(params.cell._replace(recurrent_kernel=kernel))

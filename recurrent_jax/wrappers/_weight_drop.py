@@ -16,29 +16,30 @@ def weight_drop(
     *,
     names: tuple[str, ...] = ("recurrent_kernel",),
 ) -> Any:
-    r"""Return params with single recurrent weights set to zero (DropConnect).
+    r"""Return params with random recurrent weights set to zero (DropConnect).
 
     $$
     U \leftarrow \frac{M \odot U}{1 - \mathrm{rate}}, \qquad
     M_{jk} \sim \mathrm{Bernoulli}(1 - \mathrm{rate})
     $$
 
-    A function of the parameters, and not a wrapper, since that is all it touches: call
-    it inside the loss, before `unroll`, for any cell, stack or network. One mask holds
-    for all steps and for the whole batch, as in the paper, so fast gradients and fused
-    kernels work as without it. For evaluation leave it out.
+    This is a function and not a wrapper, since it changes only the parameters. Call it
+    inside the loss, before `unroll`. It works for any cell, stack or network. As in the
+    paper, one mask applies to all steps and to the whole batch, so fast gradients and
+    fused kernels still work. Do not call it for evaluation.
 
     Args:
-        params: of any cell or network.
+        params: the parameters of any cell or network.
         key: a PRNG key.
-        rate: the share of weights that are dropped, below 1.
-        names: the fields to drop from, wherever in `params` they are.
+        rate: the fraction of weights to drop, below 1.
+        names: the names of the fields to drop from, anywhere in `params`.
 
     Returns:
-        Params of the same structure.
+        Parameters of the same structure.
 
     Raises:
-        ValueError: if the rate is out of range, or params have no such field.
+        ValueError: if the rate is out of range, or if `params` have no field of these
+            names.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -78,5 +79,5 @@ def weight_drop(
 
 
 def _name(part: Any) -> str:
-    """Return the name that one part of a path goes by."""
+    """Return the name of one part of a path."""
     return str(getattr(part, "name", getattr(part, "key", "")))

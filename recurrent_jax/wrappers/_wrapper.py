@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The base of wrappers: a cell made from a cell, which changes nothing by itself."""
+"""The base class of wrappers, which changes nothing by itself."""
 
 import dataclasses
 from typing import Any
@@ -13,14 +13,14 @@ from recurrent_jax._core.cell import Cell, Sampled, feedback, update
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(Cell[Any, Any]):
-    """A cell made from another one; a subclass overrides what it changes.
+    """A cell that wraps another cell. A subclass overrides what it changes.
 
-    Params, carry and output are those of the cell inside. What a wrapper draws it
-    puts around the input in `sample`, and takes off again in `project`; without it, it
-    acts as in evaluation. Wrappers nest in any order.
+    Params, carry and output are those of the inner cell. A wrapper that draws random
+    numbers attaches them to the input in `sample`, and removes them in `project`.
+    Without them, it runs in evaluation mode. Wrappers nest in any order.
 
     Args:
-        cell: the cell inside, itself a wrapper perhaps.
+        cell: the inner cell, which may itself be a wrapper.
 
     Raises:
         TypeError: if `cell` is not a cell.
@@ -49,11 +49,11 @@ class Wrapper(Cell[Any, Any]):
 
     @property
     def feature_axes(self) -> int:  # type: ignore[override]
-        """How many trailing axes of an input are features, of the cell inside."""
+        """The number of feature axes of the input of the inner cell."""
         return self.cell.feature_axes
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
-        """Return fresh parameters of the cell inside."""
+        """Return fresh parameters of the inner cell."""
         return self.cell.init(key, in_features, dtype)
 
     def initial_carry(
@@ -62,65 +62,65 @@ class Wrapper(Cell[Any, Any]):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> Any:
-        """Return the initial carry of the cell inside."""
+        """Return the initial carry of the inner cell."""
         return self.cell.initial_carry(batch_shape, dtype, params)
 
     def out_features(self, in_features: int) -> int:
-        """Return the number of features of an output of the cell inside."""
+        """Return the number of output features of the inner cell."""
         return self.cell.out_features(in_features)
 
     @property
     def declares_output(self) -> bool:
-        """Whether `read` is right, for this wrapper and for the cell inside."""
+        """Whether `read` is right for this wrapper and for the inner cell."""
         return self._declares_output and self.cell.declares_output
 
     def read(self, carry: Any, y: Any) -> Any:
-        """Return the output of the cell inside for a carry that was changed."""
+        """Return the output of the inner cell for a carry that was changed."""
         return self.cell.read(carry, y)
 
     def prepare(self, params: Any) -> Any:
-        """Return the parameters as the cell inside uses them."""
+        """Return the parameters in the form that the inner cell uses."""
         return self.cell.prepare(params)
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Any:
-        """Return inputs with what the cell inside draws."""
+        """Return the inputs with the random numbers of the inner cell."""
         return self.cell.sample(key, xs, lead, dtype)
 
     def project(self, params: Any, x: Any) -> Any:
-        """Return the projection of the cell inside."""
+        """Return the projection of the inner cell."""
         return self.cell.project(params, x)
 
     def feedback(self, params: Any, carry: Any) -> Any:
-        """Return the recurrent product of the cell inside."""
+        """Return the recurrent product of the inner cell."""
         return feedback(self.cell, params, carry)
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the carry and output of the cell inside."""
+        """Return the carry and output of the inner cell."""
         return update(self.cell, params, carry, z, u)
 
 
 def plain(x: Any) -> Any:
-    """Return an input without anything that was drawn for it."""
+    """Return an input without the random numbers that were drawn for it."""
     while isinstance(x, Sampled):
         x = x.x
     return x
 
 
 def replace(x: Any, new: Any) -> Any:
-    """Return an input with another in its place, and all that was drawn for it."""
+    """Return `new` with the random numbers that were drawn for `x`."""
     return x._replace(x=replace(x.x, new)) if isinstance(x, Sampled) else new
 
 
 def noise_of(x: Any) -> tuple[Any, Any]:
-    """Return an input, and what was drawn beside it; None in evaluation."""
+    """Return an input and its random numbers, which are None in evaluation."""
     return (x.x, x.noise) if isinstance(x, Sampled) else (x, None)
 
 
 def keep_mask(
     key: jax.Array, rate: float, shape: tuple[int, ...], time: int, dtype: DTypeLike
 ) -> jax.Array:
-    r"""Return one mask for all steps: zero at the rate, else $1 / (1 - rate)$."""
+    r"""Return one mask for all steps: 0 at the rate, else $1 / (1 - rate)$."""
     keep = jax.random.bernoulli(key, 1 - rate, shape).astype(dtype) / (1 - rate)
     return jax.numpy.broadcast_to(keep, (time, *shape))

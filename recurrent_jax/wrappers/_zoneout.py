@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Zoneout: parts of the state that stay as they are."""
+"""Zoneout: random units keep their previous state."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,7 @@ from recurrent_jax.wrappers._wrapper import Wrapper, noise_of
 
 @dataclasses.dataclass(frozen=True)
 class Zoneout(Wrapper):
-    r"""Keep random units of the state at their previous value, each step anew.
+    r"""Keep random units of the state at their previous value, drawn at each step.
 
     $$
     \begin{aligned}
@@ -27,23 +27,24 @@ class Zoneout(Wrapper):
     \end{aligned}
     $$
 
-    It holds for every part of the carry, h and c of an LSTM each with a mask of its
-    own, where h is computed from the c before zoneout, as in the paper. The output is
-    that of the carry after zoneout: a cell declares by `output` or `read` how one
-    follows from the other. Wrappers that change the output go outside:
-    `OutputDropout(Zoneout(cell))`. Parts that only mean something together, such as a
-    normaliser and what it normalises, want a rate of 0. Counters and other integers are
-    never kept back.
+    Zoneout applies to every part of the carry. For an LSTM, h and c each have their own
+    mask, and h is computed from c before zoneout, as in the paper. The output is that
+    of the carry after zoneout. A cell declares by `output` or `read` how its output
+    follows from its carry. Wrappers that change the output go outside:
+    `OutputDropout(Zoneout(cell))`. Use a rate of 0 for parts that have a meaning only
+    together, such as a normaliser and what it normalises. Counters and other integers
+    always take their new value.
 
     Args:
-        cell: a cell that declares its output; all of this library do, but not the
-            wrappers `OutputDropout` and `Residual`.
-        rate: the share of units that keep their value, below 1; or one for each part
-            of the carry, in its order: `Zoneout(LSTM(64), LSTM.Carry(h=0.05, c=0.5))`.
+        cell: a cell that declares its output. All cells of this library do. The
+            wrappers `OutputDropout` and `Residual` do not.
+        rate: the fraction of units that keep their value, below 1, or one fraction for
+            each part of the carry, in its order:
+            `Zoneout(LSTM(64), LSTM.Carry(h=0.05, c=0.5))`.
 
     Raises:
-        TypeError, ValueError: if `cell` is not a cell or does not declare its output, a
-            rate is out of range, or there are more or fewer rates than parts.
+        TypeError, ValueError: if `cell` is not a cell or does not declare its output,
+            if a rate is out of range, or if there are more or fewer rates than parts.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -76,7 +77,7 @@ class Zoneout(Wrapper):
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Sampled:
-        """Return inputs with 1 beside them where the state stays, else 0."""
+        """Return the inputs, with arrays that are 1 where the state is kept, else 0."""
         key, inside = jax.random.split(key)
         carry = carry_of(self.cell, features_of(xs, lead), lead[1:], dtype)
         leaves, tree = jax.tree.flatten(carry)
@@ -92,12 +93,12 @@ class Zoneout(Wrapper):
         return Sampled(self.cell.sample(inside, xs, lead, dtype), noise)
 
     def project(self, params: Any, x: Any) -> tuple[Any, Any]:
-        """Return the cell's projection, and what stays."""
+        """Return the inner cell's projection, and which units are kept."""
         x, stays = noise_of(x)
         return self.cell.project(params, x), stays
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the cell's carry and output, after zoneout."""
+        """Return the inner cell's carry and output, after zoneout."""
         z, stays = z
         after, y = super().update(params, carry, z, u)
         old, tree = jax.tree.flatten(carry)
@@ -114,7 +115,7 @@ class Zoneout(Wrapper):
         return after, self.cell.read(after, y)
 
     def read(self, carry: Any, y: Any) -> Any:
-        """Return the output of the cell inside for a carry that was changed."""
+        """Return the output of the inner cell for a carry that was changed."""
         return self.cell.read(carry, y)
 
     def _rates(self, parts: list[Any]) -> list[float]:
