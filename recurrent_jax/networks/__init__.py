@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of cells, which read a whole sequence: one per file."""
+"""Networks of cells that read a whole sequence, one network per file."""
 
 from recurrent_jax._core.network import Network, Options
 from recurrent_jax.networks._bidirectional import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In both directions of time."""
+"""A network that reads a sequence in both directions of time."""
 
 import dataclasses
 from typing import Any, Literal, NamedTuple
@@ -26,7 +26,7 @@ class BidirectionalParams(NamedTuple):
 
 
 class BidirectionalCarry(NamedTuple):
-    """State of `Bidirectional`: of each direction, after its own last step."""
+    """State of `Bidirectional`: the carry of each direction after its last step."""
 
     forward: Any
     backward: Any
@@ -34,26 +34,28 @@ class BidirectionalCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Bidirectional(Network[BidirectionalParams, BidirectionalCarry]):
-    r"""Two cells that read a sequence from both ends.
+    r"""Two cells that read a sequence in opposite directions.
 
     $$
     y_t = [\overrightarrow{y}_t, \overleftarrow{y}_t]
     $$
 
-    The backward cell starts at each sequence's own end, not in its padding, and its
-    final carry is that after the first step. A reset cuts the sequence for both: what
-    starts at a reset is one side of the cut, and the backward cell starts afresh where
-    it crosses to the other. With `reverse=True` the two cells exchange directions, so
-    that the answer is that of the sequence flipped.
+    The backward cell starts at the end of each sequence, not in its padding. Its final
+    carry is the one after the first step of the sequence. A reset cuts the sequence for
+    both cells. The step at a reset belongs to the part that starts there, and the
+    backward cell restarts where it crosses into the part before. With `reverse=True`
+    the two cells exchange directions, so the result is that of the flipped sequence.
 
     Args:
         forward: a cell or network.
-        backward: another; one like `forward`, with parameters of its own, if None.
-        merge: how the two outputs become one: `"concatenate"` along features, `"sum"`,
-            `"mean"`, `"product"`; None returns the pair.
+        backward: the cell or network that reads backward. If None, it is the same as
+            `forward`, with its own parameters.
+        merge: how to combine the two outputs: `"concatenate"` along features, `"sum"`,
+            `"mean"` or `"product"`. None returns the pair.
 
     Raises:
-        TypeError, ValueError: if a field is not a cell, or no merge has such a name.
+        TypeError, ValueError: if `forward` or `backward` is not a cell or network, or
+            if `merge` is not one of these names.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -111,7 +113,7 @@ class Bidirectional(Network[BidirectionalParams, BidirectionalCarry]):
         )
 
     def out_features(self, in_features: int) -> int:
-        """Return the features after the merge."""
+        """Return the number of features after the merge."""
         _checks.single(self.merge)
         forward, backward = (cell.out_features(in_features) for cell in self._both)
         _checks.merged(self.merge, forward, backward)
@@ -150,9 +152,9 @@ class Bidirectional(Network[BidirectionalParams, BidirectionalCarry]):
 def _across(xs: Any, options: Options) -> Any:
     """Return the resets of the other direction, which make the same cuts.
 
-    A reset cuts between its step and the one before, in the order of the run. Seen
-    from the other side, the step before is the first of a new part. Skipped steps are
-    not there, so it is the nearest that counts.
+    A reset cuts between its step and the one before, in the order of the run. In the
+    other direction, the step before the cut is the first of a new part. Skipped steps
+    do not count, so the new part starts at the nearest valid step.
     """
     axis, time = time_of(xs, options)
     if options.resets is None or time == 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer by layer."""
+"""A network that runs layer by layer."""
 
 import dataclasses
 from typing import Any
@@ -26,25 +26,27 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
     y = y^{(L)}
     $$
 
-    Every layer projects its whole input at once, outside of its loop, which makes this
-    the form to train; `Stack` steps through all cells in one loop, for streaming.
-    Whatever `unroll` is asked for (lengths, mask, resets, a strategy, the direction)
-    holds for every layer. With `reverse=True` every layer runs backwards.
+    Every layer projects its whole input at once, outside its loop, which makes this the
+    form for training. `Stack` steps through all cells in one loop, for streaming. The
+    arguments of `unroll` (lengths, mask, resets, strategy, direction) apply to every
+    layer. With `reverse=True` every layer runs backwards.
 
     Args:
-        layers: cells or networks, `Bidirectional` ones among them, as a tuple.
-        residual: add to every layer's output what it took: $y^{(l)} + x^{(l)}$, before
-            dropout. Sizes must match; where they do not yet, wrap only those that do:
+        layers: cells or networks, such as `Bidirectional`, as a tuple.
+        residual: whether to add the input of every layer to its output,
+            $y^{(l)} + x^{(l)}$, before dropout. Sizes must match. If only some layers
+            match, wrap those:
             `Deep((LSTM(64), Deep((LSTM(64), LSTM(64)), residual=True)))`.
-        skip: every layer but the first sees $[x^{(l)}, x]$, and the output is all
-            layers' side by side, $[y^{(1)}, \ldots, y^{(L)}]$, as in Graves (2013).
-        dropout: the rate at which single numbers between layers are set to zero, each
-            step anew, the rest scaled by $1 / (1 - \mathrm{rate})$, as in PyTorch;
-            only where `unroll` is given a key.
+        skip: whether every layer but the first reads $[x^{(l)}, x]$, and the output
+            concatenates those of all layers, $[y^{(1)}, \ldots, y^{(L)}]$, as in Graves
+            (2013).
+        dropout: the probability that a number between two layers is set to zero, drawn
+            at each step. The others are scaled by $1 / (1 - \mathrm{rate})$, as in
+            PyTorch. Dropout is active only if `unroll` is given a key.
 
     Raises:
-        TypeError, ValueError: if `layers` is not a tuple of cells, the rate is not
-            below 1, or sizes do not match where `residual` adds them.
+        TypeError, ValueError: if `layers` is not a tuple of cells or networks, if the
+            rate is not below 1, or if sizes do not match where `residual` adds them.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -60,7 +62,7 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
         Graves, 2013. Generating sequences with recurrent neural networks (skip
         connections). https://arxiv.org/abs/1308.0850
         Zaremba, Sutskever and Vinyals, 2014. Recurrent neural network regularization
-        (dropout between layers alone). https://arxiv.org/abs/1409.2329
+        (dropout only between layers). https://arxiv.org/abs/1409.2329
     """
 
     layers: tuple[Cell | Network, ...]
@@ -94,7 +96,7 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
         return tuple(layer.initial_carry(batch_shape, dtype, p) for layer, p in pairs)
 
     def out_features(self, in_features: int) -> int:
-        """Return the features of the last layer, or of all with `skip`."""
+        """Return the number of features of the last layer, or of all with `skip`."""
         each = zip(self.layers, self._taken(in_features), strict=True)
         given = [layer.out_features(size) for layer, size in each]
         return sum(given) if self.skip else given[-1]
@@ -131,13 +133,13 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
         return tuple(carries), jax.tree.map(lambda a: jnp.moveaxis(a, 0, axis), last)
 
     def _taken(self, in_features: int) -> list[int]:
-        """Return how many features each layer takes."""
+        """Return the number of input features of each layer."""
         taken: list[int] = []
         size, last = in_features, len(self.layers) - 1
         for n, layer in enumerate(self.layers):
             taken.append(size + in_features if self.skip and n else size)
             if n == last and not self.residual:
-                break  # its outputs may be a pair
+                break  # the last output may be a pair
             given = layer.out_features(taken[n])
             if self.residual:
                 _checks.residual(n, size, given)
@@ -146,10 +148,10 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
 
 
 def _time_first(arrays: Any, axis: int, options: Options) -> Any:
-    """Return arrays and options with time in front, as layers make it.
+    """Return arrays and options in time-major layout.
 
-    The first layer cuts its input where it lies. A later one would transpose, to cut it
-    there, what the one before has had in the right order.
+    The first layer reads its input in the given layout. Later layers take time-major
+    input, so that they need not transpose it again.
     """
 
     def to_front(a: Any) -> Any:
@@ -160,7 +162,7 @@ def _time_first(arrays: Any, axis: int, options: Options) -> Any:
 
 
 def _shown(x: jax.Array, options: Options) -> jax.Array:
-    """Return `x` with zero in skipped steps, where it may hold anything."""
+    """Return `x` with zeros at skipped steps, where it may have any value."""
     counts, (axis, _) = valid(x, options), time_of(x, options)
     if counts is None:
         return x
@@ -170,7 +172,7 @@ def _shown(x: jax.Array, options: Options) -> jax.Array:
 
 
 def _dropped(x: jax.Array, key: jax.Array, rate: float, options: Options) -> jax.Array:
-    """Return `x` after dropout; drawn time first, wherever time is."""
+    """Return `x` after dropout. The mask is drawn time-major for every `time_axis`."""
     if rate == 0:
         return x
     axis, _ = time_of(x, options)

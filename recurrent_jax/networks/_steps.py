@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time, and which steps count, as a network sees them."""
+"""The time axis and the valid steps of the input of a network."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from recurrent_jax._loop.loop import valid_steps
 
 
 def time_of(xs: Any, options: Options) -> tuple[int, int]:
-    """Return the axis of time, and its size."""
+    """Return the time axis and its size."""
     first = jax.tree.leaves(xs)[0]
     axis = options.time_axis % first.ndim
     return axis, first.shape[axis]
 
 
 def valid(xs: Any, options: Options) -> Any:
-    """Return which steps count, time first, or None if all do."""
+    """Return which steps are valid, time-major, or None if all are."""
     axis, time = time_of(xs, options)
     mask = options.mask
     if mask is not None:
