@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two protocols, of cells and of networks, and what every room needs."""
+"""The protocols of cells and networks, and helpers that every package uses."""

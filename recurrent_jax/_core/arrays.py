@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small functions of arrays that every room uses."""
+"""Small array helpers that every package uses."""
 
 from typing import Any
 
@@ -8,7 +8,9 @@ import jax.numpy as jnp
 
 
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
-    """Return `x @ kernel + bias` over any leading axes of `x`; no bias if None.
+    """Return `x @ kernel + bias` for any leading axes of `x`.
+
+    If `bias` is None, no bias is added.
 
     Example:
         >>> import jax.numpy as jnp
@@ -21,9 +23,9 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
 
 
 def expand_like(vector: jax.Array, like: jax.Array) -> jax.Array:
-    """Return `vector` with leading axes of size one, as many as `like` has axes.
+    """Return `vector` with leading axes of size one, to the rank of `like`.
 
-    So that a bias is added to a batch without promotion of ranks.
+    With it, a bias can be added to a batch without rank promotion.
 
     Example:
         >>> import jax.numpy as jnp
@@ -35,17 +37,20 @@ def expand_like(vector: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def select(flags: jax.Array, yes: Any, no: Any) -> Any:
-    """Return `yes` where `flags`, else `no`; a select, so that NaN cannot leak."""
+    """Return `yes` where `flags` is True, else `no`.
+
+    It is a select and not a product with the flags, so NaN cannot leak.
+    """
     return jax.tree.map(lambda a, b: jnp.where(trail(flags, a), a, b), yes, no)
 
 
 def trail(flags: jax.Array, like: jax.Array) -> jax.Array:
-    """Return `flags` with trailing axes of size one, as many as `like` has axes."""
+    """Return `flags` with trailing axes of size one, to the rank of `like`."""
     return flags.reshape(flags.shape + (1,) * (like.ndim - flags.ndim))
 
 
 def zeros(tree: Any) -> Any:
-    """Return zeros for every array but PRNG keys, which have none."""
+    """Return a pytree of zeros. PRNG keys, which have no zero, are kept."""
 
     def one(x: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cell protocol: read this file first.
+"""The cell protocol. Read this file first.
 
-A cell is a frozen dataclass. Its fields are hyper-parameters: numbers and functions
-that change shapes or control flow. What you would differentiate, anneal or `vmap` is
-not a field but a parameter, and lives in the pytree that `init` returns.
+A cell is a frozen dataclass. Its fields are hyperparameters: numbers and functions that
+change shapes or control flow. Values that you would differentiate, anneal or `vmap` are
+parameters, not fields. They live in the pytree that `init` returns.
 """
 
 import abc
@@ -24,20 +24,20 @@ C = TypeVar("C")  # a carry
 
 
 class Sampled(NamedTuple):
-    """An input and the random numbers drawn for it: what `Cell.sample` returns."""
+    """An input and the random numbers drawn for it, as `Cell.sample` returns them."""
 
     x: Any
     noise: Any
 
 
 class HiddenCarry(NamedTuple):
-    """The state of a cell that has a hidden state alone."""
+    """The carry of a cell whose only state is a hidden state."""
 
     h: jax.Array  # (*batch, H)
 
 
 class HiddenCellCarry(NamedTuple):
-    """The state of a cell that has a hidden state and a cell state, as an LSTM."""
+    """The carry of a cell with a hidden state and a cell state, such as an LSTM."""
 
     h: jax.Array  # (*batch, H)
     c: jax.Array  # (*batch, H)
@@ -52,25 +52,24 @@ class Cell(abc.ABC, Generic[P, C]):
 
     - `recur(params, carry, z) -> (carry, y)`: any recurrence; or
     - `feedback(params, carry) -> u` and `update(params, carry, z, u) -> (carry, y)`:
-      the large recurrent product apart from the elementwise rest. This form has the
-      faster gradient.
+      `feedback` computes the large recurrent product and `update` the elementwise rest.
+      This form has the faster gradient.
 
-    Where a class or one of its bases defines `recur`, that one counts. Every array has
-    any number of leading batch axes, `(*batch, features)`. What does not read the carry
-    belongs in `project`, which `unroll` computes outside its loop.
+    If a class or one of its bases defines `recur`, `recur` is used. Every array may
+    have any number of leading batch axes, `(*batch, features)`. Computations that do
+    not read the carry belong in `project`, which `unroll` calls outside its loop.
 
     Attributes:
         Params: the NamedTuple that `init` returns.
         Carry: the NamedTuple of the state. `initial_carry` fills its fields with zeros
-            of `(*batch, hidden_size)`, unless the cell defines another start.
-        output: the field of the carry that every step returns as its output, such as
-            `"h"`; None if the output is no field of the carry. Wrappers that change
-            the carry after a step, such as `Zoneout`, need it.
-        feature_axes: how many trailing axes of `x` are features and not batch: 1,
-            unless the cell works on images.
+            of shape `(*batch, hidden_size)`, unless the cell overrides it.
+        output: the name of the carry field that every step returns as its output, such
+            as `"h"`, or None if the output is not a field of the carry. Wrappers that
+            change the carry after a step, such as `Zoneout`, need it.
+        feature_axes: the number of trailing axes of `x` that are features and not batch
+            axes. It is 1, unless the cell works on images.
 
-    Example:
-        A leaky integrator, `h' = 0.9 h + x`, from first line to last:
+    Example: The complete code of a leaky integrator, `h' = 0.9 h + x`:
 
         >>> import dataclasses
         >>> import jax, jax.numpy as jnp
@@ -92,14 +91,15 @@ class Cell(abc.ABC, Generic[P, C]):
         [1.   1.9  2.71]
     """
 
-    # Facts about the class. Without annotations that dataclasses would take for fields.
+    # Class attributes. Their annotations, if any, are `ClassVar`, so that dataclasses
+    # do not take them for fields.
     Params: ClassVar[Any] = tuple
     Carry: ClassVar[Any]
     output: ClassVar[str | None]
     feature_axes = 1
 
     # Whether the recurrence is `feedback` and `update`, and whether `output` or `read`
-    # was declared for this recurrence: derived, never set by hand.
+    # was declared for this recurrence. `__init_subclass__` sets both.
     _splits: ClassVar[bool] = True
     _declares_output: ClassVar[bool] = False
 
@@ -109,7 +109,7 @@ class Cell(abc.ABC, Generic[P, C]):
         _check_carry(cls)
         cls._splits = cls.recur is Cell.recur
         cls._declares_output = _declares(cls)
-        # Set before @dataclass looks, so that it keeps this repr.
+        # `@dataclass` keeps a repr that is set before it runs.
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]
 
@@ -118,7 +118,7 @@ class Cell(abc.ABC, Generic[P, C]):
 
     @abc.abstractmethod
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> P:
-        """Return fresh parameters: a NamedTuple of arrays, absent parts None."""
+        """Return fresh parameters: a NamedTuple of arrays, None for absent parts."""
 
     def initial_carry(
         self,
@@ -126,22 +126,22 @@ class Cell(abc.ABC, Generic[P, C]):
         dtype: DTypeLike = float,
         params: P | None = None,
     ) -> C:
-        """Return the carry that a sequence starts from. Default: zeros.
+        """Return the carry at the start of a sequence. The default is zeros.
 
         Args:
-            batch_shape: the batch axes, of any number.
-            dtype: of the floating-point parts.
-            params: what `init` returned. `unroll` passes them; only a cell whose
-                start is learned reads them.
+            batch_shape: the sizes of the batch axes, any number of them.
+            dtype: the dtype of the floating-point parts.
+            params: what `init` returned. `unroll` passes it. Only a cell with a learned
+                initial carry reads it.
         """
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)  # type: ignore[attr-defined]
         carry: C = self.Carry(*(zero for _ in self.Carry._fields))
         return carry
 
     def out_features(self, in_features: int) -> int:
-        """Return the number of features of an output. Default: found by tracing.
+        """Return the number of output features. The default traces a step.
 
-        A cell whose input is not one array `(*batch, in_features)` defines it.
+        A cell whose input is not one array `(*batch, in_features)` must override it.
         """
         return tracing.out_features(self, in_features)
 
@@ -151,36 +151,37 @@ class Cell(abc.ABC, Generic[P, C]):
         return self._declares_output
 
     def read(self, carry: C, y: Any) -> Any:
-        """Return the output of a step whose carry was changed, given its output `y`.
+        """Return the output for a carry that was changed after the step.
 
-        Default: the field that `output` names.
+        `y` is the output that the step returned. The default returns the field that
+        `output` names, or `y` if `output` is None.
         """
         return y if self.output is None else getattr(carry, self.output)
 
     def prepare(self, params: P) -> Any:
-        """Return the parameters in the form that the steps use. Default: `params`.
+        """Return the parameters in the form that the steps use.
 
-        For parameters that are stored in one form and used in another, such as an
-        orthogonal matrix stored as its logarithm. `unroll` calls it once, outside its
-        loop. `project`, `feedback`, `update` and `recur` take what it returns; every
-        other method takes what `init` returned. Return another type than `init` does,
-        so that the two cannot be confused.
+        The default returns `params`. Override it for parameters that are stored in one
+        form and used in another, such as an orthogonal matrix stored as its logarithm.
+        `unroll` calls it once, outside its loop. `project`, `feedback`, `update` and
+        `recur` take what it returns. Every other method takes what `init` returned.
+        Return a different type than `init` does, so that the two cannot be confused.
         """
         return params
 
     def project(self, params: Any, x: Any) -> Any:
-        """Return all of the step that does not read the carry. Default: `x`."""
+        """Return the part of a step that does not read the carry. Default: `x`."""
         return x
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float
     ) -> Any:
-        """Return inputs with the random numbers of all steps. Default: `xs`.
+        """Return the inputs with random numbers for all steps. The default is `xs`.
 
-        `unroll(..., key=key)` calls it once, outside its loop. A cell that draws
-        returns `Sampled(xs, noise)`. The arrays of `noise` have the given `dtype` and
-        the leading axes `lead = (time, *batch)` of `xs`. An input that is not
-        `Sampled` means evaluation.
+        `unroll(..., key=key)` calls it once, outside its loop. A cell that draws random
+        numbers returns `Sampled(xs, noise)`. The arrays of `noise` have the given
+        `dtype` and the leading axes `lead = (time, *batch)` of `xs`. An input that is
+        not `Sampled` means evaluation.
         """
         return xs
 
@@ -209,10 +210,11 @@ class Cell(abc.ABC, Generic[P, C]):
         Args:
             params: what `init` returned.
             carry: the state before the step, `(*batch, hidden)` in each part.
-            x: the input, `(*batch, features)`, floating point, no time axis.
+            x: the input, `(*batch, features)`, in floating point and without a time
+                axis.
 
         Returns:
-            The state after the step, and the output `y`, `(*batch, hidden)`.
+            The state after the step, and the output `y` of shape `(*batch, hidden)`.
 
         Raises:
             ValueError: if a shape does not fit.
@@ -249,14 +251,14 @@ class Cell(abc.ABC, Generic[P, C]):
 
 
 def feedback(cell: Cell[Any, Any], params: Any, carry: Any) -> Any:
-    """Return a cell's recurrent product; nothing if the cell defines `recur`."""
+    """Return a cell's recurrent product, or `()` if the cell defines `recur`."""
     return cell.feedback(params, carry) if cell._splits else ()
 
 
 def update(
     cell: Cell[Any, Any], params: Any, carry: Any, z: Any, u: Any
 ) -> tuple[Any, Any]:
-    """Return the rest of a step; all of it if the cell defines `recur`."""
+    """Return the rest of a step, or the whole step if the cell defines `recur`."""
     if cell._splits:
         return cell.update(params, carry, z, u)
     return cell.recur(params, carry, z)
@@ -265,7 +267,7 @@ def update(
 def _declares(cls: type[Cell[Any, Any]]) -> bool:
     """Return whether `output` or `read` is declared for the recurrence of a class.
 
-    A declaration that is older than the recurrence may no longer be true of it.
+    A declaration in a base class of the recurrence may not be true of it.
     """
     for base in cls.__mro__[: cls.__mro__.index(Cell)]:
         if "output" in vars(base) or "read" in vars(base):
@@ -276,7 +278,7 @@ def _declares(cls: type[Cell[Any, Any]]) -> bool:
 
 
 def _check_recurrence(cls: type[Cell[Any, Any]]) -> None:
-    """Check that a class defines one form of the recurrence, and that step is final."""
+    """Check that a class defines one form of the recurrence, and not `step`."""
     if cls.step is not Cell.step:
         raise TypeError(
             f"{cls.__name__}: `step` is final (recur after project); "
@@ -291,7 +293,7 @@ def _check_recurrence(cls: type[Cell[Any, Any]]) -> None:
 
 
 def _check_carry(cls: type[Cell[Any, Any]]) -> None:
-    """Check that `initial_carry` takes params, as `unroll` passes them."""
+    """Check that `initial_carry` takes `params`, which `unroll` passes."""
     taken = inspect.signature(cls.initial_carry).parameters
     if "params" not in taken and not any(
         p.kind is p.VAR_KEYWORD for p in taken.values()

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packages that some functions need, and the core does not."""
+"""Imports of optional packages, which the core does not need."""
 
 import importlib
 from typing import Any
 
 
 def package(name: str, what: str, install: str) -> Any:
-    """Return an optional module, or say what installs it.
+    """Return an optional module, or raise an error that says how to install it.
 
     Args:
-        name: of the module.
-        what: the start of the message: who needs which package.
-        install: what `pip install` is given.
+        name: the name of the module.
+        what: the start of the error message, which says who needs which package.
+        install: the argument of `pip install`.
 
     Raises:
         ModuleNotFoundError: if the package is not installed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where data lie: arrays shared out over a mesh of devices."""
+"""Arrays that are sharded over a mesh of devices."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def explicit_mesh(a: jax.Array) -> Any:
-    """Return the mesh with explicit axes that an array is shared out over, or None."""
+    """Return the mesh with explicit axes that an array is sharded over, or None."""
     mesh = jax.typeof(a).sharding.mesh
     return mesh if mesh.explicit_axes else None
 
 
 def shard_alike(tree: Any, xs: Any, batch_rank: int) -> Any:
-    """Shard batch axes as those of `xs`, time first, where a mesh has explicit axes.
+    """Shard batch axes like those of time-major `xs`, on a mesh with explicit axes.
 
-    There the type of an array says how it is sharded, and a loop must return what it
-    took. Elsewhere the compiler finds it out.
+    On such a mesh, the type of an array includes its sharding, and a loop must return
+    the types that it took. Elsewhere the compiler chooses the sharding, and `tree` is
+    returned unchanged.
     """
     first = jax.tree.leaves(xs)[0]
     mesh = explicit_mesh(first)

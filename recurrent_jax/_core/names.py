@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values as code: how cells print, and how they pickle."""
+"""Printing values as code, and pickling them by name."""
 
 import dataclasses
 import importlib
 from typing import Any
 
-# Where a function field is looked up, so that cells print as code and pickle.
+# The modules in which a function field is looked up, so that cells print as code and
+# pickle.
 _PUBLIC = (
     "jax.numpy",
     "jax.nn",
@@ -16,7 +17,7 @@ _PUBLIC = (
 
 
 def spell(value: Any) -> str:
-    """Return code for `value`: a function by its public name, all else by its repr."""
+    """Return code for `value`: the public name of a function, else the repr."""
     if isinstance(value, tuple):
         return f"({', '.join(map(spell, value))},)"
     name = getattr(value, "__name__", None)
@@ -30,7 +31,7 @@ def spell(value: Any) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _ByName:
-    """A function that pickle cannot carry, as the place to find it again."""
+    """The public name of a function that pickle cannot serialise."""
 
     module: str
     name: str
@@ -46,8 +47,8 @@ class _ByName:
 
 
 def pickled(value: Any) -> tuple[Any, ...]:
-    """Return how pickle builds a dataclass again: for its `__reduce__`."""
-    # jnp.tanh and its kind do not pickle; their public names do.
+    """Return the `__reduce__` value from which pickle rebuilds a dataclass."""
+    # Functions such as jnp.tanh do not pickle. Their public names do.
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     return _rebuild, (
         type(value),

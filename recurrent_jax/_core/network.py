@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network protocol: what needs the whole sequence, and so is not a cell."""
+"""The network protocol, for models that need the whole sequence at once."""
 
 import abc
 import dataclasses
@@ -13,7 +13,7 @@ from recurrent_jax._core.cell import C, Cell, P
 
 
 class Options(NamedTuple):
-    """The keyword arguments of `unroll`, passed on to a network; see `unroll`."""
+    """The keyword arguments of `unroll`, passed on to a network. See `unroll`."""
 
     carry: Any = None
     lengths: Any = None
@@ -28,11 +28,11 @@ class Options(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Network(abc.ABC, Generic[P, C]):
-    """Cells that together read a whole sequence, and run by `unroll` like one cell.
+    """Cells that together read a whole sequence. `unroll` runs them like one cell.
 
-    A network has no `step`: a layer of it may look at later inputs, or want all
-    outputs of the layer before. Its fields, parameters and carry follow the rules of
-    a cell.
+    A network has no `step`, since one of its layers may read later inputs, or need all
+    outputs of the layer before. Its fields, parameters and carry follow the rules of a
+    cell.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -48,7 +48,7 @@ class Network(abc.ABC, Generic[P, C]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Set before @dataclass looks, so that it keeps this repr.
+        # `@dataclass` keeps a repr that is set before it runs.
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign, assignment]
 
@@ -66,21 +66,21 @@ class Network(abc.ABC, Generic[P, C]):
         dtype: DTypeLike = float,
         params: P | None = None,
     ) -> C:
-        """Return the carry that a sequence starts from; `params` as for a cell."""
+        """Return the carry at the start of a sequence. See `Cell.initial_carry`."""
 
     @abc.abstractmethod
     def out_features(self, in_features: int) -> int:
-        """Return the number of features of an output."""
+        """Return the number of output features."""
 
     @abc.abstractmethod
     def run(self, params: P, xs: Any, options: Options) -> tuple[C, Any]:
-        """Return the final carry and all outputs: `unroll` after its dispatch."""
+        """Return the final carry and all outputs. `unroll` calls this method."""
 
     __reduce__ = Cell.__reduce__  # type: ignore[assignment]
 
 
 def per_part(where: str, argument: str, given: Any, count: int) -> Any:
-    """Return one carry, or the params, of each part; None for each if none is given."""
+    """Return the given carry or params of each part, or None for each part."""
     if given is None:
         return (None,) * count
     _checks.parts(where, argument, given, count)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tracing a cell tells about it: shapes and dtypes, nothing is computed."""
+"""Shapes and dtypes of a cell, found by tracing it without computing anything."""
 
 import functools
 from typing import Any
@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 
 def output(cell: Any, x: Any) -> Any:
-    """Return shape and dtype of the output for one input without batch axes."""
+    """Return the shape and dtype of the output for one input without batch axes."""
 
     def y(x: Any) -> Any:
         params = _params(cell, x)
@@ -21,14 +21,14 @@ def output(cell: Any, x: Any) -> Any:
 
 @functools.lru_cache
 def out_features(cell: Any, in_features: int) -> int:
-    """Return the features of an output for an input of one array."""
+    """Return the number of output features for an input that is one array."""
     return int(output(cell, jnp.zeros(in_features)).shape[-1])
 
 
 def carry_of(
     cell: Any, x: Any, batch_shape: tuple[int, ...] = (), dtype: DTypeLike = float
 ) -> Any:
-    """Return shapes and dtypes of the carry of a cell that reads inputs like `x`."""
+    """Return the shapes and dtypes of a cell's carry, for inputs like `x`."""
 
     def start(x: Any) -> Any:
         return cell.initial_carry(batch_shape, dtype, _params(cell, x))
@@ -37,7 +37,7 @@ def carry_of(
 
 
 def features_of(xs: Any, lead: tuple[int, ...]) -> Any:
-    """Return shape and dtype of one input of a sequence, without batch axes."""
+    """Return the shape and dtype of one input of a sequence, without batch axes."""
 
     def one(a: Any) -> Any:
         is_float = jnp.issubdtype(a.dtype, jnp.floating)
@@ -49,7 +49,7 @@ def features_of(xs: Any, lead: tuple[int, ...]) -> Any:
 
 
 def reads(cell: Any, x: Any) -> list[bool]:
-    """Return which parts of the carry `feedback` reads."""
+    """Return, for each part of the carry, whether `feedback` reads it."""
 
     def run(carry: Any, x: Any) -> Any:
         return cell.feedback(cell.prepare(_params(cell, x)), carry)
@@ -62,7 +62,7 @@ def reads(cell: Any, x: Any) -> list[bool]:
 
 
 def multiplies(cell: Any, x: Any) -> bool:
-    """Say whether `update` holds a product of matrices or a convolution."""
+    """Return whether `update` contains a matrix product or a convolution."""
 
     def run(params: Any, x: Any, carry: Any) -> Any:
         u = cell.feedback(params, carry)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of fields and arguments: for type checkers plain ones, with kinds beside them.
+"""Types of fields and arguments: a plain type for type checkers, and its kind.
 
-`docs/errors.md` has a row for each.
+The kind is checked at run time. `docs/errors.md` has a row for each.
 """
 
 from collections.abc import Callable

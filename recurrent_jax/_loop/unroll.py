@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one loop: a cell over a sequence."""
+"""`unroll`, the loop that runs a cell over a sequence."""
 
 import functools
 from typing import Any
@@ -40,39 +40,43 @@ def unroll(
 
     $$ (s_t, y_t) = \mathrm{step}(\theta, s_{t-1}, x_t), \qquad t = 1 \ldots T $$
 
-    A step is *skipped* if it lies beyond `lengths` or its `mask` is False. It is as
-    if the step were not there: the carry passes through, its output is zero, and
-    nothing it holds (an input, NaN and inf included, or a reset) has any effect on
+    A step is *skipped* if it lies beyond `lengths`, or if its `mask` is False. The
+    carry passes through a skipped step unchanged, and the output of the step is zero.
+    The input of the step (NaN and inf included) and its reset have no effect on
     outputs, carry or gradients.
 
     Args:
-        cell: any cell, or a network of cells: `Deep`, `Bidirectional`.
+        cell: any cell, or a network of cells such as `Deep` or `Bidirectional`.
         params: what `cell.init` returned.
         xs: the inputs, `(time, *batch, features)`, or a pytree of arrays with equal
-            time axes. N x T x D data is `time_axis=1`.
-        carry: the state to start from; `cell.initial_carry` if None.
-        lengths: integers, `(*batch)`: the valid steps of right-padded sequences. More
-            than T is an error where it can be seen, and counts as T under `jit`.
-        mask: bool, `(time, *batch)`: False skips a step anywhere.
-        resets: bool, `(time, *batch)`: True starts afresh before that step.
-        reset_carry: the state that a reset starts from; `cell.initial_carry` if
-            None.
-        reverse: run from the last step to the first. Outputs stay at their inputs'
-            places; padding is skipped, so a run starts at each sequence's own end.
-        time_axis: the axis of time in `xs`, `mask`, `resets` and the outputs.
-        key: for cells that draw: dropout, zoneout and the like. None switches them to
-            evaluation. One key gives the same draws under `jit`, `vmap` and any
-            `backward`.
-        backward: how the gradient is made: `Autodiff`, `Deferred`, `Checkpointed`,
+            time axes. For batch-major data, `(batch, time, features)`, pass
+            `time_axis=1`.
+        carry: the initial state. If None, it is `cell.initial_carry`.
+        lengths: integers, `(*batch)`: the number of valid steps of each right-padded
+            sequence. A length above T is an error where its value is known. Under
+            `jit`, it counts as T.
+        mask: bool, `(time, *batch)`: False skips the step. Any step may be skipped.
+        resets: bool, `(time, *batch)`: True restarts from `reset_carry` before that
+            step.
+        reset_carry: the state that a reset restarts from. If None, it is
+            `cell.initial_carry`.
+        reverse: whether to run from the last step to the first. Outputs stay at the
+            positions of their inputs. Padding is skipped, so each sequence starts at
+            its own end.
+        time_axis: the time axis of `xs`, `mask`, `resets` and the outputs.
+        key: a PRNG key for cells that draw random numbers, such as dropout and zoneout.
+            None runs them in evaluation mode. The same key gives the same draws under
+            `jit`, `vmap` and any `backward`.
+        backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
             `Truncated` or `ClippedBackward`. Values do not depend on it.
 
     Returns:
-        The carry after the last valid step, each part `(*batch, hidden)`, and the
-        outputs, `(time, *batch, hidden)`, with time where `xs` has it.
+        The carry after the last valid step, with parts `(*batch, hidden)`, and the
+        outputs, `(time, *batch, hidden)`, with the same time axis as `xs`.
 
     Raises:
         ValueError: if shapes or lengths do not fit together.
-        TypeError: if types or dtypes do not; nothing is cast or broadcast silently.
+        TypeError: if types or dtypes do not fit. Nothing is cast or broadcast silently.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -118,7 +122,7 @@ def unroll(
         return jnp.moveaxis(given, reading.time_axis or 0, 0)
 
     if lengths is not None:
-        # Not jnp.asarray: under jit it would hide values that can be checked.
+        # Not `jnp.asarray`, which under `jit` would hide values that can be checked.
         lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
         _checks.lengths(reading, lengths)
     valid = valid_steps(reading.time or 0, lengths, flags("mask", mask))
@@ -136,8 +140,8 @@ def unroll(
         raise
 
 
-# Compiled here, keyed by the cell's value, so that calls outside of `jit` are compiled
-# once and not at every call; inside of one it dissolves.
+# Compiled here with the cell as a static argument, so that calls outside `jit` are
+# compiled once and not at every call. Inside `jit` it is inlined.
 @functools.partial(jax.jit, static_argnames=("backward", "static"), inline=True)
 def _run(
     backward: Backward,
@@ -146,13 +150,13 @@ def _run(
     carry: Any,
     key: jax.Array | None,
 ) -> tuple[Any, Any]:
-    """Return final carry and outputs, time where the inputs have it."""
+    """Return the final carry and the outputs, with the time axis of the inputs."""
     cell, axis = static.cell, static.time_axis
     xs = jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), arrays.xs)
     loop = join(static, arrays._replace(xs=xs))
     if loop.flags.valid is not None:
-        # Before the cell sees them: a NaN that is masked only afterwards is already
-        # in the gradient, as 0 * NaN.
+        # Mask before the cell reads the inputs. A NaN that is masked only afterwards is
+        # already in the gradient, as 0 * NaN.
         xs = select(loop.flags.valid, xs, zeros(xs))
     if key is not None:
         dtype = _checks.float_dtype(loop.params, xs)
@@ -165,6 +169,6 @@ def _run(
 
 
 def _strong(x: ArrayLike) -> jax.Array:
-    """Return `x` as an array that does not promote weakly, so that scan accepts it."""
+    """Return `x` as an array without a weak type, so that `scan` accepts it."""
     x = jnp.asarray(x)
     return lax.convert_element_type(x, x.dtype)
