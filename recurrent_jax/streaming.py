@@ -9,20 +9,23 @@ import dataclasses
 import io
 import zipfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._checks.kinds import Parts, Plain
+from recurrent_jax._core.input_types import Arrays, Model
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Size
 from recurrent_jax._loop.loop import Loop, forward
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._bidirectional import Bidirectional
 
 
-def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+@_checks.checked
+def step(cell: Model, params: Any, carry: Any, x: Arrays) -> tuple[Any, Any]:
     """Return `(carry, y)` after one step of a cell, or of `Deep` layers of cells.
 
     For a cell it is `cell.step`. Layers that run one after the other give the same
@@ -54,7 +57,6 @@ def step(cell: Cell | Network, params: Any, carry: Any, x: Any) -> tuple[Any, An
         True
     """
     if not isinstance(cell, Network):
-        _checks.instance("streaming.step", cell, order="(cell, params, carry, x)")
         return cell.step(params, carry, x)
     _causal(cell, _looks_ahead(cell))
     xs = jax.tree.map(lambda a: jnp.asarray(a)[None], x)
@@ -81,6 +83,10 @@ def _looks_ahead(part: Any) -> bool:
     return any(_looks_ahead(getattr(part, f.name)) for f in dataclasses.fields(part))
 
 
+Bytes = Annotated[bytes, Plain("bytes", (bytes, bytearray))]
+Platforms = Annotated[tuple[str, ...], Parts(Plain("a string", (str,)))]
+
+
 class Stream(NamedTuple):
     """A step and its start, exported: `load` returns one."""
 
@@ -88,13 +94,14 @@ class Stream(NamedTuple):
     step: Callable[[tuple[jax.Array, ...], Any], tuple[tuple[jax.Array, ...], Any]]
 
 
+@_checks.checked
 def export(
     step: Callable[[Any, Any], tuple[Any, Any]],
     start: Callable[[tuple[Any, ...]], Any],
-    x: Any,
+    x: Arrays,
     *,
-    batch: int | str | None = "batch",
-    platforms: tuple[str, ...] | None = None,
+    batch: Size | str | None = "batch",
+    platforms: Platforms | None = None,
 ) -> bytes:
     """Return a step as bytes that any process with JAX can run, without this library.
 
@@ -137,14 +144,16 @@ def export(
     """
     from jax import export as jax_export
 
-    size: Any = batch
-    if isinstance(batch, str):
-        (size,) = jax_export.symbolic_shape(batch)
-    elif batch is not None:
-        _checks.size("streaming.export", "batch", batch)
+    size = _size(batch)
+    order = "(carry, x) -> (carry, y)"
+    step = _checks.pairing("export", "step", step, order)
+    _checks.takes("export", "start", start, "(batch_shape) -> carry")
     batch_shape = () if batch is None else (size,)
     like = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct((*batch_shape, *a.shape), a.dtype), x
+        lambda a: jax.ShapeDtypeStruct(
+            (*batch_shape, *jnp.shape(a)), jnp.result_type(a)
+        ),
+        x,
     )
     structure = jax.tree.structure(jax.eval_shape(lambda: start(())))
 
@@ -169,7 +178,8 @@ def export(
     return box.getvalue()
 
 
-def load(data: bytes) -> Stream:
+@_checks.checked
+def load(data: Bytes) -> Stream:
     """Return the stream that `export` wrote.
 
     Args:
@@ -186,7 +196,7 @@ def load(data: bytes) -> Stream:
         >>> rj.streaming.load(b"what is this?")
         Traceback (most recent call last):
             ...
-        ValueError: load: these bytes are not what streaming.export returned
+        ValueError: load: data is not what streaming.export returned
     """
     from jax import export as jax_export
 
@@ -194,10 +204,22 @@ def load(data: bytes) -> Stream:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = [bytearray(archive.read(name)) for name in ("start", "step")]
     except (zipfile.BadZipFile, KeyError):
-        raise ValueError(
-            "load: these bytes are not what streaming.export returned"
-        ) from None
+        raise ValueError("load: data is not what streaming.export returned") from None
     return Stream(*(jax.jit(jax_export.deserialize(part).call) for part in parts))
+
+
+def _size(batch: int | str | None) -> Any:
+    """Return the size of the batch, symbolic if it has a name."""
+    from jax import export as jax_export
+
+    if not isinstance(batch, str):
+        return batch
+    if not batch.isidentifier():
+        raise ValueError(
+            f"export: batch must be a size, a name such as 'batch', or None; "
+            f"got {batch!r}"
+        )
+    return jax_export.symbolic_shape(batch)[0]
 
 
 def _causal(network: Any, looks_ahead: bool) -> None:

@@ -8,7 +8,8 @@ expected, what came, and the likely fix.
 """
 
 from recurrent_jax._checks.declared import checked, fields
-from recurrent_jax._checks.lengths import host_lengths, lengths_of, steps
+from recurrent_jax._checks.functions import pairing, takes
+from recurrent_jax._checks.lengths import axis_of, host_lengths, lengths_of, steps
 from recurrent_jax._checks.networks import (
     layers,
     merge,
@@ -57,6 +58,7 @@ __all__ = [
     "above",
     "array",
     "arrays",
+    "axis_of",
     "blocks",
     "bound",
     "carry",
@@ -78,6 +80,7 @@ __all__ = [
     "one_array",
     "options",
     "outline",
+    "pairing",
     "parts",
     "rate",
     "read",
@@ -88,4 +91,5 @@ __all__ = [
     "square",
     "step",
     "strategy",
+    "takes",
 ]

@@ -42,7 +42,7 @@ class OneKey(Kind):
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error for anything but one key."""
         if not self.has_type(value):
-            got = describe(value) if hasattr(value, "dtype") else repr(value)
+            got = describe(value) if isinstance(value, jax.Array) else repr(value)
             seed = value if isinstance(value, int) else 0
             raise TypeError(
                 f"{where}: {argument} must be a PRNG key, got {got}; "

@@ -46,6 +46,8 @@ def kind_of(hint: Any) -> Kind | None:
         return None if part is None or isinstance(part, Plain) else Parts(part)
     if collections.abc.Callable in (origin, hint):
         return Function(classes=True)
+    if isinstance(hint, type) and hasattr(hint, "_fields"):
+        return Plain(hint.__name__, (hint,))
     return PLAIN.get(hint) if isinstance(hint, type) else None
 
 

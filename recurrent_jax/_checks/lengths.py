@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._checks.values import integer
+from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._checks.values import array, integer
 from recurrent_jax._checks.words import describe
 
 
@@ -24,28 +25,38 @@ def steps(
 
     `features` is how many trailing axes are no batch.
     """
-    integer(where, "time_axis", time_axis)
+    axis = axis_of(where, argument, first, time_axis, features)
     lead = list(first.shape[: first.ndim - features])
-    if not -len(first.shape) <= time_axis < len(lead) or not lead:
-        raise ValueError(
-            f"{where}: time_axis must be one of the first {len(lead)} axes of "
-            f"{argument} {describe(first)}; got {time_axis}"
-        )
-    time = lead.pop(time_axis)
+    time = lead.pop(axis)
     if mask is not None:
-        mask = jnp.asarray(mask)
+        mask = array(where, "mask", mask)
         shape = first.shape[: first.ndim - features]
         if mask.dtype != bool or mask.shape != shape:
             raise ValueError(
                 f"{where}: mask must be bool[{','.join(map(str, shape))}], laid out as "
                 f"{argument} {describe(first)} is; got {describe(mask)}"
             )
-        mask = jnp.moveaxis(mask, time_axis, 0)
+        mask = jnp.moveaxis(mask, axis, 0)
     if lengths is None:
         return mask
     lengths = lengths_of(where, lengths, time, tuple(lead))
     within = jnp.arange(time).reshape(time, *(1,) * lengths.ndim) < lengths[None]
     return within if mask is None else within & mask
+
+
+def axis_of(
+    where: str, argument: str, first: Any, time_axis: Any, features: int
+) -> int:
+    """Return the axis of time, counted from the first one, after a check of it."""
+    integer(where, "time_axis", time_axis)
+    lead = first.ndim - features
+    axis = int(time_axis) + (first.ndim if time_axis < 0 else 0)
+    if not 0 <= axis < lead:
+        raise ValueError(
+            f"{where}: time_axis must be one of the first {lead} axes of "
+            f"{argument} {describe(first)}; got {time_axis}"
+        )
+    return axis
 
 
 def lengths_of(where: str, lengths: Any, time: Any, batch_shape: Any = None) -> Any:
@@ -60,6 +71,9 @@ def host_lengths(where: str, lengths: Any, time: Any = None) -> np.ndarray:
             f"{where}: lengths must be known before tracing, since shapes depend on "
             "them; call it outside of jit"
         )
+    kind = OneArray("integer", hint="cast them: .astype(int)")
+    if not isinstance(lengths, (list, tuple)) or len(lengths):
+        kind.check(where, "lengths", lengths)
     lengths = np.asarray(lengths if np.size(lengths) else np.zeros(0, int))
     if lengths.ndim != 1:
         raise ValueError(

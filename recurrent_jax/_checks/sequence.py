@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from recurrent_jax._checks.values import built, float_dtype, integer
+from recurrent_jax._checks.values import array, built, float_dtype, integer
 from recurrent_jax._checks.words import describe, outline
 
 
@@ -294,15 +294,15 @@ def flags(reading: Reading, argument: str, flags: Any) -> None:
         )
 
 
-def like_input(drawn: Any, x: Any) -> jax.Array:
+def like_input(where: str, drawn: Any, x: Any) -> jax.Array:
     """Return what was drawn as the next input, which it must be like."""
-    drawn = jnp.asarray(drawn)
+    drawn = array(where, "what step predicts or draw draws", drawn)
     tokens = jnp.issubdtype(x.dtype, jnp.integer)
     if tokens and jnp.issubdtype(drawn.dtype, jnp.integer):
         drawn = drawn.astype(x.dtype)
     if (drawn.shape, drawn.dtype) != (x.shape, x.dtype):
         raise ValueError(
-            "what a step predicts must become an input like the one before, "
+            f"{where}: what step predicts must become an input like the one before, "
             f"{describe(x)}; got {describe(drawn)}. Integers are tokens, "
             "drawn from logits (*batch, vocabulary); for numbers, pass draw=..."
         )

@@ -3,11 +3,12 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
+from recurrent_jax._checks.input_kinds import Named, Object, OneArray
 from recurrent_jax._core import extras
 
 # Colours that people who see few of them can tell apart too (Okabe and Ito, 2008).
@@ -20,6 +21,17 @@ def figure_of(size: tuple[float, float]) -> Any:
     # Not pyplot: no global state, no window, nothing to close.
     figure = extras.package("matplotlib.figure", "plots need Matplotlib", "matplotlib")
     return figure.Figure(figsize=size, layout="constrained")
+
+
+def _has_axes(value: Any) -> bool:
+    return hasattr(value, "plot") and hasattr(value, "figure")
+
+
+Axes = Annotated[Any, Object("axes of Matplotlib", _has_axes)]
+Numbers = Annotated[Mapping[str, ArrayLike], Named(OneArray(least=1), least=1)]
+Gates = Annotated[
+    Mapping[str, ArrayLike], Named(OneArray("floating-point", least=1), least=1)
+]
 
 
 def axes_of(axes: Any) -> Any:

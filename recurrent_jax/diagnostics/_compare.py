@@ -2,13 +2,20 @@
 """Cells and initialisations side by side."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Named
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.input_types import CELL, FloatArrays
+from recurrent_jax._core.types import Key, Size
 from recurrent_jax.diagnostics._gradients import decades, gradient_by_lag
 from recurrent_jax.diagnostics._lyapunov import lyapunov_exponents
+
+Cells = Annotated[Mapping[str, Cell], Named(CELL, least=1)]
 
 
 class Comparison(NamedTuple):
@@ -19,8 +26,9 @@ class Comparison(NamedTuple):
     exponents: jax.Array  # (*batch, count), what lyapunov_exponents returns
 
 
+@_checks.checked
 def compare(
-    cells: Mapping[str, Cell], xs: Any, *, key: jax.Array, count: int = 8
+    cells: Cells, xs: FloatArrays, *, key: Key, count: Size = 8
 ) -> dict[str, Comparison]:
     """Return gradients by lag and Lyapunov exponents of fresh cells, on one input.
 
@@ -48,7 +56,7 @@ def compare(
         ((20, 3), (3, 8))
     """
     found: dict[str, Comparison] = {}
-    first = jax.tree.leaves(xs)[0]
+    first = _steps("compare", xs)
     for name, cell in cells.items():
         params = cell.init(key, first.shape[-1], first.dtype)
         curve = gradient_by_lag(cell, params, xs)
@@ -57,3 +65,14 @@ def compare(
         exponents = lyapunov_exponents(cell, params, xs, count=most)
         found[name] = Comparison(curve, decades(curve), exponents)
     return found
+
+
+def _steps(where: str, xs: Any) -> jax.Array:
+    """Return the first input, checked to have two steps and features."""
+    first = jnp.asarray(jax.tree.leaves(xs)[0])
+    if first.ndim < 2 or len(first) < 2:
+        raise ValueError(
+            f"{where}: xs must be (time, *batch, features), of two steps or more; got "
+            f"{_checks.describe(first)}"
+        )
+    return first

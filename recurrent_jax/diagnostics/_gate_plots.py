@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of gates."""
 
-from collections.abc import Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
-from recurrent_jax.diagnostics._canvas import axes_of, finish, styled
+from recurrent_jax import _checks
+from recurrent_jax.diagnostics._canvas import (
+    Axes,
+    Gates,
+    Numbers,
+    axes_of,
+    finish,
+    styled,
+)
 from recurrent_jax.diagnostics._gates import saturation
 
 
-def plot_gates(gates: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
+@_checks.checked
+def plot_gates(gates: Gates, *, axes: Axes | None = None) -> Any:
     """Draw how often the units of each gate are shut, and how often open.
 
     A dot is a unit. Near the origin it works as a dial, along the diagonal as a
@@ -38,7 +45,7 @@ def plot_gates(gates: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
     axes = axes_of(axes)
     axes.plot([0, 1], [1, 0], color="#bbbbbb", linewidth=1, zorder=0)
     for name, gate, style in styled(gates):
-        shut, opened = (np.asarray(share) for share in saturation(gate))
+        shut, opened = (np.asarray(share) for share in saturation(jnp.asarray(gate)))
         axes.scatter(
             shut, opened, s=36, alpha=0.6, label=name, lw=0, color=style["color"]
         )
@@ -49,7 +56,8 @@ def plot_gates(gates: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
     return axes
 
 
-def plot_memory(spans: Mapping[str, ArrayLike], *, axes: Any = None) -> Any:
+@_checks.checked
+def plot_memory(spans: Numbers, *, axes: Axes | None = None) -> Any:
     """Draw how long the units remember, the most forgetful first.
 
     Args:

@@ -2,15 +2,20 @@
 """Gates: how open they are, how stuck, and how long they remember."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks, cells
+from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._checks.kinds import Number
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.input_types import Arrays, OneCell, Params
 from recurrent_jax.diagnostics._path import follow
 
+Gate = Annotated[jax.Array, OneArray("floating-point", least=1, axes="(..., hidden)")]
+Margin = Annotated[float, Number(above=0, most=0.5)]
 # In the order in which a cell passes them through its `gate_activation`.
 _NAMES: dict[type[Cell], tuple[str, ...]] = {
     cells.LSTM: ("i", "f", "o"),
@@ -32,8 +37,9 @@ _NAMES: dict[type[Cell], tuple[str, ...]] = {
 }
 
 
+@_checks.checked
 def gates(
-    cell: Cell, params: Any, xs: Any, *, carry: Any = None
+    cell: OneCell, params: Params, xs: Arrays, *, carry: Arrays | None = None
 ) -> dict[str, jax.Array]:
     """Return the value of every gate at every step of a sequence, by name.
 
@@ -66,7 +72,6 @@ def gates(
         >>> print(list(seen), seen["f"].shape, f"{seen['f'][0, 0, 0]:.3f}")
         ['i', 'f', 'o'] (7, 5, 3) 0.881
     """
-    _checks.instance("gates", cell, order="(cell, params, xs)")
     open_gate: Any = getattr(cell, "gate_activation", None)
     if open_gate is None:
         raise TypeError(
@@ -96,7 +101,8 @@ class Saturation(NamedTuple):
     open: jax.Array  # (H,)
 
 
-def saturation(gate: jax.Array, *, margin: float = 0.1) -> Saturation:
+@_checks.checked
+def saturation(gate: Gate, *, margin: Margin = 0.1) -> Saturation:
     """Return how often each unit of a gate is within a margin of 0, and of 1.
 
     A gate that is always at one end has no gradient left to move it.
@@ -121,7 +127,7 @@ def saturation(gate: jax.Array, *, margin: float = 0.1) -> Saturation:
         Karpathy, Johnson and Fei-Fei, 2016. Visualizing and understanding recurrent
         networks. https://arxiv.org/abs/1506.02078
     """
-    _checks.above("saturation", "margin", margin, 0, 0.5)
+    gate = _some("saturation", "gate", gate)
     flat = gate.reshape(-1, gate.shape[-1])
     return Saturation(
         shut=(flat < margin).astype(gate.dtype).mean(0),
@@ -129,7 +135,8 @@ def saturation(gate: jax.Array, *, margin: float = 0.1) -> Saturation:
     )
 
 
-def effective_memory(keep: jax.Array) -> jax.Array:
+@_checks.checked
+def effective_memory(keep: Gate) -> jax.Array:
     r"""Return how many steps each unit remembers, from the gate that keeps.
 
     $$
@@ -158,5 +165,17 @@ def effective_memory(keep: jax.Array) -> jax.Array:
         Tallec and Ollivier, 2018. Can recurrent neural networks warp time?
         https://arxiv.org/abs/1804.11188
     """
+    keep = _some("effective_memory", "keep", keep)
     kept = jnp.log(keep.reshape(-1, keep.shape[-1])).mean(0)
     return 1 / jnp.abs(jnp.expm1(kept))
+
+
+def _some(where: str, argument: str, gate: Any) -> jax.Array:
+    """Return the values of a gate as an array, checked to hold any."""
+    gate = jnp.asarray(gate)
+    if not gate.size:
+        raise ValueError(
+            f"{where}: {argument} must hold a step and a unit, got "
+            f"{_checks.describe(gate)}"
+        )
+    return gate

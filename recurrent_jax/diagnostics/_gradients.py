@@ -3,14 +3,20 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.input_types import Arrays, OneCell, Params
+from recurrent_jax._core.types import Size
 from recurrent_jax.diagnostics._path import Path, follow, to_carry, to_vector
+
+Curve = Annotated[jax.Array, OneArray("floating-point", least=1, axes="(time, *batch)")]
 
 
 def total(y: Any) -> jax.Array:
@@ -18,13 +24,14 @@ def total(y: Any) -> jax.Array:
     return to_vector(jax.tree.map(jnp.ravel, y)).sum()
 
 
+@_checks.checked
 def gradient_by_lag(
-    cell: Cell,
-    params: Any,
-    xs: Any,
+    cell: OneCell,
+    params: Params,
+    xs: Arrays,
     *,
     loss: Callable[[Any], jax.Array] = total,
-    carry: Any = None,
+    carry: Arrays | None = None,
 ) -> jax.Array:
     r"""Return how large the gradient of the last step's loss is at each earlier state.
 
@@ -76,6 +83,7 @@ def gradient_by_lag(
         Pascanu, Mikolov and Bengio, 2013. On the difficulty of training recurrent
         neural networks. https://arxiv.org/abs/1211.5063
     """
+    _checks.takes("gradient_by_lag", "loss", loss, "(y) -> scalar")
     return _curve(cell, loss, params, xs, carry)
 
 
@@ -85,7 +93,7 @@ def _curve(cell: Cell, loss: Any, params: Any, xs: Any, carry: Any) -> jax.Array
     earlier, (carry, z) = _cut(path)
 
     def final(v: jax.Array) -> jax.Array:
-        return loss(cell.recur(path.params, to_carry(v, carry), z)[1])
+        return _scalar(loss(cell.recur(path.params, to_carry(v, carry), z)[1]))
 
     def back(state: Any, now: Any) -> tuple[Any, jax.Array]:
         (unit, length), (carry, z) = state, now
@@ -104,6 +112,16 @@ def _curve(cell: Cell, loss: Any, params: Any, xs: Any, carry: Any) -> jax.Array
     return jnp.concatenate([first[1][None], jnp.flip(lengths, 0)]) / jnp.log(10.0)
 
 
+def _scalar(value: Any) -> jax.Array:
+    """Return what the loss returned, which must be one float."""
+    if not OneArray("floating-point").has_type(value) or jnp.ndim(value):
+        raise TypeError(
+            "gradient_by_lag: loss must return a scalar, a sum over the batch; got "
+            f"{_checks.outline(value)}"
+        )
+    return value
+
+
 def _cut(path: Path) -> tuple[Any, Any]:
     """Return carries and inputs of all steps but the last, and of the last."""
     steps = (path.carries, path.zs)
@@ -117,7 +135,8 @@ def _unit(vector: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
     return vector / divisor[..., None], length + jnp.log(norm)
 
 
-def decades(curve: jax.Array, *, steps: int = 100) -> jax.Array:
+@_checks.checked
+def decades(curve: Curve, *, steps: Size = 100) -> jax.Array:
     r"""Return how many decades a gradient gains over so many steps back: one number.
 
     The slope of the least-squares line through $g_k$, times `steps`. Below zero it
@@ -137,9 +156,12 @@ def decades(curve: jax.Array, *, steps: int = 100) -> jax.Array:
         >>> print(decades(jnp.linspace(0.0, -9.9, 100)))
         -10.0
     """
+    curve = jnp.asarray(curve)
     if curve.shape[0] < 2:
-        raise ValueError("decades: needs a curve of at least 2 lags, got one")
-    mean = jnp.asarray(curve).reshape(curve.shape[0], -1).mean(1)
+        raise ValueError(
+            f"decades: curve must have at least 2 lags, got {_checks.describe(curve)}"
+        )
+    mean = curve.reshape(curve.shape[0], -1).mean(1)
     ends = ~jnp.isfinite(mean).all()
     mean = jnp.where(ends, jnp.zeros_like(mean), mean)
     lag = jnp.arange(mean.shape[0], dtype=mean.dtype)

@@ -7,11 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.input_types import Arrays, OneCell, Params
 from recurrent_jax.diagnostics._path import follow, to_carry, to_vector
 
 
-def jacobians(cell: Cell, params: Any, xs: Any, *, carry: Any = None) -> jax.Array:
+@_checks.checked
+def jacobians(
+    cell: OneCell, params: Params, xs: Arrays, *, carry: Arrays | None = None
+) -> jax.Array:
     r"""Return the Jacobian of every step along a sequence.
 
     $$ J_t = \frac{\partial s_t}{\partial s_{t - 1}} $$
@@ -41,12 +46,12 @@ def jacobians(cell: Cell, params: Any, xs: Any, *, carry: Any = None) -> jax.Arr
         >>> jacobians(cell, params, jnp.ones((7, 5, 2))).shape
         (7, 5, 6, 6)
     """
-    return _jacobians(cell, params, xs, carry)
+    return _jacobians("jacobians", cell, params, xs, carry)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _jacobians(cell: Cell, params: Any, xs: Any, carry: Any) -> jax.Array:
-    path = follow("jacobians", cell, params, xs, carry)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _jacobians(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> jax.Array:
+    path = follow(where, cell, params, xs, carry)
 
     def one(carry: Any, z: Any) -> jax.Array:
         def move(v: jax.Array) -> jax.Array:
@@ -60,8 +65,9 @@ def _jacobians(cell: Cell, params: Any, xs: Any, carry: Any) -> jax.Array:
     return every(path.carries, path.zs)
 
 
+@_checks.checked
 def singular_values(
-    cell: Cell, params: Any, xs: Any, *, carry: Any = None
+    cell: OneCell, params: Params, xs: Arrays, *, carry: Arrays | None = None
 ) -> jax.Array:
     r"""Return the singular values of every step's Jacobian, largest first.
 
@@ -95,4 +101,5 @@ def singular_values(
         Saxe, McClelland and Ganguli, 2014. Exact solutions to the nonlinear dynamics of
         learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
     """
-    return jnp.linalg.svd(jacobians(cell, params, xs, carry=carry), compute_uv=False)
+    every = _jacobians("singular_values", cell, params, xs, carry)
+    return jnp.linalg.svd(every, compute_uv=False)

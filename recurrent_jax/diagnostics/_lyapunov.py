@@ -10,17 +10,20 @@ from jax import lax
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.input_types import Arrays, OneCell, Params
+from recurrent_jax._core.types import Count, Size
 from recurrent_jax.diagnostics._path import follow, to_carry, to_vector
 
 
+@_checks.checked
 def lyapunov_exponents(
-    cell: Cell,
-    params: Any,
-    xs: Any,
+    cell: OneCell,
+    params: Params,
+    xs: Arrays,
     *,
-    count: int | None = None,
-    burn_in: int = 0,
-    carry: Any = None,
+    count: Size | None = None,
+    burn_in: Count = 0,
+    carry: Arrays | None = None,
 ) -> jax.Array:
     r"""Return the Lyapunov exponents of a cell along a sequence, largest first.
 
@@ -68,9 +71,6 @@ def lyapunov_exponents(
         Engelken, Wolf and Abbott, 2023. Lyapunov spectra of chaotic recurrent neural
         networks. https://doi.org/10.1103/PhysRevResearch.5.043044
     """
-    _checks.integer("lyapunov_exponents", "burn_in", burn_in)
-    if count is not None:
-        _checks.size("lyapunov_exponents", "count", count)
     return _exponents(cell, count, burn_in, params, xs, carry)
 
 
@@ -88,10 +88,9 @@ def _exponents(
         raise ValueError(
             f"{where}: count must be at most {S}, the floats of a state, got {k}"
         )
-    if not 0 <= burn_in < time:
+    if burn_in >= time:
         raise ValueError(
-            f"{where}: burn_in must be at least 0 and below {time}, the number of "
-            f"steps, got {burn_in}"
+            f"{where}: burn_in must be below {time}, the number of steps, got {burn_in}"
         )
 
     def push(carry: Any, z: Any, Q: jax.Array) -> jax.Array:

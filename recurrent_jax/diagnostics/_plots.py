@@ -2,18 +2,37 @@
 """Pictures of gradients and Jacobians."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from recurrent_jax.diagnostics._canvas import axes_of, figure_of, finish, signed, styled
+from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Named, Object, OneArray
+from recurrent_jax.diagnostics._canvas import (
+    Axes,
+    Numbers,
+    axes_of,
+    figure_of,
+    finish,
+    signed,
+    styled,
+)
 from recurrent_jax.diagnostics._compare import Comparison
 from recurrent_jax.diagnostics._gradients import decades
 
+Spectra = Annotated[ArrayLike, OneArray(least=2, axes="(time, *batch, S)")]
+Comparisons = Annotated[
+    Mapping[str, Comparison],
+    Named(
+        Object("a Comparison, of compare", lambda v: isinstance(v, Comparison)), least=1
+    ),
+]
 
-def plot_gradients(curves: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
+
+@_checks.checked
+def plot_gradients(curves: Numbers, *, axes: Axes | None = None) -> Any:
     """Draw gradients by lag; in brackets, the decades gained over 100 steps.
 
     Args:
@@ -46,7 +65,7 @@ def plot_gradients(curves: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
         )
         label = name
         if len(each) > 1:
-            label += f" ({signed(decades(curve))} per 100 steps)"
+            label += f" ({signed(decades(jnp.asarray(curve, float)))} per 100 steps)"
         axes.plot(lag, mean, label=label, linewidth=2, **style)
         if each.shape[1] > 1:
             axes.fill_between(lag, low, high, color=style["color"], alpha=0.15, lw=0)
@@ -57,7 +76,8 @@ def plot_gradients(curves: Mapping[str, jax.Array], *, axes: Any = None) -> Any:
     return axes
 
 
-def plot_singular_values(values: ArrayLike, *, axes: Any = None) -> Any:
+@_checks.checked
+def plot_singular_values(values: Spectra, *, axes: Axes | None = None) -> Any:
     """Draw the singular values of the steps' Jacobians over time.
 
     Args:
@@ -92,7 +112,8 @@ def plot_singular_values(values: ArrayLike, *, axes: Any = None) -> Any:
     return axes
 
 
-def plot_exponents(exponents: Mapping[str, ArrayLike], *, axes: Any = None) -> Any:
+@_checks.checked
+def plot_exponents(exponents: Numbers, *, axes: Axes | None = None) -> Any:
     """Draw Lyapunov spectra, largest exponent first.
 
     Args:
@@ -127,7 +148,8 @@ def plot_exponents(exponents: Mapping[str, ArrayLike], *, axes: Any = None) -> A
     return axes
 
 
-def plot_comparison(comparisons: Mapping[str, Comparison]) -> Any:
+@_checks.checked
+def plot_comparison(comparisons: Comparisons) -> Any:
     """Draw what `compare` found on one figure: gradients by lag, Lyapunov spectra.
 
     Args:

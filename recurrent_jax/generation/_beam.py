@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import expand_like, trail
+from recurrent_jax._core.input_types import Number, Tokens
+from recurrent_jax._core.types import Count, Size
 from recurrent_jax.generation import _check
-from recurrent_jax.generation._generate import Step
+from recurrent_jax.generation._generate import ORDER, Step
 
 
 class Beams(NamedTuple):
@@ -31,15 +32,16 @@ class _State(NamedTuple):
     over: jax.Array
 
 
+@_checks.checked
 def beam_search(
     step: Step,
     carry: Any,
-    token: ArrayLike,
+    token: Tokens,
     *,
-    steps: int,
-    beams: int,
-    end: int | None = None,
-    length_penalty: ArrayLike = 0.0,
+    steps: Size,
+    beams: Size,
+    end: Count | None = None,
+    length_penalty: Number = 0.0,
 ) -> Beams:
     r"""Return the best sequences that a search with `beams` candidates finds.
 
@@ -95,9 +97,9 @@ def beam_search(
         Wu et al., 2016. Google's neural machine translation system (the penalty).
         https://arxiv.org/abs/1609.08144
     """
-    token = _check.tokens("beam_search", token)
-    _checks.size("beam_search", "steps", steps)
-    _checks.size("beam_search", "beams", beams)
+    token = _check.tokens(token)
+    step = _checks.pairing("beam_search", "step", step, ORDER)
+    _check.end("beam_search", end, token)
 
     def score(log_prob: jax.Array, length: jax.Array) -> jax.Array:
         penalty = ((5.0 + length.astype(log_prob.dtype)) / 6.0) ** jnp.asarray(
@@ -129,7 +131,7 @@ def beam_search(
     return Beams(_trace(tokens, parents), final.length, scores, final.log_prob)
 
 
-def _start(carry: Any, token: jax.Array, beams: int, dtype: Any) -> _State:
+def _start(carry: Any, token: jax.Array, beams: Size, dtype: Any) -> _State:
     """Return equal beams, of which all but the first are impossible."""
 
     def copy(a: jax.Array) -> jax.Array:
@@ -145,7 +147,7 @@ def _start(carry: Any, token: jax.Array, beams: int, dtype: Any) -> _State:
     )
 
 
-def _longer(state: _State, log_probs: jax.Array, end: int | None) -> jax.Array:
+def _longer(state: _State, log_probs: jax.Array, end: Count | None) -> jax.Array:
     """Return the log-probability of each beam with each token after it."""
     if end is not None:
         # What is over goes on with end tokens alone, at no price.

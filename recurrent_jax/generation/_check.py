@@ -8,22 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax import _checks
-
-
-def logits(where: str, logits: Any) -> jax.Array:
-    """Return logits as an array with an axis of tokens."""
-    logits = _checks.array(where, "logits", logits)
-    if logits.ndim == 0 or not jnp.issubdtype(logits.dtype, jnp.floating):
-        raise ValueError(
-            f"{where}: logits must be floats (*batch, vocabulary), got "
-            f"{_checks.describe(logits)}"
-        )
-    return logits
+from recurrent_jax._checks.input_kinds import OneArray
 
 
 def logits_of(where: str, logits: Any, token: Any) -> jax.Array:
     """Return the logits of a step after a check that there are some for each token."""
-    if not hasattr(logits, "dtype") or logits.shape[:-1] != token.shape:
+    is_float = OneArray("floating-point", least=1).has_type(logits)
+    if not is_float or logits.shape[:-1] != token.shape:
         raise ValueError(
             f"{where}: step must return logits (*batch, vocabulary) for tokens "
             f"{_checks.describe(token)}, got {_checks.outline(logits)}. Its order is "
@@ -32,25 +23,19 @@ def logits_of(where: str, logits: Any, token: Any) -> jax.Array:
     return logits
 
 
-def tokens(where: str, token: Any) -> jax.Array:
-    """Return the first token as integers."""
-    token = _checks.array(where, "token", token)
-    if not jnp.issubdtype(token.dtype, jnp.integer):
-        raise TypeError(
-            f"{where}: token must be integers (*batch), got {_checks.describe(token)}; "
-            "what feeds numbers back is forecast"
-        )
-    # Not weakly typed, as a Python number is, so that scan accepts it.
+def tokens(token: Any) -> jax.Array:
+    """Return the first token, not weakly typed as a Python number is, for `scan`."""
+    token = jnp.asarray(token)
     return jax.lax.convert_element_type(token, token.dtype)
 
 
-def share(where: str, argument: str, value: Any) -> None:
-    """Check a share above 0 and up to 1, where it is known."""
-    if not isinstance(value, jax.core.Tracer) and not 0 < float(value) <= 1:
-        raise ValueError(f"{where}: {argument} must be in (0, 1], got {value}")
+def end(where: str, end: Any, token: Any) -> None:
+    """Check that the end is a token that the dtype of tokens holds."""
+    if end is not None and end > jnp.iinfo(token.dtype).max:
+        raise ValueError(f"{where}: end must be a token of {token.dtype}, got {end}")
 
 
-def drawing(key: Any, temperature: Any, top_k: Any, top_p: Any) -> None:
+def options(key: Any, temperature: Any, top_k: Any, top_p: Any) -> None:
     """Check the options of drawing tokens."""
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     names = [name for name, value in given.items() if value is not None]
@@ -59,16 +44,12 @@ def drawing(key: Any, temperature: Any, top_k: Any, top_p: Any) -> None:
             f"generate: {' and '.join(names)} given without a key, so nothing is drawn "
             "and it has no effect; pass key=jax.random.key(0)"
         )
-    known = temperature is not None and not isinstance(temperature, jax.core.Tracer)
-    if known and not float(temperature) > 0:
-        raise ValueError(
-            f"generate: temperature must be positive, got {temperature}; leave out the "
-            "key for the most probable token each time"
-        )
 
 
 def draws(draw: Any, key: Any) -> None:
     """Check that what draws has a key, and the other way round."""
+    if draw is not None:
+        _checks.takes("forecast", "draw", draw, "(key, prediction) -> x")
     if (draw is None) != (key is None):
         have, lack = ("draw", "key") if key is None else ("key", "draw")
         raise ValueError(
@@ -86,3 +67,21 @@ def known(known: Any, steps: Any) -> None:
                 f"forecast: {name} must have steps={steps} as its first axis, got "
                 f"the shape {np.shape(leaf)}"
             )
+
+
+def moments(prediction: Any) -> tuple[jax.Array, jax.Array]:
+    """Return mean and deviation after a check that there are both, and alike."""
+    if not isinstance(prediction, tuple) or len(prediction) != 2:
+        raise TypeError(
+            "normal: prediction must be a tuple (mean, deviation), got "
+            f"{_checks.outline(prediction)}"
+        )
+    for name, part in zip(("mean", "deviation"), prediction, strict=True):
+        OneArray("floating-point").check("normal", f"prediction {name}", part)
+    mean, deviation = map(jnp.asarray, prediction)
+    if (mean.shape, mean.dtype) != (deviation.shape, deviation.dtype):
+        raise ValueError(
+            "normal: prediction must be mean and deviation of one shape and dtype, "
+            f"got {_checks.describe(mean)} and {_checks.describe(deviation)}"
+        )
+    return mean, deviation

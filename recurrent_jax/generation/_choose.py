@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tokens may be drawn: logits in, logits out, minus infinity where not."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
-from recurrent_jax.generation import _check
+from recurrent_jax._checks.input_kinds import Scalar
+from recurrent_jax._core.input_types import Logits
+from recurrent_jax._core.types import Size
+
+Mass = Annotated[ArrayLike, Scalar(above=0, most=1)]
 
 
-def top_k(logits: jax.Array, k: int) -> jax.Array:
+@_checks.checked
+def top_k(logits: Logits, k: Size) -> jax.Array:
     """Return logits with all but the `k` greatest at minus infinity.
 
     Of equal ones the first are kept, so that it is always `k`.
@@ -35,8 +42,7 @@ def top_k(logits: jax.Array, k: int) -> jax.Array:
         Fan, Lewis and Dauphin, 2018. Hierarchical neural story generation.
         https://arxiv.org/abs/1805.04833
     """
-    logits = _check.logits("top_k", logits)
-    _checks.size("top_k", "k", k)
+    logits = jnp.asarray(logits)
     if k >= logits.shape[-1]:
         return logits
     _, best = lax.top_k(logits, k)
@@ -44,7 +50,8 @@ def top_k(logits: jax.Array, k: int) -> jax.Array:
     return jnp.where(keep, logits, -jnp.inf)
 
 
-def top_p(logits: jax.Array, p: ArrayLike) -> jax.Array:
+@_checks.checked
+def top_p(logits: Logits, p: Mass) -> jax.Array:
     """Return logits with all but the nucleus at minus infinity.
 
     The nucleus is the fewest most probable tokens that together have a probability of
@@ -71,8 +78,7 @@ def top_p(logits: jax.Array, p: ArrayLike) -> jax.Array:
         Holtzman et al., 2020. The curious case of neural text degeneration.
         https://arxiv.org/abs/1904.09751
     """
-    logits = _check.logits("top_p", logits)
-    _check.share("top_p", "p", p)
+    logits = jnp.asarray(logits)
     order = jnp.argsort(logits, axis=-1, descending=True)
     mass = jax.nn.softmax(jnp.take_along_axis(logits, order, axis=-1), axis=-1)
     before = jnp.cumsum(mass, axis=-1) - mass

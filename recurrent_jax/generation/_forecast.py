@@ -2,28 +2,36 @@
 """Numbers that are fed back: forecasts, and how sure they are."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray, Scalar
+from recurrent_jax._core.input_types import Arrays
+from recurrent_jax._core.types import Key, Size
 from recurrent_jax.generation import _check
 
 Step = Callable[..., tuple[Any, Any]]
 Draw = Callable[[jax.Array, Any], jax.Array]
+Values = Annotated[jax.Array, OneArray("floating-point", axes="(*batch, features)")]
+Courses = Annotated[jax.Array, OneArray("floating-point", 1, "(draws, steps, ...)")]
+Level = Annotated[ArrayLike, Scalar(above=0, most=1)]
 
 
+@_checks.checked
 def forecast(
     step: Step,
     carry: Any,
-    x: jax.Array,
+    x: Values,
     *,
-    steps: int,
-    known: Any = None,
+    steps: Size,
+    known: Arrays | None = None,
     draw: Draw | None = None,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> tuple[Any, jax.Array]:
     r"""Return what a model expects next, and next, each read to forecast the one after.
 
@@ -60,17 +68,19 @@ def forecast(
         >>> print(course[:, 0])
         [4. 2. 1.]
     """
-    x = _checks.array("forecast", "x", x)
-    _checks.size("forecast", "steps", steps)
+    x = jnp.asarray(x)
     _check.known(known, steps)
     _check.draws(draw, key)
+    more = "" if known is None else ", now"
+    order = f"(carry, x{more}) -> (carry, prediction)"
+    step = _checks.pairing("forecast", "step", step, order)
 
     def body(state: Any, now: Any) -> tuple[Any, jax.Array]:
         (carry, x), (key, given) = state, now
         more = () if known is None else (given,)
         carry, prediction = step(carry, x, *more)
         new = prediction if draw is None else draw(key, prediction)
-        new = _checks.like_input(new, x)
+        new = _checks.like_input("forecast", new, x)
         return (carry, new), new
 
     keys = None if key is None else jax.random.split(key, steps)
@@ -78,16 +88,17 @@ def forecast(
     return carry, course
 
 
+@_checks.checked
 def ensemble(
     step: Step,
     carry: Any,
-    x: jax.Array,
+    x: Values,
     *,
-    steps: int,
-    draws: int,
+    steps: Size,
+    draws: Size,
     draw: Draw,
-    key: jax.Array,
-    known: Any = None,
+    key: Key,
+    known: Arrays | None = None,
 ) -> jax.Array:
     """Return many possible courses: forecasts that draw what they feed back.
 
@@ -121,7 +132,6 @@ def ensemble(
         >>> print(courses.std(0)[jnp.array([0, 3, 15]), 0].round(1))
         [1. 2. 4.]
     """
-    _checks.size("ensemble", "draws", draws)
 
     def one(key: jax.Array) -> jax.Array:
         return forecast(step, carry, x, steps=steps, known=known, draw=draw, key=key)[1]
@@ -130,7 +140,8 @@ def ensemble(
     return courses
 
 
-def normal(key: jax.Array, prediction: tuple[jax.Array, jax.Array]) -> jax.Array:
+@_checks.checked
+def normal(key: Key, prediction: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Return a draw from a normal distribution, given as its mean and deviation.
 
     Example:
@@ -139,7 +150,7 @@ def normal(key: jax.Array, prediction: tuple[jax.Array, jax.Array]) -> jax.Array
         >>> rj.generation.normal(jax.random.key(0), (jnp.zeros(3), jnp.ones(3))).shape
         (3,)
     """
-    mean, deviation = prediction
+    mean, deviation = _check.moments(prediction)
     return mean + deviation * jax.random.normal(key, mean.shape, mean.dtype)
 
 
@@ -150,7 +161,8 @@ class Interval(NamedTuple):
     high: jax.Array
 
 
-def interval(courses: jax.Array, level: float = 0.9) -> Interval:
+@_checks.checked
+def interval(courses: Courses, level: Level = 0.9) -> Interval:
     """Return bounds between which, at each step, a share of all courses lies.
 
     Args:
@@ -170,7 +182,7 @@ def interval(courses: jax.Array, level: float = 0.9) -> Interval:
         >>> print(low, high)
         5.0 95.0
     """
-    _check.share("interval", "level", level)
+    courses = jnp.asarray(courses)
     sides = (0.5 - level / 2, 0.5 + level / 2)
     low, high = (jnp.quantile(courses, side, axis=0) for side in sides)
     return Interval(low, high)

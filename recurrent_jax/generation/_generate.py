@@ -2,7 +2,7 @@
 """A model that writes: each token it chooses is the next it reads."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,20 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Scalar
 from recurrent_jax._core.arrays import select
+from recurrent_jax._core.input_types import Tokens
+from recurrent_jax._core.types import Count, Key, Size
 from recurrent_jax.generation import _check
+from recurrent_jax.generation._choose import Mass
 from recurrent_jax.generation._choose import top_k as _top_k
 from recurrent_jax.generation._choose import top_p as _top_p
 
+Temperature = Annotated[
+    ArrayLike,
+    Scalar(above=0, hint="without key the most probable token is taken each time"),
+]
+ORDER = "(carry, token) -> (carry, logits)"
 Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
@@ -27,17 +36,18 @@ class Generated(NamedTuple):
     carry: Any  # after the last token that was read
 
 
+@_checks.checked
 def generate(
     step: Step,
     carry: Any,
-    token: ArrayLike,
+    token: Tokens,
     *,
-    steps: int,
-    key: jax.Array | None = None,
-    temperature: ArrayLike | None = None,
-    top_k: int | None = None,
-    top_p: ArrayLike | None = None,
-    end: int | None = None,
+    steps: Size,
+    key: Key | None = None,
+    temperature: Temperature | None = None,
+    top_k: Size | None = None,
+    top_p: Mass | None = None,
+    end: Count | None = None,
 ) -> Generated:
     r"""Write token after token, greedily or by chance, in one scan that feeds back.
 
@@ -89,9 +99,10 @@ def generate(
         >>> print(written.tokens, written.lengths)
         [1 2 3 3 3] 3
     """
-    token = _check.tokens("generate", token)
-    _checks.size("generate", "steps", steps)
-    _check.drawing(key, temperature, top_k, top_p)
+    token = _check.tokens(token)
+    step = _checks.pairing("generate", "step", step, ORDER)
+    _check.options(key, temperature, top_k, top_p)
+    _check.end("generate", end, token)
 
     def choose(key: jax.Array, logits: jax.Array) -> jax.Array:
         if temperature is not None:

@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._core.types import Count, Size
 from recurrent_jax.ragged import _check
 
 
@@ -18,7 +19,8 @@ class Bucket(NamedTuple):
     time: int  # what to pad them to
 
 
-def bounds(lengths: ArrayLike, count: int) -> tuple[int, ...]:
+@_checks.checked
+def bounds(lengths: ArrayLike, count: Size) -> tuple[int, ...]:
     r"""Return up to `count` lengths to pad to, so that the padding is least.
 
     $$ \min_{b_1 < \dots < b_k} \sum_n \min \{ b_i : b_i \ge \ell_n \} $$
@@ -40,7 +42,6 @@ def bounds(lengths: ArrayLike, count: int) -> tuple[int, ...]:
         >>> rj.ragged.bounds([2, 3, 3, 3, 9, 10], 2)
         (3, 10)
     """
-    _checks.size("bounds", "count", count)
     values = _checks.host_lengths("bounds", lengths)
     _check.some("bounds", values)
     sizes, times = np.unique(values, return_counts=True)
@@ -62,12 +63,13 @@ def bounds(lengths: ArrayLike, count: int) -> tuple[int, ...]:
     return tuple(reversed(chosen))
 
 
+@_checks.checked
 def buckets(
     lengths: ArrayLike,
     *,
-    batch_size: int,
+    batch_size: Size,
     bounds: Sequence[int],
-    seed: int | tuple[int, ...] | None = None,
+    seed: Count | tuple[Count, ...] | None = None,
 ) -> list[Bucket]:
     """Return batches of sequences that need the same padding.
 
@@ -92,7 +94,6 @@ def buckets(
         >>> rj.ragged.buckets([2, 9, 3, 1], batch_size=2, bounds=(3, 9))[0]
         Bucket(indices=array([0, 2]), time=3)
     """
-    _checks.size("buckets", "batch_size", batch_size)
     values = _checks.host_lengths("buckets", lengths)
     edges = _check.rising("buckets", bounds, values)
     order = np.arange(len(values))

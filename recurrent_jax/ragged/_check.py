@@ -1,24 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of sequences of any length."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray
 
 
-def sequences(where: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Return sequences after a check that they differ in length alone."""
+def sequences(where: str, sequences: Any) -> list[np.ndarray]:
+    """Return sequences as arrays, after a check that they differ in length alone."""
+    is_array = isinstance(sequences, np.ndarray | jax.Array) and sequences.ndim
+    is_list = isinstance(sequences, Sequence) and not isinstance(sequences, str | bytes)
+    if not is_array and not is_list:
+        raise TypeError(
+            f"{where}: sequences must be a list of arrays, got {sequences!r}"
+        )
+    arrays = []
+    for n, each in enumerate(sequences):
+        OneArray(least=1, axes="(length, ...)").check(where, f"sequences[{n}]", each)
+        arrays.append(np.asarray(each))
     if not arrays:
-        raise ValueError(f"{where}: there must be at least one sequence")
+        raise ValueError(f"{where}: sequences must hold at least one")
     # An empty list has neither the dtype nor the features of the others.
     filled = [a for a in arrays if a.size] or arrays
     shape, dtype = filled[0].shape[1:], filled[0].dtype
     for n, a in enumerate(arrays):
-        if a.ndim == 0 or (a.size and (a.shape[1:], a.dtype) != (shape, dtype)):
+        if a.size and (a.shape[1:], a.dtype) != (shape, dtype):
             raise ValueError(
-                f"{where}: sequence {n} is {_checks.describe(a)}, the first with any "
+                f"{where}: sequences[{n}] is {_checks.describe(a)}, the first with any "
                 f"steps {_checks.describe(filled[0])}; they may differ in length alone"
             )
     return [a if a.size else np.zeros((len(a), *shape), dtype) for a in arrays]
@@ -49,11 +62,12 @@ def leads(where: str, a: Any, lead: Any) -> None:
 def some(where: str, lengths: np.ndarray) -> None:
     """Check that there are lengths."""
     if not lengths.size:
-        raise ValueError(f"{where}: there must be at least one length")
+        raise ValueError(f"{where}: lengths must hold at least one")
 
 
 def rising(where: str, bounds: Any, lengths: np.ndarray) -> np.ndarray:
     """Return the bounds of buckets after a check that they rise and hold all."""
+    OneArray("integer", least=1, axes="(n,)").check(where, "bounds", bounds)
     edges = np.asarray(bounds)
     if edges.ndim != 1 or not edges.size or (np.diff(edges) <= 0).any():
         raise ValueError(f"{where}: bounds must be rising lengths, got {bounds}")
@@ -63,3 +77,12 @@ def rising(where: str, bounds: Any, lengths: np.ndarray) -> np.ndarray:
             f"bound, {edges[-1]}"
         )
     return edges
+
+
+def one_each(where: str, lengths: np.ndarray, xs: Any) -> None:
+    """Check that there is one length for each sequence."""
+    if lengths.shape != xs.shape[1:2]:
+        raise ValueError(
+            f"{where}: lengths must be ({xs.shape[1]},), one for each sequence of xs "
+            f"{_checks.describe(xs)}; got {_checks.describe(lengths)}"
+        )

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Tree
 from recurrent_jax._core.arrays import trail
 from recurrent_jax.ragged import _check
 
@@ -115,8 +116,10 @@ def _first_fit(counts: np.ndarray, row_time: int) -> tuple[np.ndarray, np.ndarra
 
 def _moved(where: str, tree: Any, lead: Any, index: Any, valid: Any) -> Any:
     """Return arrays with their first two axes taken elsewhere, zero where not valid."""
+    Tree().check(where, "sequences", tree)
 
     def one(a: jax.Array) -> jax.Array:
+        a = jnp.asarray(a)
         _check.leads(where, a, lead)
         flat = a.reshape(lead[0] * lead[1], *a.shape[2:])
         if flat.shape[0] == 0:
@@ -124,4 +127,4 @@ def _moved(where: str, tree: Any, lead: Any, index: Any, valid: Any) -> Any:
         moved = flat[index]
         return jnp.where(trail(jnp.asarray(valid), moved), moved, jnp.zeros_like(moved))
 
-    return jax.tree.map(one, _checks.arrays(where, "sequences", tree))
+    return jax.tree.map(one, tree)

@@ -2,7 +2,7 @@
 """Sequences side by side, padded to one length."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,9 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._core.input_types import Lengths
+from recurrent_jax._core.types import Count
 from recurrent_jax.ragged import _check
 
 
@@ -41,7 +44,7 @@ def pad(sequences: Sequence[Any], *, time: int | None = None) -> Padded:
         [[1 2 3]
          [4 0 0]] [3 1]
     """
-    arrays = _check.sequences("pad", [np.asarray(s) for s in sequences])
+    arrays = _check.sequences("pad", sequences)
     lengths = np.array([len(a) for a in arrays])
     time = _check.fits("pad", lengths, time)
     shape = (time, len(arrays), *arrays[0].shape[1:])
@@ -51,7 +54,11 @@ def pad(sequences: Sequence[Any], *, time: int | None = None) -> Padded:
     return Padded(xs, lengths)
 
 
-def unpad(xs: ArrayLike, lengths: ArrayLike) -> list[np.ndarray]:
+Batch = Annotated[ArrayLike, OneArray(least=2, axes="(time, batch, ...)")]
+
+
+@_checks.checked
+def unpad(xs: Batch, lengths: Lengths) -> list[np.ndarray]:
     """Return the valid parts of padded sequences, `(time, batch, ...)`, as a list.
 
     Example:
@@ -62,10 +69,12 @@ def unpad(xs: ArrayLike, lengths: ArrayLike) -> list[np.ndarray]:
     """
     xs = np.asarray(xs)
     counts = _checks.host_lengths("unpad", lengths, xs.shape[0])
+    _check.one_each("unpad", counts, xs)
     return [xs[:n, b] for b, n in enumerate(counts)]
 
 
-def mask(lengths: ArrayLike, time: int) -> jax.Array:
+@_checks.checked
+def mask(lengths: Lengths, time: Count) -> jax.Array:
     """Return which steps are valid, `(time, *batch)`: for `unroll`, and for losses.
 
     Example:

@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
-from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import Network
+from recurrent_jax._core.input_types import Features, Model
+from recurrent_jax._core.types import DType, Key, Size
 from recurrent_jax.initializers import glorot_uniform
+from recurrent_jax.tasks import _check
 
 
 class BridgeParams(NamedTuple):
@@ -21,8 +21,9 @@ class BridgeParams(NamedTuple):
     biases: Any
 
 
+@_checks.checked
 def init_bridge(
-    key: jax.Array, cell: Cell | Network, in_features: int, dtype: DTypeLike = float
+    key: Key, cell: Model, in_features: Size, dtype: DType = float
 ) -> BridgeParams:
     """Return fresh parameters of `bridge` for vectors of `in_features`.
 
@@ -33,7 +34,6 @@ def init_bridge(
         >>> params.kernels.c.shape
         (2, 3)
     """
-    _checks.size("init_bridge", "in_features", in_features)
     leaves, tree = jax.tree.flatten(cell.initial_carry((), dtype))
     keys = jax.random.split(key, len(leaves))
     draws = [
@@ -44,7 +44,8 @@ def init_bridge(
     return BridgeParams(tree.unflatten(draws), tree.unflatten(biases))
 
 
-def bridge(params: BridgeParams, vector: jax.Array) -> Any:
+@_checks.checked
+def bridge(params: BridgeParams, vector: Features) -> Any:
     r"""Return a carry that a vector decides: where a decoder starts.
 
     $$ s_0 = \tanh(v W + b) \qquad \text{for each part of the carry} $$
@@ -70,6 +71,8 @@ def bridge(params: BridgeParams, vector: jax.Array) -> Any:
         Bahdanau, Cho and Bengio, 2015. Neural machine translation by jointly learning
         to align and translate. https://arxiv.org/abs/1409.0473
     """
+    vector = jnp.asarray(vector)
+    _check.bridge_params("bridge", params, vector)
     return jax.tree.map(
         lambda kernel, bias: jnp.tanh(affine(vector, kernel, bias)), *params
     )

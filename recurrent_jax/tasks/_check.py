@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Tree
 
 
 def reads_encoder(decoder: Any, features: int) -> None:
@@ -20,17 +21,18 @@ def reads_encoder(decoder: Any, features: int) -> None:
         )
 
 
-def timed(where: str, targets: Any) -> jax.Array:
-    """Return targets as an array with an axis of time."""
-    targets = _checks.array(where, "targets", targets)
-    if targets.ndim == 0:
-        raise ValueError(f"{where}: targets must have an axis of time, got a number")
-    return targets
+def axis(where: str, argument: str, time_axis: Any, rank: int) -> None:
+    """Check that an array with so many axes has this one."""
+    if not -rank <= time_axis < rank:
+        raise ValueError(
+            f"{where}: time_axis must be one of the {rank} axes that {argument} has "
+            f"with time; got {time_axis}"
+        )
 
 
 def first(where: str, first: Any, targets: Any) -> jax.Array:
     """Return what stands before the first target, one number for all or one step."""
-    if np.ndim(first) == 0:
+    if np.ndim(first) == 0 and _is_like(first, targets.dtype):
         return jnp.full(targets.shape[1:], first, targets.dtype)
     first = _checks.array(where, "first", first)
     if (first.shape, first.dtype) != (targets.shape[1:], targets.dtype):
@@ -42,7 +44,36 @@ def first(where: str, first: Any, targets: Any) -> jax.Array:
     return first
 
 
-def rate(where: str, rate: Any) -> None:
-    """Check a probability, where it is known."""
-    if not isinstance(rate, jax.core.Tracer) and not 0 <= float(rate) <= 1:
-        raise ValueError(f"{where}: rate must be between 0 and 1, got {rate}")
+def bridge_params(where: str, params: Any, vector: Any) -> None:
+    """Check parameters of a bridge, and that they read these vectors."""
+    Tree().check(where, "params", params)
+    kernels, biases = jax.tree.leaves(params.kernels), jax.tree.leaves(params.biases)
+    pairs = zip(kernels, biases, strict=False)
+    fit = len(kernels) == len(biases) and all(
+        k.ndim == 2 and k.shape[1:] == b.shape and k.dtype == b.dtype for k, b in pairs
+    )
+    if not fit:
+        raise ValueError(
+            f"{where}: params must be what init_bridge returned, got "
+            f"{_checks.shapes(tuple(params))}"
+        )
+    for kernel in kernels:
+        if kernel.shape[0] != vector.shape[-1]:
+            raise ValueError(
+                f"{where}: vector must have {kernel.shape[0]} features, for which "
+                f"params were made; got {_checks.describe(vector)}"
+            )
+        if kernel.dtype != vector.dtype:
+            raise TypeError(
+                f"{where}: vector is {vector.dtype} but params are {kernel.dtype}; "
+                f"nothing is cast silently: vector.astype({str(kernel.dtype)!r})"
+            )
+
+
+def _is_like(number: Any, dtype: Any) -> bool:
+    """Say whether a number, maybe of Python, is kept as it is in a dtype."""
+    kind = jnp.integer if jnp.issubdtype(dtype, jnp.integer) else jnp.number
+    return bool(
+        jnp.issubdtype(jnp.result_type(number), kind)
+        or jnp.result_type(number) == dtype
+    )

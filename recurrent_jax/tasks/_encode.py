@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike, DTypeLike
 
-from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.input_types import Arrays, Lengths, Mask, Model
+from recurrent_jax._core.types import DType, Key, Size
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.tasks import _check
 from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge
@@ -24,14 +24,15 @@ class EncoderDecoderParams(NamedTuple):
     bridge: BridgeParams | None = None
 
 
+@_checks.checked
 def init_encoder_decoder(
-    key: jax.Array,
-    encoder: Cell | Network,
-    decoder: Cell | Network,
+    key: Key,
+    encoder: Model,
+    decoder: Model,
     *,
-    in_features: int,
-    decoder_features: int,
-    dtype: DTypeLike = float,
+    in_features: Size,
+    decoder_features: Size,
+    dtype: DType = float,
 ) -> EncoderDecoderParams:
     """Return fresh parameters of both, with a bridge if their carries differ.
 
@@ -81,16 +82,17 @@ def init_encoder_decoder(
     )
 
 
+@_checks.checked
 def encode(
-    encoder: Cell | Network,
-    decoder: Cell | Network,
+    encoder: Model,
+    decoder: Model,
     params: EncoderDecoderParams,
-    xs: Any,
+    xs: Arrays,
     *,
-    lengths: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    lengths: Lengths | None = None,
+    mask: Mask | None = None,
     time_axis: int = 0,
-    key: jax.Array | None = None,
+    key: Key | None = None,
 ) -> tuple[Any, Any]:
     r"""Read a sequence; return what a decoder needs: its parameters and its carry.
 

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cell reads where the task has no sequence to give, or gives targets."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._core.input_types import AnyArray, Arrays
+from recurrent_jax._core.types import Size
 from recurrent_jax.tasks import _check
 
+Sequence = Annotated[jax.Array, OneArray(least=1, axes="(time, ...)")]
 
-def repeat(x: Any, steps: int, *, time_axis: int = 0) -> Any:
+
+@_checks.checked
+def repeat(x: Arrays, steps: Size, *, time_axis: int = 0) -> Any:
     """Return `x` as the input of every step: a vector as a sequence.
 
     Args:
@@ -30,16 +36,18 @@ def repeat(x: Any, steps: int, *, time_axis: int = 0) -> Any:
         >>> rj.tasks.repeat(jnp.ones((5, 2)), 7).shape
         (7, 5, 2)
     """
-    _checks.size("repeat", "steps", steps)
 
     def one(a: jax.Array) -> jax.Array:
+        a = jnp.asarray(a)
+        _check.axis("repeat", "x", time_axis, a.ndim + 1)
         timed = jnp.broadcast_to(a[None], (steps, *a.shape))
         return jnp.moveaxis(timed, 0, time_axis)
 
-    return jax.tree.map(one, _checks.arrays("repeat", "x", x))
+    return jax.tree.map(one, x)
 
 
-def delay(targets: Any, first: Any, *, time_axis: int = 0) -> Any:
+@_checks.checked
+def delay(targets: Sequence, first: AnyArray, *, time_axis: int = 0) -> Any:
     r"""Return targets one step late: the inputs of teacher forcing.
 
     $$ x_1 = \text{first}, \qquad x_t = \text{target}_{t-1} $$
@@ -62,7 +70,9 @@ def delay(targets: Any, first: Any, *, time_axis: int = 0) -> Any:
         >>> print(rj.tasks.delay(jnp.array([5, 6, 7]), first=0))
         [0 5 6]
     """
-    targets = jnp.moveaxis(_check.timed("delay", targets), time_axis, 0)
+    targets = jnp.asarray(targets)
+    _check.axis("delay", "targets", time_axis, targets.ndim)
+    targets = jnp.moveaxis(targets, time_axis, 0)
     start = _check.first("delay", first, targets)
     late = jnp.concatenate([start[None], targets[:-1]])
     return jnp.moveaxis(late[: len(targets)], 0, time_axis)

@@ -6,18 +6,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import trail
+from recurrent_jax._core.input_types import Arrays, FloatArrays, Lengths, Mask
+from recurrent_jax._core.types import Flag
 
 
+@_checks.checked
 def last_output(
-    ys: Any,
+    ys: Arrays,
     *,
-    lengths: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
-    reverse: bool = False,
+    lengths: Lengths | None = None,
+    mask: Mask | None = None,
+    reverse: Flag = False,
     time_axis: int = 0,
 ) -> Any:
     r"""Return the output of the last step that counts: a sequence as one vector.
@@ -62,11 +64,12 @@ def last_output(
     return jax.tree.map(one, ys)
 
 
+@_checks.checked
 def mean_output(
-    ys: Any,
+    ys: FloatArrays,
     *,
-    lengths: ArrayLike | None = None,
-    mask: ArrayLike | None = None,
+    lengths: Lengths | None = None,
+    mask: Mask | None = None,
     time_axis: int = 0,
 ) -> Any:
     r"""Return the mean of the outputs over the steps that count.
@@ -106,20 +109,18 @@ def _timed(
     where: str, ys: Any, lengths: Any, mask: Any, time_axis: int
 ) -> tuple[Any, jax.Array]:
     """Return outputs time first, and which steps count, `(time, *batch)`."""
-    ys = _checks.arrays(where, "ys", ys)
-    leaves = jax.tree.leaves(ys)
-    if not leaves:
-        raise ValueError(f"{where}: ys must hold an array")
-    first = leaves[0]
-    # A mask and lengths tell how many axes are batch; without them none need be known.
-    batch = 0
+    ys = jax.tree.map(jnp.asarray, ys)
+    first = jax.tree.leaves(ys)[0]
+    # A mask and lengths tell how many axes are batch. Without them any axis but the
+    # last may be time, which is features, or time itself where it is the only one.
+    features = min(first.ndim - 1, 1)
     if mask is not None:
-        batch = np.ndim(mask) - 1
+        features = max(first.ndim - np.ndim(mask), 0)
     elif lengths is not None:
-        batch = np.ndim(lengths)
-    features = max(first.ndim - 1 - batch, 0)
+        features = max(first.ndim - 1 - np.ndim(lengths), 0)
     valid = _checks.steps(where, "ys", first, lengths, mask, time_axis, features)
-    ys = jax.tree.map(lambda y: jnp.moveaxis(y, time_axis, 0), ys)
+    axis = _checks.axis_of(where, "ys", first, time_axis, features)
+    ys = jax.tree.map(lambda y: jnp.moveaxis(y, axis, 0), ys)
     if valid is None:
-        valid = jnp.ones(first.shape[time_axis], bool)
+        valid = jnp.ones(first.shape[axis], bool)
     return ys, valid

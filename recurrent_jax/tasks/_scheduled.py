@@ -2,27 +2,32 @@
 """Scheduled sampling: between teacher forcing and running free."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray, Scalar
 from recurrent_jax._core.arrays import trail
-from recurrent_jax.tasks import _check
+from recurrent_jax._core.types import Key
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 Draw = Callable[[jax.Array, Any], jax.Array]
+Inputs = Annotated[jax.Array, OneArray(least=1, axes="(time, ...)")]
+Probability = Annotated[ArrayLike, Scalar(least=0, most=1)]
 
 
+@_checks.checked
 def scheduled_sampling(
     step: Step,
     carry: Any,
-    inputs: jax.Array,
+    inputs: Inputs,
     *,
-    rate: jax.typing.ArrayLike,
-    key: jax.Array,
+    rate: Probability,
+    key: Key,
     draw: Draw = jax.random.categorical,
 ) -> tuple[Any, Any]:
     r"""Run a decoder that reads, now and then, its own prediction for the true input.
@@ -73,8 +78,10 @@ def scheduled_sampling(
         Bengio, Vinyals, Jaitly and Shazeer, 2015. Scheduled sampling for sequence
         prediction with recurrent neural networks. https://arxiv.org/abs/1506.03099
     """
-    inputs = _checks.array("scheduled_sampling", "inputs", inputs)
-    _check.rate("scheduled_sampling", rate)
+    where = "scheduled_sampling"
+    step = _checks.pairing(where, "step", step, "(carry, x) -> (carry, prediction)")
+    _checks.takes(where, "draw", draw, "(key, prediction) -> x")
+    inputs = jnp.asarray(inputs)
     rate = jnp.asarray(rate, float)
     is_tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
     batch_shape = inputs.shape[1:] if is_tokens else inputs.shape[1:-1]
@@ -90,7 +97,7 @@ def scheduled_sampling(
         key_coin, key_draw = jax.random.split(key)
         coin = jax.random.bernoulli(key_coin, rate, batch_shape) & ~is_first
         carry, prediction = step(carry, jnp.where(trail(coin, x), own, x))
-        own = _checks.like_input(draw(key_draw, prediction), x)
+        own = _checks.like_input(where, draw(key_draw, prediction), x)
         return (carry, own), prediction
 
     is_first = jnp.arange(len(inputs)) == 0

@@ -8,16 +8,18 @@ import jax
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Count, Size
 from recurrent_jax.testing._compare import LawViolation
 from recurrent_jax.testing._laws import LAWS
 from recurrent_jax.testing._trial import Trial
 
 
+@_checks.checked
 def check_cell(
     cell: Cell,
     *,
-    in_features: int = 3,
-    seed: int = 0,
+    in_features: Size = 3,
+    seed: Count = 0,
     laws: Iterable[str] | None = None,
     inputs: Callable[[jax.Array, tuple[int, ...], Any], Any] | None = None,
 ) -> None:

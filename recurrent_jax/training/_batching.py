@@ -3,24 +3,27 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
+from recurrent_jax._core.input_types import Place
+from recurrent_jax._core.types import Count, Key, Size
 
 
+@_checks.checked
 def windows(
-    steps: int,
-    size: int,
+    steps: Size,
+    size: Size,
     *,
     parts: Sequence[float] = (0.7, 0.15, 0.15),
-    stride: int = 1,
-    gap: int = 0,
-) -> tuple[np.ndarray, ...]:
+    stride: Size = 1,
+    gap: Count = 0,
+) -> tuple[jax.Array, ...]:
     """Return the windows of each part of a series, in time order, as indices.
 
     The series is cut into parts first and into windows afterwards, so that no step is
@@ -36,7 +39,7 @@ def windows(
 
     Returns:
         For each part an integer array, `(windows, size)`: `series[indices]` are the
-        windows themselves.
+        windows themselves. It may be indexed under `jit`, by `batch_indices`, too.
 
     Raises:
         ValueError: if a part is too short for one window, or shares do not add to 1.
@@ -47,14 +50,9 @@ def windows(
         >>> print(train[0], train[-1], test[0], test[-1])
         [0 1 2] [3 4 5] [6 7 8] [7 8 9]
     """
-    for name, value in (("steps", steps), ("size", size), ("stride", stride)):
-        _checks.size("windows", name, value)
-    _checks.integer("windows", "gap", gap)
-    if gap < 0:
-        raise ValueError(f"windows: gap must not be negative, got {gap}")
-    if not math.isclose(sum(parts), 1.0) or not all(0 < part <= 1 for part in parts):
+    if not _add_to_one(parts):
         raise ValueError(
-            f"windows: parts must be positive and add to 1, got {tuple(parts)}"
+            f"windows: parts must be positive numbers that add to 1, got {parts!r}"
         )
     ends = [round(end * steps) for end in np.cumsum(parts)]
     starts = [0, *(end + gap for end in ends[:-1])]
@@ -64,9 +62,8 @@ def windows(
     )
 
 
-def batch_indices(
-    key: jax.Array, step: ArrayLike, *, examples: int, size: int
-) -> jax.Array:
+@_checks.checked
+def batch_indices(key: Key, step: Place, *, examples: Size, size: Size) -> jax.Array:
     """Return which examples training reads at a step, counted over all epochs.
 
     A pure function of key and step: a run that resumes at a step reads what it would
@@ -94,8 +91,6 @@ def batch_indices(
         >>> print(jnp.sort(jnp.concatenate(epoch)))
         [0 1 2 3 4 5]
     """
-    _checks.size("batch_indices", "examples", examples)
-    _checks.size("batch_indices", "size", size)
     if size > examples:
         raise ValueError(
             f"batch_indices: size={size} is more than examples={examples}; take "
@@ -107,11 +102,18 @@ def batch_indices(
     return lax.dynamic_slice_in_dim(order, place * size, size)
 
 
-def _within(number: int, start: int, end: int, size: int, stride: int) -> np.ndarray:
+def _add_to_one(parts: Any) -> bool:
+    if not isinstance(parts, (Sequence, np.ndarray)) or np.ndim(parts) != 1:
+        return False
+    numbers = all(isinstance(p, int | float | np.floating) for p in parts)
+    return numbers and math.isclose(sum(parts), 1.0) and min(parts) > 0
+
+
+def _within(number: int, start: int, end: int, size: int, stride: int) -> jax.Array:
     if end - start < size:
         raise ValueError(
             f"windows: part {number} has {max(end - start, 0)} steps, too few for a "
             f"window of {size}; take shorter windows or a larger share"
         )
     firsts = np.arange(start, end - size + 1, stride)
-    return firsts[:, None] + np.arange(size)
+    return jnp.asarray(firsts[:, None] + np.arange(size))

@@ -4,12 +4,14 @@
 import optax
 
 from recurrent_jax import _checks
+from recurrent_jax._core.types import Bound
 
 
+@_checks.checked
 def clipping(
-    max_norm: float | None = None,
-    max_value: float | None = None,
-    max_ratio: float | None = None,
+    max_norm: Bound = None,
+    max_value: Bound = None,
+    max_ratio: Bound = None,
 ) -> optax.GradientTransformation:
     r"""Return Optax's clipping by global norm, by value, by ratio, or in that order.
 
@@ -65,9 +67,6 @@ def clipping(
         Brock, De, Smith and Simonyan, 2021. High-performance large-scale image
         recognition without normalization (by ratio). https://arxiv.org/abs/2102.06171
     """
-    _checks.bound("clipping", "max_norm", max_norm)
-    _checks.bound("clipping", "max_value", max_value)
-    _checks.bound("clipping", "max_ratio", max_ratio)
     steps = []
     if max_norm is not None:
         steps.append(optax.clip_by_global_norm(max_norm))

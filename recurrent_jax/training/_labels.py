@@ -2,15 +2,24 @@
 """What kind each parameter is of, read from its name."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
 
+from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Named
+from recurrent_jax._checks.kinds import Number
+from recurrent_jax._core.input_types import Arrays
+
+Rates = Annotated[
+    Mapping[str, float], Named(Number(least=0, hint="0 freezes parameters"))
+]
 LABELS = ("kernel", "recurrent_kernel", "bias", "other")
 
 
-def labels(params: Any) -> Any:
+@_checks.checked
+def labels(params: Arrays) -> Any:
     """Return `params` with the label of each array in its place, by its name.
 
     | label | names |
@@ -37,10 +46,11 @@ def labels(params: Any) -> Any:
         >>> rj.training.labels(params)
         ElmanParams(kernel='kernel', recurrent_kernel='recurrent_kernel', bias='bias')
     """
-    return jax.tree_util.tree_map_with_path(lambda path, _: _label(path), params)
+    return _labels(params)
 
 
-def decayed(params: Any) -> Any:
+@_checks.checked
+def decayed(params: Arrays) -> Any:
     """Return True for kernels, which weight decay is for, and False for all else.
 
     A bias, a peephole or a scale holds few numbers and no product of inputs; decay
@@ -60,10 +70,11 @@ def decayed(params: Any) -> Any:
         >>> rj.training.decayed(params)
         ElmanParams(kernel=True, recurrent_kernel=True, bias=False)
     """
-    return jax.tree.map(lambda label: label.endswith("kernel"), labels(params))
+    return jax.tree.map(lambda label: label.endswith("kernel"), _labels(params))
 
 
-def relative_rates(rates: Mapping[str, float]) -> optax.GradientTransformation:
+@_checks.checked
+def relative_rates(rates: Rates) -> optax.GradientTransformation:
     r"""Return a transformation that scales updates by the label of their parameter.
 
     $$ \Delta\theta \leftarrow \mathrm{rate}_{\mathrm{label}(\theta)} \Delta\theta $$
@@ -93,18 +104,16 @@ def relative_rates(rates: Mapping[str, float]) -> optax.GradientTransformation:
     """
     if unknown := sorted(set(rates) - set(LABELS)):
         raise ValueError(
-            f"relative_rates: no label is called {unknown}; there are {list(LABELS)}"
+            f"relative_rates: rates must be by the labels {list(LABELS)}; got {unknown}"
         )
-    for label, rate in rates.items():
-        if not 0 <= rate < float("inf"):
-            raise ValueError(
-                f"relative_rates: the rate of {label!r} must be finite and not "
-                f"negative, got {rate}; 0 freezes it"
-            )
     scales: dict[Hashable, optax.GradientTransformation] = {
         label: optax.scale(rates.get(label, 1.0)) for label in LABELS
     }
-    return optax.partition(scales, labels)
+    return optax.partition(scales, _labels)
+
+
+def _labels(params: Any) -> Any:
+    return jax.tree_util.tree_map_with_path(lambda path, _: _label(path), params)
 
 
 def _label(path: tuple[Any, ...]) -> str:

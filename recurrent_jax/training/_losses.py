@@ -11,9 +11,11 @@ from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import trail
+from recurrent_jax._core.input_types import Floats, Labels, Logits, Mask
 
 
-def masked_mean(values: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
+@_checks.checked
+def masked_mean(values: Floats, mask: Mask | None = None) -> jax.Array:
     r"""Return the mean of the values that count.
 
     $$ \frac{\sum_k m_k v_k}{\sum_k m_k}, \qquad 0 \text{ if nothing counts} $$
@@ -42,12 +44,7 @@ def masked_mean(values: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
         >>> print(masked_mean(values, jnp.array([True, True, False])))
         2.0
     """
-    values = _checks.array("masked_mean", "values", values)
-    if not jnp.issubdtype(values.dtype, jnp.floating):
-        raise TypeError(
-            "masked_mean: values must be floating point, got "
-            f"{_checks.describe(values)}; .astype(float) makes them so"
-        )
+    values = jnp.asarray(values)
     wide = values.dtype if jnp.finfo(values.dtype).bits >= 32 else jnp.float32
     if mask is None:
         return values.mean(dtype=wide).astype(values.dtype)
@@ -58,8 +55,9 @@ def masked_mean(values: ArrayLike, mask: ArrayLike | None = None) -> jax.Array:
     return (total.sum(dtype=wide) / count).astype(values.dtype)
 
 
+@_checks.checked
 def cross_entropy(
-    logits: ArrayLike, labels: ArrayLike, *, mask: ArrayLike | None = None
+    logits: Logits, labels: Labels, *, mask: Mask | None = None
 ) -> jax.Array:
     r"""Return the mean cross-entropy of the steps that count, in nats.
 
@@ -87,13 +85,7 @@ def cross_entropy(
         >>> print((loss / jnp.log(2.0)).round(4))
         2.0
     """
-    logits = _checks.array("cross_entropy", "logits", logits)
-    labels = _checks.array("cross_entropy", "labels", labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(
-            "cross_entropy: labels must be integers, one for each step; got "
-            f"{_checks.describe(labels)}. For one-hot labels: labels.argmax(-1)"
-        )
+    logits, labels = jnp.asarray(logits), jnp.asarray(labels)
     if labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: labels must be {logits.shape[:-1]}, one for each step of "
@@ -109,8 +101,9 @@ def cross_entropy(
     return masked_mean(each, mask)
 
 
+@_checks.checked
 def squared_error(
-    predictions: ArrayLike, targets: ArrayLike, *, mask: ArrayLike | None = None
+    predictions: Floats, targets: Floats, *, mask: Mask | None = None
 ) -> jax.Array:
     r"""Return the mean squared error of the steps that count.
 
@@ -136,8 +129,7 @@ def squared_error(
         >>> print(squared_error(jnp.array([1.0, 5.0]), jnp.array([3.0, 5.0])))
         2.0
     """
-    predictions = _checks.array("squared_error", "predictions", predictions)
-    targets = _checks.array("squared_error", "targets", targets)
+    predictions, targets = jnp.asarray(predictions), jnp.asarray(targets)
     if (predictions.shape, predictions.dtype) != (targets.shape, targets.dtype):
         raise ValueError(
             "squared_error: targets must be of the shape and dtype of predictions, "
@@ -153,13 +145,8 @@ def squared_error(
 
 
 def leading_mask(where: str, mask: ArrayLike, argument: str, like: Any) -> jax.Array:
-    """Return the mask as an array, checked to be bool and to lead `like`."""
-    mask = _checks.array(where, "mask", mask)
-    if mask.dtype != bool:
-        raise TypeError(
-            f"{where}: mask must be bool, got {_checks.describe(mask)}; "
-            "make it mask != 0"
-        )
+    """Return the mask as an array, checked to lead `like`."""
+    mask = jnp.asarray(mask)
     if mask.shape != like.shape[: mask.ndim]:
         raise ValueError(
             f"{where}: mask must have the leading axes of {argument} "

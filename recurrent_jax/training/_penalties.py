@@ -3,14 +3,15 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import trail
+from recurrent_jax._core.input_types import Floats, Mask
 from recurrent_jax.training._losses import leading_mask, masked_mean
 
 
-def activity_penalty(ys: ArrayLike, *, mask: ArrayLike | None = None) -> jax.Array:
+@_checks.checked
+def activity_penalty(ys: Floats, *, mask: Mask | None = None) -> jax.Array:
     r"""Return the mean square of outputs: keeps activity near zero.
 
     $$ \frac{1}{\sum_t m_t} \sum_t m_t \, \frac{1}{H} \lVert y_t \rVert^2 $$
@@ -39,15 +40,16 @@ def activity_penalty(ys: ArrayLike, *, mask: ArrayLike | None = None) -> jax.Arr
         Merity, McCann and Socher, 2017. Revisiting activation regularization for
         language RNNs. https://arxiv.org/abs/1708.01009
     """
-    ys = _checks.array("activity_penalty", "ys", ys)
+    ys = jnp.asarray(ys)
     if mask is not None:
         mask = leading_mask("activity_penalty", mask, "ys", ys)
         ys = jnp.where(trail(mask, ys), ys, jnp.zeros_like(ys))
     return masked_mean(jnp.square(ys), mask)
 
 
+@_checks.checked
 def temporal_activity_penalty(
-    ys: ArrayLike, *, mask: ArrayLike | None = None, time_axis: int = 0
+    ys: Floats, *, mask: Mask | None = None, time_axis: int = 0
 ) -> jax.Array:
     r"""Return the mean square of changes from step to step: keeps activity slow.
 
@@ -83,7 +85,7 @@ def temporal_activity_penalty(
         language RNNs. https://arxiv.org/abs/1708.01009
     """
     where = "temporal_activity_penalty"
-    ys = _checks.array(where, "ys", ys)
+    ys = jnp.asarray(ys)
     if not -ys.ndim <= time_axis < ys.ndim - 1 or time_axis == -1:
         raise ValueError(
             f"{where}: time_axis must be one of the first {ys.ndim - 1} axes of ys "

@@ -1,27 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole optimiser for recurrent networks, assembled from Optax."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import jax
 import optax
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import Scalar
+from recurrent_jax._core.types import Bound, Count, NonNegative
 from recurrent_jax.training._clipping import clipping
-from recurrent_jax.training._labels import decayed, relative_rates
+from recurrent_jax.training._labels import Rates, decayed, relative_rates
+from recurrent_jax.training._step import Optimizer
+
+LearningRate = (
+    Annotated[float | jax.Array, Scalar(least=0)] | Callable[[Any], jax.Array]
+)
 
 
+@_checks.checked
 def adamw(
-    learning_rate: float | Callable[[Any], jax.Array],
+    learning_rate: LearningRate,
     *,
-    weight_decay: float = 0.0,
-    max_norm: float | None = 1.0,
-    max_value: float | None = None,
-    max_ratio: float | None = None,
-    rates: Mapping[str, float] | None = None,
-    plateau: optax.GradientTransformationExtraArgs | None = None,
-    skip: int = 0,
+    weight_decay: NonNegative = 0.0,
+    max_norm: Bound = 1.0,
+    max_value: Bound = None,
+    max_ratio: Bound = None,
+    rates: Rates | None = None,
+    plateau: Optimizer | None = None,
+    skip: Count = 0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Return Optax's AdamW with what recurrent networks want around it.
 
@@ -62,13 +70,6 @@ def adamw(
         Loshchilov and Hutter, 2019. Decoupled weight decay regularization.
         https://arxiv.org/abs/1711.05101
     """
-    _checks.integer("adamw", "skip", skip)
-    if not 0 <= weight_decay < float("inf"):
-        raise ValueError(
-            f"adamw: weight_decay must be finite and not negative, got {weight_decay}"
-        )
-    if skip < 0:
-        raise ValueError(f"adamw: skip must not be negative, got {skip}")
     steps = [
         clipping(max_norm, max_value, max_ratio),
         optax.adamw(learning_rate, weight_decay=weight_decay, mask=decayed),

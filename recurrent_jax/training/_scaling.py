@@ -4,10 +4,10 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import expand_like
+from recurrent_jax._core.input_types import Features, Mask
 from recurrent_jax.training._losses import leading_mask
 
 
@@ -29,16 +29,21 @@ class Standardiser(NamedTuple):
     mean: Any  # (D,)
     deviation: Any  # (D,)
 
-    def apply(self, x: Any) -> Any:
+    @_checks.checked
+    def apply(self, x: Features) -> Any:
         """Return `x`, `(..., D)`, in deviations from the mean."""
-        return (x - expand_like(self.mean, x)) / expand_like(self.deviation, x)
+        rows = _fitting("apply", x, self.mean)
+        return (rows - expand_like(self.mean, rows)) / expand_like(self.deviation, rows)
 
-    def invert(self, x: Any) -> Any:
+    @_checks.checked
+    def invert(self, x: Features) -> Any:
         """Return `x`, `(..., D)`, in its units again."""
-        return x * expand_like(self.deviation, x) + expand_like(self.mean, x)
+        rows = _fitting("invert", x, self.mean)
+        return rows * expand_like(self.deviation, rows) + expand_like(self.mean, rows)
 
 
-def standardiser(train: ArrayLike, *, mask: ArrayLike | None = None) -> Standardiser:
+@_checks.checked
+def standardiser(train: Features, *, mask: Mask | None = None) -> Standardiser:
     r"""Return the mean and the deviation of each feature, over all other axes.
 
     Give it the training part alone. Statistics of the whole series tell the network
@@ -65,11 +70,6 @@ def standardiser(train: ArrayLike, *, mask: ArrayLike | None = None) -> Standard
         True
     """
     data = np.asarray(train)
-    if not np.issubdtype(data.dtype, np.floating) or data.ndim == 0:
-        raise TypeError(
-            "standardiser: train must be floating point with features last, got "
-            f"{_checks.describe(data)}; .astype(float) makes it so"
-        )
     rows = data
     if mask is not None:
         rows = data[np.asarray(leading_mask("standardiser", mask, "train", data))]
@@ -88,3 +88,14 @@ def standardiser(train: ArrayLike, *, mask: ArrayLike | None = None) -> Standard
             "scale; drop them"
         )
     return Standardiser(mean.astype(data.dtype), deviation.astype(data.dtype))
+
+
+def _fitting(where: str, x: Any, mean: Any) -> Any:
+    """Return `x` as an array, checked to have the features that were measured."""
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.shape[-1] != mean.shape[-1]:
+        raise ValueError(
+            f"{where}: x must have {mean.shape[-1]} features, as the part that was "
+            f"measured; got {_checks.describe(x)}"
+        )
+    return x

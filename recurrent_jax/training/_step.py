@@ -2,14 +2,29 @@
 """A step of training: everything that changes is in one value."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.array_kinds import OneKey
+from recurrent_jax._checks.input_kinds import Object, Scalar, Tree
+from recurrent_jax._core.input_types import Arrays
+from recurrent_jax._core.types import Key
 
+
+def _is_optimizer(value: Any) -> bool:
+    # Cells have both, too.
+    both = hasattr(value, "init") and hasattr(value, "update")
+    return both and not hasattr(value, "recur")
+
+
+Optimizer = Annotated[
+    optax.GradientTransformation,
+    Object("an optimizer of Optax", _is_optimizer, "optax.adamw(...)"),
+]
 Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
 
 
@@ -37,6 +52,13 @@ class State(NamedTuple):
     step: jax.Array  # (), the number of steps made
 
 
+def _is_state(value: Any) -> bool:
+    return isinstance(value, State)
+
+
+OneState = Annotated[State, Object("what init_state returns, a State", _is_state)]
+
+
 class Metrics(NamedTuple):
     """What a step tells about itself."""
 
@@ -44,12 +66,13 @@ class Metrics(NamedTuple):
     gradient_norm: jax.Array  # (), before clipping
 
 
+@_checks.checked
 def init_state(
-    params: Any,
-    optimizer: optax.GradientTransformation,
+    params: Arrays,
+    optimizer: Optimizer,
     *,
-    key: jax.Array,
-    carry: Any = None,
+    key: Key,
+    carry: Arrays | None = None,
 ) -> State:
     """Return the state that training starts from.
 
@@ -74,8 +97,9 @@ def init_state(
     return State(params, optimizer.init(params), carry, key, jnp.zeros((), "int32"))
 
 
+@_checks.checked
 def train_step(
-    state: State, batch: Any, *, loss: Loss, optimizer: optax.GradientTransformation
+    state: OneState, batch: Any, *, loss: Loss, optimizer: Optimizer
 ) -> tuple[State, Metrics]:
     r"""Return the state after one step down the gradient of `loss` on `batch`.
 
@@ -120,6 +144,9 @@ def train_step(
         >>> bool(metrics.loss < 1e-2), int(state.step)
         (True, 50)
     """
+    check_state("train_step", state, optimizer)
+    order = "(params, carry, batch, key) -> (value, carry)"
+    _checks.takes("train_step", "loss", loss, order)
 
     def value_and_carry(params: Any) -> tuple[jax.Array, Any]:
         key = jax.random.fold_in(state.key, state.step)
@@ -139,6 +166,19 @@ def train_step(
     return after, Metrics(value, optax.tree.norm(slope))
 
 
+def check_state(where: str, state: State, optimizer: Any) -> None:
+    """Check that the parts of a state are what `init_state` makes them."""
+    OneKey().check(where, "state.key", state.key)
+    Tree().check(where, "state.params", state.params)
+    Scalar(whole=True, least=0).check(where, "state.step", state.step)
+    expected = jax.eval_shape(optimizer.init, state.params)
+    if jax.tree.structure(state.opt_state) != jax.tree.structure(expected):
+        raise TypeError(
+            f"{where}: state.opt_state is not that of this optimizer; pass the "
+            "optimizer that init_state was given"
+        )
+
+
 def _pair(result: Any) -> tuple[jax.Array, Any]:
     if isinstance(result, tuple) and len(result) == 2 and jnp.shape(result[0]) == ():
         return result
@@ -148,12 +188,14 @@ def _pair(result: Any) -> tuple[jax.Array, Any]:
     )
 
 
+def kind(tree: Any) -> Any:
+    """Return the structure of a tree, and the shape and dtype of each array."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
+
+
 def _same(before: Any, after: Any) -> None:
     """Check that the carry out is of the kind of the carry in."""
-
-    def kind(tree: Any) -> Any:
-        return jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), tree)
-
     if kind(before) != kind(after):
         raise TypeError(
             "train_step: loss returned another carry than it took, "

@@ -1,16 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Truncated back-propagation over streams: the state goes on, the gradient does not."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
-from recurrent_jax.training._step import Loss, Metrics, State, train_step
+from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._core.input_types import Arrays, Place
+from recurrent_jax._core.types import Size
+from recurrent_jax.training._step import (
+    Loss,
+    Metrics,
+    OneState,
+    Optimizer,
+    State,
+    check_state,
+    kind,
+    train_step,
+)
+
+Sequence = Annotated[ArrayLike, OneArray(least=1, axes="(time, ...)")]
+Streams = Annotated[jax.Array, OneArray(least=2, axes="(time, streams, ...)")]
 
 
 class Chunk(NamedTuple):
@@ -21,7 +36,8 @@ class Chunk(NamedTuple):
     fresh: jax.Array  # (), bool: whether the streams start here
 
 
-def cut_streams(sequence: ArrayLike, count: int) -> jax.Array:
+@_checks.checked
+def cut_streams(sequence: Sequence, count: Size) -> jax.Array:
     """Return one long sequence as `count` streams side by side.
 
     Stream k is the k-th piece of the sequence; fewer than `count` steps at its end
@@ -46,19 +62,19 @@ def cut_streams(sequence: ArrayLike, count: int) -> jax.Array:
          [2 6]
          [3 7]]
     """
-    _checks.size("cut_streams", "count", count)
-    sequence = _checks.array("cut_streams", "sequence", sequence)
-    if sequence.ndim == 0 or len(sequence) < 2 * count:
+    sequence = jnp.asarray(sequence)
+    if len(sequence) < 2 * count:
         raise ValueError(
-            f"cut_streams: {_checks.describe(sequence)} is too short for {count} "
-            "streams of two steps or more; take fewer streams"
+            f"cut_streams: sequence {_checks.describe(sequence)} is too short for "
+            f"{count} streams of two steps or more; take fewer streams"
         )
     time = len(sequence) // count
     pieces = sequence[: time * count].reshape(count, time, *sequence.shape[1:])
     return pieces.swapaxes(0, 1)
 
 
-def count_chunks(streams: jax.Array, length: int) -> int:
+@_checks.checked
+def count_chunks(streams: Streams, length: Size) -> int:
     """Return how many chunks of `length` the streams hold: the steps of an epoch.
 
     Example:
@@ -67,17 +83,11 @@ def count_chunks(streams: jax.Array, length: int) -> int:
         >>> count_chunks(jnp.zeros((101, 4)), 25)
         4
     """
-    _checks.size("count_chunks", "length", length)
-    count = (len(streams) - 1) // length
-    if count < 1:
-        raise ValueError(
-            f"count_chunks: streams of {len(streams)} steps are too short for a chunk "
-            f"of {length} and the step after it; take fewer streams or shorter chunks"
-        )
-    return count
+    return _count("count_chunks", streams, length)
 
 
-def take_chunk(streams: jax.Array, step: ArrayLike, *, length: int) -> Chunk:
+@_checks.checked
+def take_chunk(streams: Streams, step: Place, *, length: Size) -> Chunk:
     """Return the chunk that training reads at a step, counted over all epochs.
 
     A pure function of the step, so that to resume needs nothing else. At the end of
@@ -102,19 +112,21 @@ def take_chunk(streams: jax.Array, step: ArrayLike, *, length: int) -> Chunk:
         >>> print(inputs[:, 0], targets[:, 0], fresh)
         [4 5 6 7] [5 6 7 8] False
     """
-    place = jnp.asarray(step) % count_chunks(streams, length)
+    place = jnp.asarray(step) % _count("take_chunk", streams, length)
+    streams = jnp.asarray(streams)
     cut = lax.dynamic_slice_in_dim(streams, place * length, length + 1)
     return Chunk(cut[:-1], cut[1:], place == 0)
 
 
+@_checks.checked
 def train_chunk(
-    state: State,
-    streams: jax.Array,
+    state: OneState,
+    streams: Streams,
     *,
-    length: int,
-    fresh: Any,
+    length: Size,
+    fresh: Arrays,
     loss: Loss,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
 ) -> tuple[State, Metrics]:
     """Return the state after one step of truncated back-propagation through time.
 
@@ -161,9 +173,33 @@ def train_chunk(
         training of recurrent network trajectories.
         https://doi.org/10.1162/neco.1990.2.4.490
     """
+    check_state("train_chunk", state, optimizer)
+    order = "(params, carry, chunk, key) -> (value, carry)"
+    _checks.takes("train_chunk", "loss", loss, order)
+    _same_carry(fresh, state.carry)
     batch = take_chunk(streams, state.step, length=length)
     carry = jax.tree.map(
         lambda new, old: jnp.where(batch.fresh, new, old), fresh, state.carry
     )
     now = state._replace(carry=carry)
     return train_step(now, batch, loss=loss, optimizer=optimizer)
+
+
+def _count(where: str, streams: Any, length: int) -> int:
+    """Return how many chunks streams hold, which must be one or more."""
+    time = np.shape(streams)[0]
+    if time <= length:
+        raise ValueError(
+            f"{where}: streams of {time} steps are too short for a chunk of {length} "
+            "and the step after it; take fewer streams or shorter chunks"
+        )
+    return (time - 1) // length
+
+
+def _same_carry(fresh: Any, carry: Any) -> None:
+    """Check that streams start from a carry like the one that they go on from."""
+    if kind(fresh) != kind(carry):
+        raise TypeError(
+            f"train_chunk: fresh must be like state.carry, {_checks.shapes(carry)}; "
+            f"got {_checks.shapes(fresh)}. Pass the same carry to init_state"
+        )

@@ -53,8 +53,9 @@ def memory(
         "Attention.bind", "memory", memory, lengths, mask, time_axis, 1
     )
     if valid is None:
-        batch_shape = np.delete(memory.shape[:-1], time_axis)
-        return jnp.ones((*batch_shape, memory.shape[time_axis]), bool)
+        axis = _checks.axis_of("Attention.bind", "memory", memory, time_axis, 1)
+        batch_shape = np.delete(memory.shape[:-1], axis)
+        return jnp.ones((*batch_shape, memory.shape[axis]), bool)
     return jnp.moveaxis(valid, 0, -1)
 
 

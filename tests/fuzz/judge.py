@@ -38,6 +38,7 @@ class Row:
     arguments: dict[str, tuple[Any, Kind]]
     traced: bool = True
     also: tuple[str, ...] = ()  # other words for an argument in messages
+    inside: tuple[str, ...] = ()  # functions that are documented to be called inside
 
 
 class Verdict(NamedTuple):
@@ -98,7 +99,7 @@ def _is_clear(row: Row, error: Exception) -> bool:
     if not isinstance(error, TypeError | ValueError | KeyError | OSError):
         return False
     where, _, rest = str(error).partition(": ")
-    if not set(where.split(".")) & set(re.findall(r"\w+", row.name)):
+    if not {*where.split(".")} & {*re.findall(r"\w+", row.name), *row.inside}:
         return False
     return any(re.search(rf"\b{w}\b", rest) for w in (*row.arguments, *row.also))
 

@@ -334,11 +334,14 @@ def broken(value: Any) -> dict[str, Any]:
     return {name: tree for name, tree in found.items() if not name.endswith(": none")}
 
 
+def _is_array(v: Any) -> bool:
+    keys = hasattr(v, "dtype") and jnp.issubdtype(v.dtype, jax.dtypes.prng_key)
+    return keys or _array(v) is not None
+
+
 def tree(*dtypes: str, least: int = 0) -> Kind:
     """A tree of arrays, whatever its structure."""
-    one = (
-        array(*dtypes, least=least) if dtypes else Kind(lambda v: _array(v) is not None)
-    )
+    one = array(*dtypes, least=least) if dtypes else Kind(lambda v: _is_array(v))
 
     def takes(v: Any) -> bool:
         try:

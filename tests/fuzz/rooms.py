@@ -35,6 +35,7 @@ LOGITS = np.ones((BATCH, 5), "float32")
 
 FLOATS = k.array("float")
 WHOLE_AXIS = k.Kind(lambda v: k.INTEGER.takes(v) and v in (0, -3))
+READ = k.array("float", least=1, last=FEATURES)
 MASK = k.optional(k.array("b", lead=FLAGS.shape, most=2))
 KEEP = k.optional(k.lengths(BATCH, TIME))
 INT_ARRAY = k.array("iu", least=1, most=1)
@@ -182,20 +183,20 @@ def of_tasks() -> Iterator[Row]:
     pooled = pooled | {"reverse": (False, k.FLAG)}
     yield Row("tasks.last_output", tasks.last_output, pooled)
     arguments = {
-        "x": (X, k.tree("fiub")),
+        "x": (X, k.tree()),
         "steps": (3, k.SIZE),
         "time_axis": (0, k.integers(-3, 2)),
     }
     yield Row("tasks.repeat", tasks.repeat, arguments)
     targets = np.ones((TIME, BATCH), "int32")
     arguments = {
-        "targets": (targets, k.array("iu", lead=targets.shape, most=2)),
+        "targets": (targets, k.array("iub", "float", least=1)),
         "first": (0, k.either(k.scalar(whole=True), k.like(targets[0]))),
         "time_axis": (0, k.integers(-2, 0)),
     }
     yield Row("tasks.delay", tasks.delay, arguments)
     bridge = k.blank(jax.eval_shape(lambda: tasks.init_bridge(KEY, CELL, FEATURES)))
-    arguments = {"params": (bridge, k.like(bridge)), "vector": (X, k.like(X))}
+    arguments = {"params": (bridge, k.like(bridge)), "vector": (X, READ)}
     yield Row("tasks.bridge", tasks.bridge, arguments)
     arguments = {
         "key": (KEY, k.KEY),
@@ -224,14 +225,16 @@ def of_tasks() -> Iterator[Row]:
     arguments = {
         "encoder": (encoder, CELL_KIND),
         "decoder": (decoder, k.MODEL),
-        "params": (params, k.like(params)),
+        "params": (params, k.Kind(k.like(params).takes, _broken_encoder)),
         "xs": (XS, k.array("float", lead=(TIME, BATCH), last=FEATURES, most=3)),
         "lengths": (LENGTHS, KEEP),
         "mask": (FLAGS, MASK),
         "time_axis": (0, WHOLE_AXIS),
         "key": (KEY, k.optional(k.KEY)),
     }
-    yield Row("tasks.encode", tasks.encode, arguments)
+    yield Row(
+        "tasks.encode", tasks.encode, arguments, inside=("unroll", "bind", "bridge")
+    )
     arguments = {
         "step": (predict, STEP),
         "carry": (CARRY, k.ANYTHING),
@@ -240,7 +243,19 @@ def of_tasks() -> Iterator[Row]:
         "key": (KEY, k.KEY),
         "draw": (echo, DRAW),
     }
-    yield Row("tasks.scheduled_sampling", tasks.scheduled_sampling, arguments)
+    # What is raised in a step of the user is the message of the cell that it steps.
+    name = "tasks.scheduled_sampling"
+    yield Row(name, tasks.scheduled_sampling, arguments, inside=("step",))
+
+
+def _broken_encoder(params: Any) -> dict[str, Any]:
+    """The decoder's own parameters are read by `unroll`, after `encode`."""
+    encoder = k.broken(params.encoder)
+    found = {name: params._replace(encoder=v) for name, v in encoder.items()}
+    bridge = k.broken(params.bridge)
+    found |= {f"bridge {n}": params._replace(bridge=v) for n, v in bridge.items()}
+    found.pop("bridge a plain tuple")
+    return found | {"a plain tuple": tuple(params), "a dict": params._asdict()}
 
 
 def of_generation() -> Iterator[Row]:
@@ -258,9 +273,16 @@ def of_generation() -> Iterator[Row]:
         "top_k": (2, k.optional(k.SIZE)),
         "top_p": (0.5, k.optional(k.scalar(lambda v: 0 < v <= 1))),
     }
-    yield Row("generation.generate", generation.generate, written | drawn)
+    yield Row(
+        "generation.generate", generation.generate, written | drawn, inside=("step",)
+    )
     searched = {"beams": (2, k.SIZE), "length_penalty": (0.5, k.scalar())}
-    yield Row("generation.beam_search", generation.beam_search, written | searched)
+    yield Row(
+        "generation.beam_search",
+        generation.beam_search,
+        written | searched,
+        inside=("step",),
+    )
     arguments = {"logits": (LOGITS, k.array("float", least=1)), "k": (2, k.SIZE)}
     yield Row("generation.top_k", generation.top_k, arguments)
     arguments = {
@@ -282,12 +304,14 @@ def of_generation() -> Iterator[Row]:
         "draw": (echo, DRAW),
         "key": (KEY, k.KEY),
     }
-    yield Row("generation.forecast", generation.forecast, course)
+    yield Row("generation.forecast", generation.forecast, course, inside=("step",))
     many = course | {"draws": (2, k.SIZE)}
-    yield Row("generation.ensemble", generation.ensemble, many)
+    yield Row(
+        "generation.ensemble", generation.ensemble, many, inside=("forecast", "step")
+    )
     arguments = {
         "key": (KEY, k.KEY),
-        "prediction": ((X, X), k.Kind(lambda v: False, k.like((X, X)).wrong)),
+        "prediction": ((X, X), k.Kind(_are_moments, k.like((X, X)).wrong)),
     }
     yield Row("generation.normal", generation.normal, arguments)
     arguments = {
@@ -295,6 +319,13 @@ def of_generation() -> Iterator[Row]:
         "level": (0.9, k.scalar(lambda v: 0 < v <= 1)),
     }
     yield Row("generation.interval", generation.interval, arguments)
+
+
+def _are_moments(v: Any) -> bool:
+    mean, deviation = v
+    a, b = jnp.asarray(mean), jnp.asarray(deviation)
+    alike = (a.shape, a.dtype) == (b.shape, b.dtype)
+    return isinstance(v, tuple) and FLOATS.takes(mean) and alike
 
 
 def _steps(v: Any) -> set[int]:
@@ -385,19 +416,19 @@ def of_streaming() -> Iterator[Row]:
         "carry": (carry, k.like(carry)),
         "x": (X, k.like(X)),
     }
-    yield Row("streaming.step(Deep)", streaming.step, arguments)
+    yield Row("streaming.step(Deep)", streaming.step, arguments, inside=("unroll",))
     shape = jax.ShapeDtypeStruct((FEATURES,), "float32")
     arguments = {
         "step": (advance, STEP),
         "start": (
             CELL.initial_carry,
-            k.Kind(callable, lambda v: {"makes None": lambda *_: None}),
+            k.Kind(callable, lambda v: {"takes nothing": lambda: None}),
         ),
         "x": (shape, k.array("float", lead=(FEATURES,), most=1)),
         "batch": ("batch", k.optional(k.either(k.SIZE, k.Kind(_is_name)))),
         "platforms": (("cpu",), k.Kind(lambda v: v is None)),
     }
-    yield Row("streaming.export", streaming.export, arguments, traced=False)
+    yield Row("streaming.export", streaming.export, arguments, False, inside=("step",))
     data = streaming.export(advance, CELL.initial_carry, shape)
     yield Row(
         "streaming.load",
@@ -587,7 +618,7 @@ def of_diagnostics() -> Iterator[Row]:
         "margin": (0.1, k.numbers(lambda v: 0 < v < 0.5)),
     }
     yield Row("diagnostics.saturation", diagnostics.saturation, arguments)
-    arguments = {"keep": (gate, k.array("float", least=2))}
+    arguments = {"keep": (gate, k.array("float", least=1))}
     yield Row("diagnostics.effective_memory", diagnostics.effective_memory, arguments)
     axes = {"axes": (None, k.optional(k.Kind(lambda v: hasattr(v, "plot"))))}
     named = mapping(k.array("float", least=1), 1)
