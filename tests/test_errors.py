@@ -95,6 +95,15 @@ def train(loss):
     return training.train_step(state, None, loss=loss, optimizer=optimizer)
 
 
+def loss_of(params, carry, batch, key):
+    return params.bias.sum(), carry
+
+
+def other_optimizer():
+    state = training.init_state(init(), optax.adam(0.1), key=jax.random.key(0))
+    training.train_step(state, None, loss=loss_of, optimizer=optax.sgd(0.1))
+
+
 def restore_of_another():
     with tempfile.TemporaryDirectory() as directory:
         training.save(directory, init())
@@ -773,11 +782,11 @@ CASES = {
     "clipping/nan": value(lambda: clipping(1.0, float("nan")), "max_value", "got nan"),
     "rates-label": value(
         lambda: training.relative_rates({"weights": 0.1}),
-        "relative_rates: no label is called ['weights']; there are ['kernel'",
+        "relative_rates: rates must be by the labels ['kernel', ",
     ),
     "rates-value": value(
         lambda: training.relative_rates({"bias": -1.0}),
-        "relative_rates: the rate of 'bias' must be finite and not negative, got -1.0",
+        "relative_rates: rates['bias'] must be at least 0, got -1.0; 0 freezes",
     ),
     "weight-decay": value(
         lambda: training.adamw(0.1, weight_decay=-1.0),
@@ -796,23 +805,37 @@ CASES = {
         "train_step: loss returned another carry than it took",
         "give init_state the carry that the first batch starts from",
     ),
+    "train-state": kind(
+        lambda: training.train_step({}, None, loss=loss_of, optimizer=optax.sgd(0.1)),
+        "train_step: state must be what init_state returns, a State, got {}",
+    ),
+    "optimizer-kind": kind(
+        lambda: training.init_state(init(), CELL, key=jax.random.key(0)),
+        "init_state: optimizer must be an optimizer of Optax, got LSTM(hidden_size=4)",
+    ),
+    "optimizer-other": kind(
+        other_optimizer,
+        "train_step: state.opt_state is not that of this optimizer; pass the",
+        "optimizer that init_state was given",
+    ),
     "streams-short": value(
         lambda: training.cut_streams(np.ones(7, "float32"), 5),
-        "cut_streams: float32[7] is too short for 5 streams of two steps or more",
+        "cut_streams: sequence float32[7] is too short for 5 streams of two steps",
     ),
     "chunks-short": value(
         lambda: training.take_chunk(inputs(), 0, length=7),
-        "count_chunks: streams of 7 steps are too short for a chunk of 7",
+        "take_chunk: streams of 7 steps are too short for a chunk of 7",
     ),
     "values-kind": kind(
         lambda: training.masked_mean(flags(TIME, BATCH)),
-        "masked_mean: values must be floating point, got bool[7,5]",
+        "masked_mean: values must be a floating-point array, got bool[7,5]",
     ),
     "loss-mask-kind": kind(
         lambda: training.squared_error(
             inputs(), inputs(), mask=flags(TIME, BATCH, dtype="int32")
         ),
-        "squared_error: mask must be bool, got int32[7,5]; make it mask != 0",
+        "squared_error: mask must be a bool array or None, got int32[7,5]; "
+        "mask != 0 makes one",
     ),
     "loss-mask-shape": value(
         lambda: training.squared_error(inputs(), inputs(), mask=flags(BATCH, TIME)),
@@ -821,8 +844,8 @@ CASES = {
     ),
     "labels-kind": kind(
         lambda: training.cross_entropy(inputs(), inputs()),
-        "cross_entropy: labels must be integers, one for each step",
-        "For one-hot labels: labels.argmax(-1)",
+        "cross_entropy: labels must be an integer array",
+        "labels.argmax(-1) makes one",
     ),
     "labels-shape": value(
         lambda: training.cross_entropy(inputs(), inputs(TIME, dtype="int32")),
@@ -849,11 +872,11 @@ CASES = {
         "standardiser: features [0, 1] are constant in train",
     ),
     "windows-gap": value(
-        lambda: training.windows(9, 2, gap=-1), "windows: gap must not be negative"
+        lambda: training.windows(9, 2, gap=-1), "windows: gap must be at least 0"
     ),
     "windows-parts": value(
         lambda: training.windows(9, 2, parts=(0.8, 0.3)),
-        "windows: parts must be positive and add to 1, got (0.8, 0.3)",
+        "windows: parts must be positive numbers that add to 1, got (0.8, 0.3)",
     ),
     "windows-short": value(
         lambda: training.windows(9, 3),
@@ -1128,7 +1151,8 @@ CASES = {
     ),
     "ragged-lengths-dtype": kind(
         lambda: ragged.mask([1.0, 2.0], 3),
-        "mask: lengths must be integers, got float64[2]; cast them: .astype(int)",
+        "mask: lengths must be an integer array, got float64[2]; cast them: "
+        ".astype(int)",
     ),
     "ragged-lengths-shape": value(
         lambda: tasks.last_output(inputs(), lengths=[[1] * 3] * 2),
@@ -1151,7 +1175,7 @@ CASES = {
     ),
     "delay-number": value(
         lambda: tasks.delay(np.float32(1), 0),
-        "delay: targets must have an axis of time, got a number",
+        "delay: targets must be an array (time, ...), of 1 or more axes",
     ),
     "delay-first": value(
         lambda: tasks.delay(inputs(), np.ones(3)),
@@ -1162,7 +1186,7 @@ CASES = {
         lambda: tasks.scheduled_sampling(
             echo, (), inputs(), rate=20, key=jax.random.key(0)
         ),
-        "scheduled_sampling: rate must be between 0 and 1, got 20",
+        "scheduled_sampling: rate must be at least 0 and at most 1, got 20",
     ),
     "fed-back": value(
         lambda: generation.forecast(
@@ -1172,9 +1196,19 @@ CASES = {
         "float32[5,2]; got float32[5]. Integers are tokens, drawn from logits",
         "(*batch, vocabulary); for numbers, pass draw=...",
     ),
+    "step-returns": kind(
+        lambda: generation.generate(lambda carry, token: None, (), 0, steps=3),
+        "generate: step must be a function (carry, token) -> (carry, logits), but it",
+        "returned None",
+    ),
+    "step-takes": kind(
+        lambda: generation.generate(lambda token: token, (), 0, steps=3),
+        "generate: step must be a function (carry, token) -> (carry, logits), got one",
+        "that cannot be called so: too many positional arguments",
+    ),
     "first-token": kind(
         lambda: generation.generate(echo, (), 1.0, steps=3),
-        "generate: token must be integers (*batch), got float32[]; what feeds",
+        "generate: token must be an integer array (*batch), got 1.0; what feeds",
         "numbers back is forecast",
     ),
     "logits": value(
@@ -1197,8 +1231,8 @@ CASES = {
         lambda: generation.generate(
             echo, (), 0, steps=3, key=jax.random.key(0), temperature=0.0
         ),
-        "generate: temperature must be positive, got 0.0; leave out the key for the",
-        "most probable token each time",
+        "generate: temperature must be above 0, got 0.0; without key the",
+        "most probable token is taken each time",
     ),
     "share": value(
         lambda: generation.top_p(jnp.ones(3), 90), "top_p: p must be in (0, 1], got 90"
@@ -1232,14 +1266,12 @@ CASES = {
     ),
     "stream-bytes": value(
         lambda: streaming.load(b""),
-        "load: these bytes are not what streaming.export returned",
+        "load: data is not what streaming.export returned",
     ),
-    "pad-none": value(
-        lambda: ragged.pad([]), "pad: there must be at least one sequence"
-    ),
+    "pad-none": value(lambda: ragged.pad([]), "pad: sequences must hold at least one"),
     "pad-differ": value(
         lambda: ragged.pad([np.ones((3, 2)), np.ones((3, 4))]),
-        "pad: sequence 1 is float64[3,4], the first with any steps float64[3,2];",
+        "pad: sequences[1] is float64[3,4], the first with any steps float64[3,2];",
         "they may differ in length alone",
     ),
     "pad-short": value(
@@ -1253,7 +1285,7 @@ CASES = {
     ),
     "bounds-none": value(
         lambda: ragged.bounds(np.zeros(0, int), 3),
-        "bounds: there must be at least one length",
+        "bounds: lengths must hold at least one",
     ),
     "bounds": value(
         lambda: ragged.buckets([3], batch_size=2, bounds=[9, 4]),

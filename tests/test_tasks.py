@@ -400,3 +400,37 @@ def test_no_steps_to_sample(writer):
         step, carry, tokens[:0], rate=0.5, key=jax.random.key(1)
     )
     assert logits.shape == (0, 3, 5) and final is carry
+
+
+# Axes of time.
+
+
+@pytest.mark.parametrize("pool", [tasks.last_output, tasks.mean_output])
+def test_batch_first_outputs_need_neither_lengths_nor_mask(ys, pool):
+    batch_first = ys.swapaxes(0, 1)
+    np.testing.assert_array_equal(pool(batch_first, time_axis=1), pool(ys))
+    np.testing.assert_array_equal(pool(ys[:, 0]), pool(ys)[0])
+
+
+@pytest.mark.parametrize("pool", [tasks.last_output, tasks.mean_output])
+def test_an_axis_of_time_may_be_counted_from_the_end(ys, pool):
+    mask = np.arange(T)[:, None] < LENGTHS
+    want = pool(ys, lengths=LENGTHS)
+    np.testing.assert_array_equal(pool(ys, mask=mask, time_axis=-3), want)
+    batch_first = ys.swapaxes(0, 1)
+    got = pool(batch_first, lengths=LENGTHS, mask=mask.T, time_axis=-2)
+    np.testing.assert_array_equal(got, want)
+
+
+def test_an_attention_reads_what_an_encoder_has_read_batch_first(x64):
+    encoder, decoder = rj.GRU(4), rj.Attention(rj.GRU(4), memory_features=4)
+    params = tasks.init_encoder_decoder(
+        jax.random.key(0), encoder, decoder, in_features=3, decoder_features=2
+    )
+    xs = draw(0, T, N, 3)
+    want = tasks.encode(encoder, decoder, params, xs)
+    for axis in (1, -2):
+        got = tasks.encode(encoder, decoder, params, xs.swapaxes(0, 1), time_axis=axis)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, want
+        )

@@ -77,7 +77,7 @@ class Tree(Kind):
         """Raise an error that names the part that is no such array."""
         leaves = jax.tree.leaves_with_path(value)
         if not leaves and not (self.empty and isinstance(value, (tuple, dict))):
-            raise TypeError(
+            raise ValueError(
                 f"{where}: {argument} must hold an array, got {_named(value)}"
             )
         for path, leaf in leaves:
@@ -227,7 +227,9 @@ def _is_scalar(value: Any) -> bool:
 
 def _named(value: Any) -> str:
     """Return how a message names a value that was refused."""
-    if isinstance(value, jax.Array | np.ndarray):
+    if isinstance(value, list) and _dtype(value) is not None:
+        value = np.asarray(value)
+    if isinstance(value, jax.Array | np.ndarray | np.generic):
         return describe(value)
     if isinstance(value, (tuple, list, Mapping)):
         return outline(value)

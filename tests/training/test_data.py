@@ -147,3 +147,16 @@ def test_what_does_not_fill_a_batch_differs_by_epoch():
         ]
         left_out |= set(range(5)) - set(np.concatenate(seen).tolist())
     assert len(left_out) > 1
+
+
+def test_a_batch_of_windows_is_read_under_jit():
+    series = jnp.arange(40.0)[:, None]
+    train, _ = windows(40, 5, parts=(0.5, 0.5))
+
+    @jax.jit
+    def read(key, step):
+        return series[train[batch_indices(key, step, examples=len(train), size=4)]]
+
+    got = read(jax.random.key(0), 3)
+    chosen = batch_indices(jax.random.key(0), 3, examples=len(train), size=4)
+    np.testing.assert_array_equal(got[..., 0], np.asarray(train)[chosen])
