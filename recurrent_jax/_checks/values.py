@@ -81,7 +81,7 @@ def array(where: str, argument: str, value: Any) -> jax.Array:
     """Return an array made of whatever JAX takes for one."""
     try:
         return jnp.asarray(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TypeError(f"{where}: {argument} must be arrays. {error}") from error
 
 

@@ -28,8 +28,7 @@ def _has_axes(value: Any) -> bool:
 
 
 Axes = Annotated[Any, Object("axes of Matplotlib", _has_axes)]
-Numbers = Annotated[Mapping[str, ArrayLike], Named(OneArray(least=1), least=1)]
-Gates = Annotated[
+Curves = Annotated[
     Mapping[str, ArrayLike], Named(OneArray("floating-point", least=1), least=1)
 ]
 

@@ -9,8 +9,7 @@ import numpy as np
 from recurrent_jax import _checks
 from recurrent_jax.diagnostics._canvas import (
     Axes,
-    Gates,
-    Numbers,
+    Curves,
     axes_of,
     finish,
     styled,
@@ -19,7 +18,7 @@ from recurrent_jax.diagnostics._gates import saturation
 
 
 @_checks.checked
-def plot_gates(gates: Gates, *, axes: Axes | None = None) -> Any:
+def plot_gates(gates: Curves, *, axes: Axes | None = None) -> Any:
     """Draw how often the units of each gate are shut, and how often open.
 
     A dot is a unit. Near the origin it works as a dial, along the diagonal as a
@@ -57,7 +56,7 @@ def plot_gates(gates: Gates, *, axes: Axes | None = None) -> Any:
 
 
 @_checks.checked
-def plot_memory(spans: Numbers, *, axes: Axes | None = None) -> Any:
+def plot_memory(spans: Curves, *, axes: Axes | None = None) -> Any:
     """Draw how long the units remember, the most forgetful first.
 
     Args:

@@ -12,7 +12,7 @@ from recurrent_jax import _checks
 from recurrent_jax._checks.input_kinds import Named, Object, OneArray
 from recurrent_jax.diagnostics._canvas import (
     Axes,
-    Numbers,
+    Curves,
     axes_of,
     figure_of,
     finish,
@@ -22,7 +22,7 @@ from recurrent_jax.diagnostics._canvas import (
 from recurrent_jax.diagnostics._compare import Comparison
 from recurrent_jax.diagnostics._gradients import decades
 
-Spectra = Annotated[ArrayLike, OneArray(least=2, axes="(time, *batch, S)")]
+Spectra = Annotated[ArrayLike, OneArray("floating-point", 2, "(time, *batch, S)")]
 Comparisons = Annotated[
     Mapping[str, Comparison],
     Named(
@@ -32,7 +32,7 @@ Comparisons = Annotated[
 
 
 @_checks.checked
-def plot_gradients(curves: Numbers, *, axes: Axes | None = None) -> Any:
+def plot_gradients(curves: Curves, *, axes: Axes | None = None) -> Any:
     """Draw gradients by lag; in brackets, the decades gained over 100 steps.
 
     Args:
@@ -113,7 +113,7 @@ def plot_singular_values(values: Spectra, *, axes: Axes | None = None) -> Any:
 
 
 @_checks.checked
-def plot_exponents(exponents: Numbers, *, axes: Axes | None = None) -> Any:
+def plot_exponents(exponents: Curves, *, axes: Axes | None = None) -> Any:
     """Draw Lyapunov spectra, largest exponent first.
 
     Args:

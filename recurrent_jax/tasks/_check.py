@@ -71,9 +71,7 @@ def bridge_params(where: str, params: Any, vector: Any) -> None:
 
 
 def _is_like(number: Any, dtype: Any) -> bool:
-    """Say whether a number, maybe of Python, is kept as it is in a dtype."""
-    kind = jnp.integer if jnp.issubdtype(dtype, jnp.integer) else jnp.number
-    return bool(
-        jnp.issubdtype(jnp.result_type(number), kind)
-        or jnp.result_type(number) == dtype
-    )
+    """Say whether a number, maybe of Python, is one in a dtype, too."""
+    given = jnp.result_type(number)
+    floats = jnp.issubdtype(given, jnp.floating) and jnp.issubdtype(dtype, jnp.floating)
+    return bool(given == dtype or jnp.issubdtype(given, jnp.integer) or floats)

@@ -71,7 +71,9 @@ def wrong_values(row: Row, argument: str) -> dict[str, Callable[[], Any]]:
 
 def _takes(kind: Kind, value: Any) -> bool:
     try:
-        return bool(kind.takes(value))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bool(kind.takes(value))
     except (TypeError, ValueError, AttributeError):  # it compares with something else
         return False
 

@@ -133,12 +133,11 @@ def core() -> Iterator[Row]:
         "bias": (bias, k.optional(k.like(bias))),
     }
     yield Row("affine", rj.affine, arguments)
-    expand = "expand_like" if hasattr(rj, "expand_like") else "lift"
     arguments = {
         "vector": (bias, k.Kind(lambda v: _rank(v) in (0, 1, 2))),
         "like": (x, k.Kind(lambda v: _rank(v) not in (None, 0))),
     }
-    yield Row(expand, getattr(rj, expand), arguments)
+    yield Row("expand_like", rj.expand_like, arguments)
     arguments = {
         "params": (PARAMS, k.tree()),
         "key": (KEY, k.KEY),
