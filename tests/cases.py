@@ -189,6 +189,21 @@ def drawn(cell):
 
 INPUTS |= {"dropouts_drawn": drawn(DROPOUTS), "stack_drawn": drawn(STACK)}
 
+# One row for each kind of carry and input, for what a loop does with them.
+LOOPS = (
+    "elman",
+    "lstm",
+    "gru_reset_before",
+    "batch_norm_lstm",  # counts its steps
+    "cfc",  # reads pairs
+    "conv_lstm",  # reads images
+    "forward_fill",  # has no parameters, and reads flags
+    "learned_carry",  # starts from parameters
+    "slstm",  # has numbers that grow without bound
+    "stack_drawn",  # has a carry for each layer, and noise beside its input
+    "structured_orthogonal",  # stores its kernel in another form
+)
+
 
 def trial(name, **options):
     """Return a trial of the cell in a row."""

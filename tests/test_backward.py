@@ -16,8 +16,8 @@ from test_check_cell import Leaky, PairInput
 
 import recurrent_jax as rj
 from recurrent_jax.backward import _checkpointed
-from recurrent_jax.testing import LAWS, Trial
 
+pytestmark = pytest.mark.flags
 TIME, BATCH, FEATURES = 7, 3, 2
 EXACT = [
     rj.Deferred(),
@@ -108,16 +108,6 @@ def test_values_do_not_depend_on_the_strategy(backward, x64):
     run = functools.partial(rj.unroll, cell, params, xs, carry=carry, **options())
     for reverse in (False, True):
         close(run(backward=backward, reverse=reverse), run(reverse=reverse))
-
-
-# The law of gradients tries every exact strategy by itself.
-@pytest.mark.parametrize("law", sorted(LAWS.keys() - {"gradients", "compilation"}))
-@pytest.mark.parametrize(
-    "backward",
-    [rj.Deferred(block=2), rj.Truncated(2), rj.ClippedBackward(1.0)],
-)
-def test_the_other_laws_hold_for_every_strategy(backward, law, x64):
-    LAWS[law](Trial(rj.PeepholeLSTM(4), backward=backward))
 
 
 @pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))

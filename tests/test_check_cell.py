@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import recurrent_jax as rj
@@ -23,9 +24,9 @@ class Leaky(rj.Cell):
 
     hidden_size: int
 
-    def init(self, key, in_features):
-        kernel = jax.random.normal(key, (in_features, self.hidden_size))
-        return Params(kernel, jnp.full(self.hidden_size, 0.5))
+    def init(self, key, in_features, dtype=float):
+        kernel = jax.random.normal(key, (in_features, self.hidden_size), dtype)
+        return Params(kernel, jnp.full(self.hidden_size, 0.5, dtype))
 
     def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return jnp.zeros((*batch_shape, self.hidden_size), dtype)
@@ -81,6 +82,121 @@ class GrowsWithTime(Leaky):
         return jnp.stack([x_t @ params.kernel for x_t in x])
 
 
+def is_traced(x):
+    return isinstance(x, jax.core.Tracer)
+
+
+class LiesUnderJit(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry, 2 * y if is_traced(y) else y
+
+
+class IgnoresDtypeAtFirst(Leaky):
+    def initial_carry(self, batch_shape=(), dtype=float):
+        return jnp.zeros((*batch_shape, self.hidden_size), jnp.float32)
+
+
+class IgnoresDtypeInInit(Leaky):
+    def init(self, key, in_features, dtype=float):
+        return super().init(key, in_features, jnp.float32)
+
+
+class IsAnotherInHalfPrecision(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry, y if z.dtype.itemsize > 2 else 2 * y
+
+
+class ReadsWhatInitLeft(Leaky):
+    """Reads the parameters that were drawn last, not those that it is given."""
+
+    last = {}
+
+    def init(self, key, in_features, dtype=float):
+        params = super().init(key, in_features, dtype)
+        if not is_traced(params.kernel):
+            self.last["kernel"] = params.kernel
+        return params
+
+    def project(self, params, x):
+        return x @ self.last["kernel"].astype(x.dtype)
+
+
+class CountsItsCalls(Leaky):
+    calls = []
+
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        self.calls.append(None)
+        return carry, y + len(self.calls)
+
+
+class DrawsWithoutKey(Leaky):
+    def init(self, key, in_features, dtype=float):
+        kernel = np.random.default_rng().normal(size=(in_features, self.hidden_size))
+        return Params(
+            jnp.asarray(kernel, dtype), jnp.full(self.hidden_size, 0.5, dtype)
+        )
+
+
+class NeedsABatch(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry, y if y.ndim > 1 else 2 * y
+
+
+class NormalisesTheBatch(Leaky):
+    def project(self, params, x):
+        z = x @ params.kernel
+        return z / z.max(-2, keepdims=True) if z.ndim > 1 else z
+
+
+class OutputsOneDtype(Leaky):
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry, y.astype(jnp.float32)
+
+
+@jax.custom_jvp
+def wrong_slope(x):
+    return jnp.tanh(x)
+
+
+wrong_slope.defjvp(lambda x, d: (jnp.tanh(x[0]), d[0] * (1 - jnp.tanh(x[0]))))
+
+
+@jax.custom_jvp
+def wrong_bend(x):
+    return jnp.tanh(x)
+
+
+@wrong_bend.defjvp
+def _(x, d):
+    y = jnp.tanh(x[0])
+    return y, d[0] * (1 - jax.lax.stop_gradient(y) ** 2)
+
+
+class WrongSlope(Leaky):
+    def recur(self, params, carry, z):
+        h = wrong_slope(carry + z)
+        return h, h
+
+
+class WrongBend(Leaky):
+    def recur(self, params, carry, z):
+        h = wrong_bend(carry + z)
+        return h, h
+
+
+class HidesItsSize(Leaky):
+    """Not declared as a dataclass of its own, so `gain` is no field."""
+
+    def __init__(self, hidden_size, gain=2.0):
+        object.__setattr__(self, "hidden_size", hidden_size)
+        object.__setattr__(self, "gain", gain)
+
+
 @dataclasses.dataclass(frozen=True)
 class ComparesByIdentity(Leaky):
     def __eq__(self, other):
@@ -113,9 +229,23 @@ class PairInput(Leaky):
         return jnp.where(counts[..., None], values @ params.kernel, 0)
 
 
-@pytest.mark.parametrize("cell", [Leaky(4), StartsElsewhere(2)])
-def test_a_users_cell_keeps_the_laws(cell):
-    check_cell(cell)
+@dataclasses.dataclass(frozen=True)
+class SaysThatItSplits(rj.Wrapper):
+    """Overrides the recurrence, yet has it read from `feedback` and `update`."""
+
+    splits = True
+
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry, y + 1
+
+
+def test_a_users_cell_keeps_the_laws():
+    check_cell(Leaky(4))
+
+
+def test_a_carry_may_start_from_what_is_not_zero():
+    check_cell(StartsElsewhere(2), laws=["scan", "empty", "reset", "types"])
 
 
 def test_a_user_names_fields_freely():
@@ -135,12 +265,25 @@ def test_a_cell_with_a_pair_as_input_keeps_the_laws():
     [
         (LeaksNaN, ["padding"], "in skipped steps reached a gradient"),
         (LooksAhead, ["project", "causality"], "changing inputs after step 0"),
-        (ChangesDtype, ["types"], "in as bfloat16[3,4] and comes out as float32[3,4]"),
+        (ChangesDtype, ["types"], "as float64[4,4] and comes out as float32[4,4]"),
         (ChangesStructure, ["types"], "the carry goes in as"),
         (MixesBatch, ["batch"], "a batch differs from vmap"),
         (CutsGradient, ["gradients"], ""),
         (ComparesByIdentity, ["compilation"], "built twice is not equal"),
         (GrowsWithTime, ["compilation"], "the jaxpr grows with time"),
+        (LiesUnderJit, ["project"], "step differs outside of jit"),
+        (IgnoresDtypeAtFirst, ["types"], "starts from has a part of float32"),
+        (IgnoresDtypeInInit, ["types"], "made a parameter of float32: .kernel"),
+        (IsAnotherInHalfPrecision, ["types"], "in float16, a step gave other numbers"),
+        (ReadsWhatInitLeft, ["compilation"], "step is another after one more call"),
+        (CountsItsCalls, ["compilation"], "step is another after one more call"),
+        (DrawsWithoutKey, ["compilation"], "other parameters from the same key"),
+        (NeedsABatch, ["batch"], "a batch differs from vmap"),
+        (NormalisesTheBatch, ["batch"], "a batch differs from vmap"),
+        (OutputsOneDtype, ["types"], "a step gave an output of float32"),
+        (WrongSlope, ["gradients"], "gradients are not those of differences"),
+        (WrongBend, ["gradients"], "second derivatives are not those of differences"),
+        (HidesItsSize, ["compilation"], "make HidesItsSize a frozen dataclass"),
     ],
 )
 def test_a_broken_cell_is_told_which_law_it_breaks(cell, laws, sentence):
@@ -153,9 +296,16 @@ def test_a_broken_cell_is_told_which_law_it_breaks(cell, laws, sentence):
         assert f"law {list(LAWS).index(law) + 1} ({law})" in message
 
 
+def test_a_wrapper_whose_recurrence_does_not_run_breaks_laws():
+    with pytest.raises(LawViolation, match=r"law 1 \(scan\): unroll is not a Python"):
+        check_cell(SaysThatItSplits(rj.Elman(3)), laws=["scan"])
+    with pytest.raises(LawViolation, match=r"law 11 .* unroll is not the loop"):
+        check_cell(SaysThatItSplits(rj.Elman(3)), laws=["gradients"])
+
+
 def test_every_broken_law_is_reported_at_once():
-    with pytest.raises(LawViolation, match=r"(?s)law 2.*law 3.*law 7.*law 9"):
-        check_cell(LooksAhead(4))
+    with pytest.raises(LawViolation, match=r"(?s)law 2 .*law 7 .*law 9 "):
+        check_cell(LooksAhead(4), laws=["project", "scan", "batch", "causality"])
 
 
 def test_a_lambda_is_reported_since_it_does_not_print_as_code():

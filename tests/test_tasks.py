@@ -181,7 +181,7 @@ LOOKING = {
 
 
 # What another form shares with the first need not be tried again.
-KEPT = [("additive", law) for law in sorted(set(LAWS) - {"compilation", "types"})]
+KEPT = [("additive", law) for law in LAWS if law not in ("compilation", "types")]
 KEPT += [("multiplicative", "scan"), ("stack", "scan")]
 
 

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 import recurrent_jax as rj
 
-pytestmark = pytest.mark.usefixtures("strict_ranks")
+pytestmark = [pytest.mark.flags, pytest.mark.usefixtures("strict_ranks")]
 TIME, BATCH, FEATURES = 6, 3, 2
 cells = pytest.mark.parametrize("cell", FEW.values(), ids=FEW.keys())
 
@@ -28,63 +28,6 @@ def close(a, b, rtol=1e-5):
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=rtol, atol=rtol), a, b
     )
-
-
-def by_hand(cell, params, xs, carry, lengths, mask, resets, reset_carry, reverse):
-    """One sequence, one plain Python loop; the definition of every option."""
-    steps = range(len(xs))
-    ys = [None] * len(xs)
-    for t in reversed(steps) if reverse else steps:
-        skipped = t >= lengths or not mask[t]
-        if not skipped:
-            carry = reset_carry if resets[t] else carry
-            carry, ys[t] = cell.step(params, carry, xs[t])
-        else:
-            ys[t] = jnp.zeros_like(cell.step(params, carry, xs[t])[1])
-    return carry, jnp.stack(ys)
-
-
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("time_axis", [0, 1, -2])
-@cells
-def test_all_options_combine(cell, time_axis, reverse):
-    params, xs = draw(cell)
-    rng = np.random.default_rng(0)
-    lengths = np.array([TIME, 4, 0])
-    mask = rng.random((TIME, BATCH)) < 0.7
-    resets = rng.random((TIME, BATCH)) < 0.3
-    carry, reset_carry = (
-        jax.tree.map(lambda c: c + shift, cell.initial_carry((BATCH,)))
-        for shift in (0.3, -0.2)
-    )
-    front = 0 if time_axis == 0 else 1
-    got_carry, ys = rj.unroll(
-        cell,
-        params,
-        jnp.moveaxis(xs, 0, front),
-        carry=carry,
-        lengths=lengths,
-        mask=np.moveaxis(mask, 0, front),
-        resets=np.moveaxis(resets, 0, front),
-        reset_carry=reset_carry,
-        reverse=reverse,
-        time_axis=time_axis,
-    )
-    ys = jnp.moveaxis(ys, front, 0)
-    for b in range(BATCH):
-        first = [jax.tree.map(lambda c: c[b], c) for c in (carry, reset_carry)]
-        want = by_hand(
-            cell,
-            params,
-            xs[:, b],
-            first[0],
-            lengths[b],
-            mask[:, b],
-            resets[:, b],
-            first[1],
-            reverse,
-        )
-        close((jax.tree.map(lambda c: c[b], got_carry), ys[:, b]), want)
 
 
 @pytest.mark.parametrize("batch_shape", [(), (2,), (2, 3), (1, 2, 2)])

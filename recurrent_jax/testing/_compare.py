@@ -16,26 +16,39 @@ class LawViolation(AssertionError):
     """A cell breaks a law; the message says which and how."""
 
 
-def same(how: str, got: Any, want: Any) -> None:
-    """Compare two trees; NaN equals nothing."""
-    if jax.tree.structure(got) != jax.tree.structure(want):
+def alike(how: str, one: Any, but: str, other: Any) -> None:
+    """Check that two trees have one structure, and leaves of the same shape and dtype.
+
+    A violation reads `how` the one is `but` the other is.
+    """
+    if jax.tree.structure(one) != jax.tree.structure(other):
         raise LawViolation(
-            f"{how}: {jax.tree.structure(got)} is not {jax.tree.structure(want)}"
+            f"{how} {jax.tree.structure(one)} {but} {jax.tree.structure(other)}"
         )
+    pairs = zip(jax.tree.leaves_with_path(one), jax.tree.leaves(other), strict=True)
+    for (path, a), b in pairs:
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            where = jax.tree_util.keystr(path) or "the whole"
+            raise LawViolation(
+                f"{how} {_checks.describe(a)} {but} {_checks.describe(b)}: {where}"
+            )
+
+
+def same(how: str, got: Any, want: Any, tolerance: float | None = None) -> None:
+    """Compare two trees; NaN equals nothing."""
+    alike(f"{how}:", got, "is not", want)
     pairs = zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True)
     for (path, a), b in pairs:
         where = jax.tree_util.keystr(path)
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            raise LawViolation(
-                f"{how}: {where} is {_checks.describe(a)}, not {_checks.describe(b)}"
-            )
         if not is_float(a):
+            if not np.array_equal(a, b):
+                raise LawViolation(f"{how}: {where} is {a}, not {b}")
             continue
-        tolerance = _TOLERANCE[str(a.dtype)]
+        allowed = tolerance or _TOLERANCE[str(a.dtype)]
         a, b = np.asarray(a, "float64"), np.asarray(b, "float64")
         worst = np.max(np.abs(a - b), initial=0.0)
         scale = max(1.0, np.max(np.abs(b), initial=0.0))
-        if not worst <= tolerance * scale:
+        if not worst <= allowed * scale:
             raise LawViolation(f"{how}: {where} differs by {worst:.2g}")
 
 

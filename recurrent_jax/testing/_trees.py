@@ -51,6 +51,11 @@ def weigh(tree: Any) -> jax.Array:
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
+def stack(trees: list[Any]) -> Any:
+    """Return trees as one, along a new first axis."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+
+
 def at(tree: Any, t: Any) -> Any:
     """Return one step of a sequence, or one row of a carry."""
     return jax.tree.map(lambda a: a[t], tree)
@@ -70,6 +75,17 @@ def row(result: tuple[Any, Any], b: Any) -> tuple[Any, Any]:
     """Return what `unroll` gave for one sequence, or some."""
     carry, ys = result
     return at(carry, b), sequence(ys, b)
+
+
+def merged(result: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Return what `unroll` gave for two batch axes, with one in their place."""
+    carry, ys = result
+    return (
+        jax.tree.map(lambda c: c.reshape(c.shape[0] * c.shape[1], *c.shape[2:]), carry),
+        jax.tree.map(
+            lambda y: y.reshape(len(y), y.shape[1] * y.shape[2], *y.shape[3:]), ys
+        ),
+    )
 
 
 def spoil(tree: Any, where: np.ndarray, junk: float) -> Any:

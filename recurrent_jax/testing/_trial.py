@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._loop.unroll import unroll
-from recurrent_jax.backward import Autodiff, Backward
-from recurrent_jax.testing._trees import at, cast, waves, weigh
+from recurrent_jax.backward import Backward, Deferred
+from recurrent_jax.testing import _programs
+from recurrent_jax.testing._trees import at, cast, stack, waves
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,21 +29,26 @@ class Trial:
         dtype: of parameters, carry and inputs.
         inputs: makes the input of given leading shape from `(key, shape, dtype)`;
             by default standard normal numbers of shape `(*shape, in_features)`.
-        backward: the strategy that all runs use.
+        backward: the strategy that all runs use. By default that of `unroll`, with
+            blocks so short that there are several.
     """
 
     cell: Cell
     in_features: int = 3
-    time: int = 3
-    batch_shape: tuple[int, ...] = (3,)
+    time: int = 4
+    batch_shape: tuple[int, ...] = (4,)
     seed: int = 0
     dtype: str = "float64"
     inputs: Callable[[jax.Array, tuple[int, ...], Any], Any] | None = None
-    backward: Backward = Autodiff()
+    backward: Backward = Deferred(block=2)
 
     def key(self, stream: int) -> jax.Array:
         """Return a key for one kind of draw."""
         return jax.random.fold_in(jax.random.key(self.seed), stream)
+
+    def rng(self, stream: int) -> np.random.Generator:
+        """Return a NumPy generator for one kind of draw; JAX would compile it."""
+        return np.random.default_rng((self.seed, stream))
 
     @functools.cached_property
     def params(self) -> Any:
@@ -58,15 +63,14 @@ class Trial:
     @functools.cached_property
     def carry(self) -> Any:
         """A carry reached after two steps from the initial one."""
-        return _reached(dataclasses.replace(self, time=2, backward=Autodiff()))
+        return self.loop(self.draw(2, (2, *self.batch_shape)), self.start())[0]
 
     def draw(self, stream: int, shape: tuple[int, ...]) -> Any:
         """Return inputs of the leading shape."""
         if self.inputs is not None:
             return jax.device_get(self.inputs(self.key(stream), shape, self.dtype))
-        # NumPy where it will do: JAX would compile every shape.
-        rng = np.random.default_rng((self.seed, stream))
-        return cast(rng.normal(size=(*shape, self.in_features)), self.dtype)
+        drawn = self.rng(stream).normal(size=(*shape, self.in_features))
+        return cast(drawn, self.dtype)
 
     def start(self) -> Any:
         """Return the carry that a sequence starts from."""
@@ -76,50 +80,56 @@ class Trial:
         """Return `unroll` of these inputs from this carry."""
         xs = self.xs if xs is None else xs
         carry = self.carry if carry is None else carry
-        return jax.device_get(self.unroll(self.params, carry, xs, **options))
-
-    def unroll(
-        self, params: Any, carry: Any, xs: Any, **options: Any
-    ) -> tuple[Any, Any]:
-        """Return `unroll` of any arguments, with the strategy on trial."""
         options = {"backward": self.backward, **options}
-        return unroll(self.cell, params, xs, carry=carry, **options)
+        return jax.device_get(
+            unroll(self.cell, self.params, xs, carry=carry, **options)
+        )
 
-    def loop(self, params: Any, carry: Any, xs: Any, time: int) -> Any:
-        """Return what `unroll` must: a Python loop over `cell.step`."""
-        ys = []
+    def flags(self, **given: Any) -> dict[str, Any]:
+        """Return `lengths`, `mask` and `resets`, those not given without effect.
+
+        All are always there, so that one program serves every law that needs one.
+        """
+        shape = (self.time, *self.batch_shape)
+        return {
+            "lengths": np.full(self.batch_shape, self.time),
+            "mask": np.ones(shape, bool),
+            "resets": np.zeros(shape, bool),
+        } | given
+
+    def loop(self, xs: Any = None, carry: Any = None) -> tuple[Any, Any]:
+        """Return what `unroll` must: a Python loop over `cell.step`, of one step up."""
+        xs = self.xs if xs is None else xs
+        carry = self.carry if carry is None else carry
+        step = _programs.step(self.cell)
+        ys: list[Any] = []
+        time = jax.tree.leaves(xs)[0].shape[0]
+        if time == 0:  # without a step, nothing says what an output looks like
+            return self.run(xs, carry)
         for t in range(time):
-            carry, y = self.cell.step(params, carry, at(xs, t))
+            carry, y = step(self.params, carry, at(xs, t))
             ys.append(y)
-        return carry, jax.tree.map(lambda *y: jnp.stack(y), *ys)
+        return jax.device_get((carry, stack(ys)))
 
-    def gradients(self, run: Callable[..., Any], xs: Any = None) -> Any:
-        """Return gradients with respect to params, carry and inputs.
+    def loop_gradients(self) -> Any:
+        """Return the gradients of `loop`: back-propagation written out."""
+        return _programs.back_propagate(self.cell, self.params, self.carry, self.xs)
+
+    def gradients(
+        self, xs: Any = None, backward: Backward | None = None, **options: Any
+    ) -> tuple[Any, Any]:
+        """Return what `run` does, and gradients for params, carry and inputs.
 
         Of a linear function of final carry and outputs, every weight another.
         """
         xs = self.xs if xs is None else xs
-        return jax.device_get(_gradient(run)(self.params, self.carry, xs))
+        run = _programs.gradients(self.cell, backward or self.backward)
+        return jax.device_get(run((self.params, self.carry, xs), options))
 
 
 @functools.lru_cache
 def _params(cell: Cell, in_features: int, seed: int) -> Any:
     """Return parameters of a cell, a little off what it draws."""
-    params = jax.jit(lambda: cell.init(jax.random.key(seed), in_features))()
-    params = jax.device_get(params)
+    # Outside of jit, where cells share the small programs that draw.
+    params = jax.device_get(cell.init(jax.random.key(seed), in_features))
     return jax.tree.map(lambda p, w: p + w / 10, params, waves(params))
-
-
-@functools.lru_cache
-def _reached(trial: Trial) -> Any:
-    """Return the carry after the steps of a trial."""
-    xs = trial.draw(2, (trial.time, *trial.batch_shape))
-    run = jax.jit(lambda p, x: trial.loop(p, trial.start(), x, trial.time)[0])
-    return jax.device_get(run(trial.params, xs))
-
-
-@functools.lru_cache(maxsize=8)
-def _gradient(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the gradient, compiled once for all inputs that a law tries."""
-    score = lambda *arguments: weigh(run(*arguments))  # noqa: E731
-    return jax.jit(jax.grad(score, argnums=(0, 1, 2), allow_int=True))
