@@ -93,7 +93,7 @@ class LiesUnderJit(Leaky):
 
 
 class IgnoresDtypeAtFirst(Leaky):
-    def initial_carry(self, batch_shape=(), dtype=float):
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
         return jnp.zeros((*batch_shape, self.hidden_size), jnp.float32)
 
 
@@ -177,6 +177,14 @@ def _(x, d):
     return y, d[0] * (1 - jax.lax.stop_gradient(y) ** 2)
 
 
+class DeclaresAnotherOutput(rj.Elman):
+    output = "h"
+
+    def update(self, params, carry, z, u):
+        carry, y = super().update(params, carry, z, u)
+        return carry, -y
+
+
 class WrongSlope(Leaky):
     def recur(self, params, carry, z):
         h = wrong_slope(carry + z)
@@ -230,14 +238,28 @@ class PairInput(Leaky):
 
 
 @dataclasses.dataclass(frozen=True)
-class SaysThatItSplits(rj.Wrapper):
-    """Overrides the recurrence, yet has it read from `feedback` and `update`."""
-
-    splits = True
+class Plus(rj.Wrapper):
+    """Not broken: a wrapper may override the recurrence of a cell that splits."""
 
     def recur(self, params, carry, z):
         carry, y = super().recur(params, carry, z)
         return carry, y + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Ignored(Plus):
+    """Has its recurrence overridden, and that of the cell inside run by `unroll`."""
+
+
+Ignored._splits = True
+
+
+def test_a_recurrence_that_is_overridden_is_what_runs():
+    inside = rj.Elman(3)
+    params, xs = inside.init(jax.random.key(0), 2), jnp.ones((5, 2))
+    want = rj.unroll(inside, params, xs)[1] + 1
+    for cell in (Plus(inside), rj.InputDropout(Plus(inside), 0.1)):
+        np.testing.assert_allclose(rj.unroll(cell, params, xs)[1], want, rtol=1e-6)
 
 
 def test_a_users_cell_keeps_the_laws():
@@ -281,6 +303,7 @@ def test_a_cell_with_a_pair_as_input_keeps_the_laws():
         (NeedsABatch, ["batch"], "a batch differs from vmap"),
         (NormalisesTheBatch, ["batch"], "a batch differs from vmap"),
         (OutputsOneDtype, ["types"], "a step gave an output of float32"),
+        (DeclaresAnotherOutput, ["project"], "not what the cell declares"),
         (WrongSlope, ["gradients"], "gradients are not those of differences"),
         (WrongBend, ["gradients"], "second derivatives are not those of differences"),
         (HidesItsSize, ["compilation"], "make HidesItsSize a frozen dataclass"),
@@ -296,11 +319,15 @@ def test_a_broken_cell_is_told_which_law_it_breaks(cell, laws, sentence):
         assert f"law {list(LAWS).index(law) + 1} ({law})" in message
 
 
+def test_a_wrapper_may_override_the_recurrence():
+    check_cell(Plus(rj.GRU(3)), laws=["scan", "project", "gradients", "strategies"])
+
+
 def test_a_wrapper_whose_recurrence_does_not_run_breaks_laws():
     with pytest.raises(LawViolation, match=r"law 1 \(scan\): unroll is not a Python"):
-        check_cell(SaysThatItSplits(rj.Elman(3)), laws=["scan"])
+        check_cell(Ignored(rj.Elman(3)), laws=["scan"])
     with pytest.raises(LawViolation, match=r"law 11 .* unroll is not the loop"):
-        check_cell(SaysThatItSplits(rj.Elman(3)), laws=["gradients"])
+        check_cell(Ignored(rj.Elman(3)), laws=["gradients"])
 
 
 def test_every_broken_law_is_reported_at_once():

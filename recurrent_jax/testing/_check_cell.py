@@ -30,7 +30,7 @@ def check_cell(
     | law | what it says |
     |---|---|
     | scan | `unroll` equals a Python loop over `step` |
-    | project | `step` equals `recur` after `project`, step by step or all at once |
+    | project | `step` is `recur` after `project`, at once or not, with `jit` or not |
     | split | running in two parts equals running in one |
     | padding | skipped steps change nothing, NaN and inf included, gradients included |
     | empty | no steps or no sequences: initial carry, finite gradients |
