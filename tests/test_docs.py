@@ -1,31 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every Python block of the README and of docs/ runs, in order, file by file."""
+"""The README and docs/: code runs and prints what is said, and links lead somewhere."""
 
 import pathlib
 import re
 
 import jax
+import pages
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page):
-    text = page.read_text()
-    for match in BLOCK.finditer(text):
-        # Keep the line numbers of the page in tracebacks.
-        yield "\n" * text.count("\n", 0, match.start(1)) + match.group(1)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_on_a_page_runs(page):
+def test_the_code_on_a_page_runs_and_gives_what_its_comments_say(page):
     namespace = {"__name__": "docs"}
-    for code in blocks(page):
+    for code in pages.blocks(page.read_text()):
         # Optax mixes integers and floats on purpose.
         with jax.numpy_dtype_promotion("standard"):
-            exec(compile(code, str(page), "exec"), namespace)
+            outputs, shapes = pages.run(code, str(page), namespace)
+        for line, promise, output in outputs:
+            assert pages.same_output(promise, output), (
+                f"{page.name}:{line} says\n{promise}\nand prints\n{output}"
+            )
+        for line, promise, shape in shapes:
+            assert promise == shape, f"{page.name}:{line}"
+
+
+def test_a_comment_that_is_wrong_is_found():
+    code = "x = one  # (2,)\nprint(x.ndim)  # 2\nprint('a',\n 'b')\n# a\n# ...\n"
+    outputs, shapes = pages.run(code, "page", {"one": jax.numpy.ones(3)})
+    assert outputs == [(2, "2", "1"), (3, "a\n...", "a b")]
+    assert [pages.same_output(*pair) for _, *pair in outputs] == [False, True]
+    assert shapes == [(1, (2,), (3,))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
