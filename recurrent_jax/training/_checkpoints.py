@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints that survive being killed, on Orbax."""
 
+import errno
+import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recurrent_jax import _checks
-from recurrent_jax._core import extras
-from recurrent_jax.training import _leaves
+from recurrent_jax.training import _leaves, _store
 
 
 class CheckpointError(Exception):
@@ -29,13 +29,14 @@ class CheckpointError(Exception):
     """
 
 
+@_checks.checked
 def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -> int:
     """Save a state as the newest checkpoint, and drop the oldest.
 
     Orbax writes beside and renames at the end, so that a process killed at any moment
     leaves the checkpoints before whole. Each array goes with a digest, which `restore`
-    compares. Returns when all is on the disk. For one process; give one run a
-    directory of its own.
+    compares. Returns when all is on the disk. Threads and processes of one machine
+    that save to one directory wait for one another; still give a run one of its own.
 
     Args:
         directory: made if it is not there.
@@ -52,6 +53,8 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
     Raises:
         ValueError: if `keep` is less than 2.
         TypeError: if a part of the state is no array, key or number.
+        OSError: if it cannot be written, as on a full disk, in a read-only directory
+            or where there is a file; the checkpoints before it stay as they are.
         ImportError: if Orbax is not installed.
 
     Example:
@@ -74,20 +77,32 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
             f"save: keep must be at least 2, so that a damaged checkpoint leaves one "
             f"to fall back on; got {keep}"
         )
-    arrays = _leaves.flatten(state)
+    path = _store.place("save", directory)
+    arrays = _leaves.flatten("save", state)
     content = {"about": about, "leaves": _leaves.describe(arrays)}
-    ocp = _orbax()
-    # Left by a save that was killed: Orbax removes it before it writes.
-    with _manager(directory, max_to_keep=keep, cleanup_tmp_directories=True) as manager:
-        number = max(manager.all_steps(), default=-1) + 1
-        parts = {
-            "state": ocp.args.StandardSave(_full(arrays)),
-            "content": ocp.args.JsonSave(content),
-        }
-        manager.save(number, args=ocp.args.Composite(**parts), force=True)
+    items = {
+        "content": [json.dumps(content).encode()],
+        "state": [_leaves.as_bytes(arrays[name]) for name in sorted(arrays)],
+    }
+    ocp = _store.orbax()
+    try:
+        # Left by a save that was killed: Orbax removes it before it writes.
+        options = {"max_to_keep": keep, "cleanup_tmp_directories": True}
+        with _store.manager(path, **options) as manager:
+            number: int = max(manager.all_steps(), default=-1) + 1
+            args = {n: _store.item_type()(parts) for n, parts in items.items()}
+            manager.save(number, args=ocp.args.Composite(**args), force=True)
+    except Exception as error:  # whatever Orbax makes of a disk that fails
+        raise OSError(
+            getattr(error, "errno", None) or errno.EIO,
+            f"save: nothing was saved, and the checkpoints before are as they were "
+            f"({_reason(error)})",
+            str(path),
+        ) from error
     return number
 
 
+@_checks.checked
 def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
     """Return the newest state in a directory that is whole and fits.
 
@@ -105,6 +120,7 @@ def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
 
     Raises:
         CheckpointError: if there are checkpoints, and none can be used.
+        NotADirectoryError: if `directory` is a file, or a single checkpoint.
         ImportError: if Orbax is not installed.
 
     Warns:
@@ -117,10 +133,11 @@ def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
         >>> restore(tempfile.mkdtemp(), {"w": jnp.zeros(3)}) is None
         True
     """
-    if not Path(directory).is_dir():
+    path = _store.place("restore", directory)
+    if not path.is_dir():
         return None
     failures: list[str] = []
-    with _manager(directory) as manager:
+    with _store.manager(path) as manager:
         numbers = sorted(manager.all_steps(), reverse=True)
         for number in numbers:
             try:
@@ -141,47 +158,25 @@ def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
 
 def _read(manager: Any, number: int, like: Any, about: str) -> Any:
     """Return one checkpoint, or raise `Mismatch` with what is wrong with it."""
-    args = _orbax().args
-    expected = _leaves.flatten(like)
-    content = _item(manager, number, "content", args.JsonRestore())
+    expected = _leaves.flatten("restore", like)
+    content = _item(manager, number, "content", lambda data: json.loads(data.tobytes()))
     _leaves.compare(content, expected, about)
     # Onto the host: devices may not be those that the state was saved from.
-    found = _item(manager, number, "state", args.StandardRestore(_full(expected)))
-    arrays = expected | found
+    arrays = _item(manager, number, "state", lambda data: _leaves.cut(data, expected))
     _leaves.verify(arrays, content["leaves"])
     return _leaves.rebuild(arrays, like)
 
 
-def _full(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays that hold something; Orbax refuses the others."""
-    return {name: array for name, array in arrays.items() if array.size}
-
-
-def _item(manager: Any, number: int, name: str, args: Any) -> Any:
-    composite = _orbax().args.Composite
+def _item(manager: Any, number: int, name: str, decode: Callable[[Any], Any]) -> Any:
+    args = _store.orbax().args.Composite(**{name: _store.item_type()()})
     try:
-        return manager.restore(number, args=composite(**{name: args}))[name]
-    # Whatever Orbax, TensorStore or the file system make of broken files.
+        return decode(manager.restore(number, args=args)[name])
+    # Whatever Orbax or the file system make of broken files.
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
         raise _leaves.Mismatch(
-            f"is damaged: {name} cannot be read ({type(error).__name__}: {reason})"
+            f"is damaged: {name} cannot be read ({_reason(error)})"
         ) from error
 
 
-def _manager(directory: Path | str, **options: Any) -> Any:
-    ocp = _orbax()
-    return ocp.CheckpointManager(
-        Path(directory).absolute(),
-        options=ocp.CheckpointManagerOptions(
-            enable_async_checkpointing=False, **options
-        ),
-    )
-
-
-def _orbax() -> Any:
-    return extras.package(
-        "orbax.checkpoint",
-        "checkpoints need Orbax",
-        "recurrent-jax[checkpoints]",
-    )
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -12,10 +12,12 @@ class Mismatch(Exception):
     """What is wrong with a checkpoint, as the end of a sentence about it."""
 
 
-def flatten(state: Any) -> dict[str, np.ndarray]:
+def flatten(where: str, state: Any) -> dict[str, np.ndarray]:
     """Return all leaves on the host under the path to each; keys as their data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path): _host(path, leaf) for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path): _host(where, path, leaf) for path, leaf in leaves
+    }
 
 
 def describe(arrays: dict[str, np.ndarray]) -> dict[str, list[str]]:
@@ -23,11 +25,32 @@ def describe(arrays: dict[str, np.ndarray]) -> dict[str, list[str]]:
     return {name: [_kind(a), _digest(a)] for name, a in arrays.items()}
 
 
+def as_bytes(array: np.ndarray) -> np.ndarray:
+    """Return the bytes of an array."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def cut(data: np.ndarray, expected: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays whose bytes lie end to end, in the order of their names."""
+    wanted = sum(array.nbytes for array in expected.values())
+    if data.size != wanted:
+        raise ValueError(f"{data.size} bytes, expected {wanted}")
+    arrays, start = {}, 0
+    for name in sorted(expected):
+        like = expected[name]
+        part = data[start : start + like.nbytes]
+        arrays[name] = part.copy().view(like.dtype).reshape(like.shape)
+        start += like.nbytes
+    return arrays
+
+
 def compare(content: Any, expected: dict[str, np.ndarray], about: str) -> None:
     """Check that a checkpoint is of the expected structure, shapes and dtypes."""
-    if not isinstance(content, dict) or not {"about", "leaves"} <= set(content):
-        raise Mismatch("is of something else: it was not written by save")
-    found = {name: kind for name, (kind, _) in content["leaves"].items()}
+    try:
+        written = content["about"]
+        found = {name: kind for name, (kind, _) in content["leaves"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Mismatch("is of something else: it was not written by save") from None
     wanted = {name: _kind(a) for name, a in expected.items()}
     odd = [
         f"{name} is {found.get(name, 'absent')}, expected {wanted.get(name, 'none')}"
@@ -37,10 +60,8 @@ def compare(content: Any, expected: dict[str, np.ndarray], about: str) -> None:
     if odd:
         more = f"; and {len(odd) - 3} more" if len(odd) > 3 else ""
         raise Mismatch("is of something else: " + "; ".join(odd[:3]) + more)
-    if content["about"] != about:
-        raise Mismatch(
-            f"is of something else: about {content['about']!r}, expected {about!r}"
-        )
+    if written != about:
+        raise Mismatch(f"is of something else: about {written!r}, expected {about!r}")
 
 
 def verify(arrays: dict[str, Any], leaves: dict[str, list[str]]) -> None:
@@ -65,13 +86,13 @@ def rebuild(arrays: dict[str, Any], like: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, like)
 
 
-def _host(path: Any, leaf: Any) -> np.ndarray:
+def _host(where: str, path: Any, leaf: Any) -> np.ndarray:
     if isinstance(leaf, jax.Array) and _is_key(leaf):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(
-            f"save: state{jax.tree_util.keystr(path)} must be an array, a key or a "
+            f"{where}: state{jax.tree_util.keystr(path)} must be an array, a key or a "
             f"number, got {type(leaf).__name__}"
         )
     return array
@@ -86,4 +107,4 @@ def _kind(array: np.ndarray) -> str:
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(as_bytes(array)).hexdigest()

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: what comes back, after what damage, and after being killed."""
 
-import gc
+import concurrent.futures
+import contextlib
+import errno
 import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -22,18 +25,6 @@ from recurrent_jax.training import CheckpointError, adamw, init_state, restore, 
 pytest.importorskip("orbax.checkpoint")
 
 from . import killed  # noqa: E402
-
-# Where a file cannot be read, Orbax leaves a coroutine behind whose event loop is gone.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
-)
-
-
-@pytest.fixture(autouse=True)
-def collected():
-    """Collect those coroutines here, and not under another test."""
-    yield
-    gc.collect()
 
 
 def state(value=1.0, cell=killed.CELL):
@@ -191,6 +182,95 @@ def test_what_cannot_be_saved(tmp_path):
     assert not os.listdir(tmp_path)
 
 
+def test_a_state_without_arrays(tmp_path):
+    for n, empty in enumerate(({}, (), {"a": jnp.zeros((0, 3))}, None)):
+        directory = tmp_path / str(n)
+        assert save(directory, empty) == 0
+        same(restore(directory, empty), empty)
+        with pytest.raises(CheckpointError, match="checkpoint 0 is of something else"):
+            restore(directory, {"a": jnp.zeros(2)})
+
+
+def test_arguments_that_are_none(tmp_path):
+    for about in (None, 5, jnp.ones(2), object()):
+        for call in (save, restore):
+            with pytest.raises(TypeError, match=f"{call.__name__}: about must be a st"):
+                call(tmp_path, state(), about=about)
+    for directory in (None, 5, b"run", ["run"]):
+        for call in (save, restore):
+            with pytest.raises(TypeError, match="directory must be a path, str or"):
+                call(directory, state())
+    save(tmp_path, state())
+    with pytest.raises(TypeError, match=r"restore: state\['f'\] must be an array"):
+        restore(tmp_path, {"f": jnp.tanh})
+
+
+def test_a_file_in_the_place_of_the_directory(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("not a checkpoint")
+    for directory in (file, str(file), file / "run"):
+        for call in (save, restore):
+            with pytest.raises(NotADirectoryError, match=f"but {file} is a file"):
+                call(directory, state())
+    assert file.read_text() == "not a checkpoint"
+
+
+def test_one_checkpoint_in_the_place_of_their_directory(tmp_path):
+    save(tmp_path, state())
+    for call in (save, restore):
+        with pytest.raises(NotADirectoryError, match=f"pass {tmp_path}, the direct"):
+            call(tmp_path / "0", state())
+    same(restore(tmp_path, state()), state())
+
+
+@contextlib.contextmanager
+def full_disk():
+    """Let no file grow beyond 256 bytes: a write then stops halfway."""
+    _, hard = limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (256, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_a_full_disk_is_one_error_and_leaves_what_was(tmp_path, capfd):
+    # And no traceback of a thread behind it.
+    for value in (1, 2):
+        save(tmp_path, state(value))
+    with full_disk(), pytest.raises(OSError, match="save: nothing was saved") as error:
+        save(tmp_path, state(3))
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
+    same(restore(tmp_path, state()), state(2))
+    assert save(tmp_path, state(4)) == 2
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "2"]
+    same(restore(tmp_path, state()), state(4))
+
+
+def test_a_directory_that_cannot_be_written(tmp_path, monkeypatch):
+    save(tmp_path, state(1))
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", refuse)
+        for directory in (tmp_path, tmp_path / "new"):
+            with pytest.raises(PermissionError, match="save: nothing was saved"):
+                save(directory, state(2))
+    same(restore(tmp_path, state()), state(1))
+
+
+def test_threads_that_save_to_one_directory(tmp_path):
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(save, tmp_path, state(n), keep=3) for n in range(8)]
+    assert sorted(job.result() for job in jobs) == list(range(8))
+    assert sorted(os.listdir(tmp_path)) == ["5", "6", "7"]
+    newest = next(n for n, job in enumerate(jobs) if job.result() == 7)
+    same(restore(tmp_path, state()), state(newest))
+
+
 def test_the_mend_is_named_where_orbax_is_missing(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with pytest.raises(
@@ -215,12 +295,24 @@ def child(directory, event="none", count=0):
 
 # Each save opens files, renames three times, and removes the oldest at the end.
 KILLS = [
-    ("open", 6, 0),  # the arrays are not yet written
+    ("open", 7, 0),  # the arrays are not yet written
     ("os.rename", 3, 0),  # all is written, but the first checkpoint has no name
     ("os.rename", 6, 1),  # in the second save
     # The first removal is of what the last kill left, the second of the oldest.
     ("shutil.rmtree", 2, 4),
 ]
+
+
+@pytest.mark.slow
+def test_processes_that_save_to_one_directory(tmp_path):
+    directory = str(tmp_path / "run")
+    processes = [child(directory) for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=300)
+        assert (process.returncode, err) == (0, "")
+    assert len(os.listdir(directory)) == 3
+    start, _ = killed.start()
+    assert restore(directory, start, about=repr(killed.CELL)).step == killed.STEPS
 
 
 @pytest.mark.slow
