@@ -22,6 +22,7 @@ from recurrent_jax import (
     tasks,
     wrappers,
 )
+from recurrent_jax._core import serial as _serial
 from recurrent_jax._core.arrays import (
     affine,
     expand_like,
@@ -190,6 +191,8 @@ __all__ = [
     "weight_drop",
     "wrappers",
 ]
+
+_serial.register_loaded()
 
 # Loaded on first use: `training` needs Optax, `linen` and `nnx` need Flax, which
 # `import *` must not ask for. The core needs JAX alone.

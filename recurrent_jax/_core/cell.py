@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core import tracing
+from recurrent_jax._core import serial, tracing
 from recurrent_jax._core.names import pickled, spell
 
 P = TypeVar("P")  # parameters, as `init` returns them
@@ -109,6 +109,8 @@ class Cell(abc.ABC, Generic[P, C]):
         _check_carry(cls)
         cls._splits = cls.recur is Cell.recur
         cls._declares_output = _declares(cls)
+        for kind in (cls.Params, getattr(cls, "Carry", None)):
+            serial.register(kind)
         # `@dataclass` keeps a repr that is set before it runs.
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]

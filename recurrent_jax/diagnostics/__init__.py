@@ -14,6 +14,7 @@ has a plot, which needs Matplotlib.
 | Which cell, which initialisation? | `compare` | `plot_comparison` |
 """
 
+from recurrent_jax._core import serial
 from recurrent_jax.diagnostics._compare import Comparison, compare
 from recurrent_jax.diagnostics._gate_plots import plot_gates, plot_memory
 from recurrent_jax.diagnostics._gates import (
@@ -51,3 +52,5 @@ __all__ = [
     "saturation",
     "singular_values",
 ]
+
+serial.register_loaded()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recipes for training, on top of Optax."""
 
+from recurrent_jax._core import serial
 from recurrent_jax.training._batching import batch_indices, windows
 from recurrent_jax.training._checkpoints import CheckpointError, restore, save
 from recurrent_jax.training._clipping import clipping
@@ -49,3 +50,5 @@ __all__ = [
     "train_step",
     "windows",
 ]
+
+serial.register_loaded()
