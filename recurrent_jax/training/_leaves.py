@@ -35,7 +35,8 @@ def cut(data: np.ndarray, expected: dict[str, np.ndarray]) -> dict[str, np.ndarr
     wanted = sum(array.nbytes for array in expected.values())
     if data.size != wanted:
         raise ValueError(f"{data.size} bytes, expected {wanted}")
-    arrays, start = {}, 0
+    arrays: dict[str, np.ndarray] = {}
+    start = 0
     for name in sorted(expected):
         like = expected[name]
         part = data[start : start + like.nbytes]
@@ -107,4 +108,4 @@ def _kind(array: np.ndarray) -> str:
 
 
 def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(as_bytes(array)).hexdigest()
+    return hashlib.sha256(as_bytes(array).data).hexdigest()
