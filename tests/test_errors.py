@@ -1298,7 +1298,7 @@ CASES = {
     # The modules for Flax.
     "flax-params": value(
         lambda: rj.linen.unpack(CELL, {"params": {"bias": 1, "kernel": 1, "w": 1}}),
-        "unpack: parameters ['recurrent_kernel'] are missing and ['w'] have no place; ",
+        "unpack: params ['recurrent_kernel'] are missing and ['w'] have no place; ",
         "expected ['kernel', 'recurrent_kernel', 'bias']. init makes them",
     ),
     "flax-params/apply": value(
@@ -1318,7 +1318,7 @@ CASES = {
     ),
     "flax-in-features": value(
         lambda: rj.linen.RNN(CELL).init(jax.random.key(0), (inputs(), inputs())),
-        "RNN: the number of features of an input of 2 arrays is not known; ",
+        "RNN: xs holds 2 arrays, so the number of features is not known; ",
         "pass in_features=...",
     ),
     "flax-load": value(

@@ -69,7 +69,7 @@ class _Field(NamedTuple):
     default: Any
 
 
-def fields(value: Any) -> None:
+def fields(value: Any, hashable: bool = True) -> None:
     """Check the fields of a frozen dataclass: of their kinds, and hashable."""
     where = type(value).__name__
     for name, kind, default in _fields_of(type(value)):
@@ -78,7 +78,8 @@ def fields(value: Any) -> None:
             continue
         if kind is not None and isinstance(field, jax.Array):
             kind.check(where, name, field)  # it says more than that it does not hash
-        _hashes(where, name, field)
+        if hashable:
+            _hashes(where, name, field)
         if kind is not None:
             kind.check(where, name, field)
 
@@ -147,7 +148,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     hints = typing.get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
-    names, where = tuple(signature.parameters), function.__qualname__
+    names, where = (
+        tuple(signature.parameters),
+        function.__qualname__.removesuffix(".__init__"),
+    )
     kinds = {name: kind_of(hints.get(name)) for name in names}
     defaults = {p.name: p.default for p in signature.parameters.values()}
 

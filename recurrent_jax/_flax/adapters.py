@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.network import Network
+from recurrent_jax._flax.names import of_the_call
 
 
 def nest(
@@ -45,9 +46,12 @@ def unnest(where: str, tree: Mapping[str, Any], like: Any) -> Any:
     missing = ["/".join(name) for name in names if name not in given]
     unknown = ["/".join(name) for name in given if name not in names]
     if missing or unknown:
+        theirs = unknown and not set(given) & set(names)
+        fix = "from_flax converts those of Flax's own modules" if theirs else ""
         raise ValueError(
-            f"{where}: parameters {missing} are missing and {unknown} have no place; "
-            f"expected {['/'.join(name) for name in names]}. init makes them"
+            f"{where}: params {missing} are missing and {unknown} have no place; "
+            f"expected {['/'.join(name) for name in names]}. "
+            + (fix or "init makes them")
         )
     return jax.tree.unflatten(jax.tree.structure(like), [given[n] for n in names])
 
@@ -79,13 +83,13 @@ def in_features(where: str, xs: Any, given: int | None) -> int:
     """Return the number of input features: as given, or that of one input array."""
     if given is not None:
         return given
-    leaves = jax.tree.leaves(xs)
-    if len(leaves) != 1 or not jnp.ndim(leaves[0]):
+    leaves = jax.tree.leaves(_checks.arrays(where, "xs", xs))
+    if len(leaves) != 1 or not leaves[0].ndim:
         raise ValueError(
-            f"{where}: the number of features of an input of {len(leaves)} arrays is "
-            "not known; pass in_features=..."
+            f"{where}: xs holds {len(leaves)} arrays, so the number of features is not "
+            "known; pass in_features=..."
         )
-    return int(jnp.shape(leaves[0])[-1])
+    return int(leaves[0].shape[-1])
 
 
 def promote(dtype: DTypeLike | None, *trees: Any) -> tuple[Any, ...]:
@@ -103,6 +107,20 @@ def promote(dtype: DTypeLike | None, *trees: Any) -> tuple[Any, ...]:
 
     promoted: tuple[Any, ...] = jax.tree.map(cast, arrays)
     return promoted
+
+
+def arguments(
+    module: Any, params: Any, xs: Any, options: Mapping[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return params, inputs and options of `unroll` for a call of a module."""
+    where, given = type(module).__name__, of_the_call(module, options)
+    states = {name: given.pop(name, None) for name in ("carry", "reset_carry")}
+    trees = {
+        name: _checks.arrays(where, name, tree)
+        for name, tree in {"xs": xs, **states}.items()
+    }
+    params, trees = promote(module.dtype, params, trees)
+    return params, trees.pop("xs"), {**given, **trees}
 
 
 def at_least_float32(dtype: DTypeLike) -> Any:

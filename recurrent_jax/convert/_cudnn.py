@@ -9,18 +9,21 @@ import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Size
 from recurrent_jax.cells import LSTM
 from recurrent_jax.convert import _arrays, _double, _layers
 from recurrent_jax.convert._arrays import Array
 
 
+@_checks.checked
 def from_cudnn(
     weights: Any,
     *,
-    input_size: int,
-    hidden_size: int,
-    num_layers: int = 1,
+    input_size: Size,
+    hidden_size: Size,
+    num_layers: Size = 1,
     bidirectional: bool = False,
 ) -> tuple[Cell | Network, Any]:
     """Return what the flat weights of `jax.experimental.rnn.lstm` are here.
@@ -51,12 +54,6 @@ def from_cudnn(
         LSTM(hidden_size=4)
     """
     sizes = {"input_size": input_size, "hidden_size": hidden_size}
-    for name, size in (sizes | {"num_layers": num_layers}).items():
-        _checks.size("from_cudnn", name, size)
-    if not isinstance(bidirectional, bool):
-        raise TypeError(
-            f"from_cudnn: bidirectional must be a Python bool, got {bidirectional!r}"
-        )
     weights = _arrays.read("from_cudnn", "weights", weights)
     count = _count(input_size, hidden_size, num_layers, 1 + bidirectional)
     if weights.shape != (count,):
@@ -80,7 +77,8 @@ def from_cudnn(
     return _layers.deep("from_cudnn", parts)
 
 
-def to_cudnn(network: Cell | Network, params: Any, *, nearest: bool = False) -> Array:
+@_checks.checked
+def to_cudnn(network: Part, params: Any, *, nearest: bool = False) -> Array:
     """Return parameters as the flat weights that `jax.experimental.rnn.lstm` takes.
 
     `from_cudnn` gives them back, bit for bit. That function computes in float32 alone.

@@ -4,7 +4,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
 from recurrent_jax.cells import GRU, LSTM, GRUParams, LSTMParams
 from recurrent_jax.convert import _arrays, _layers
@@ -15,6 +17,7 @@ from recurrent_jax.convert._layers import SIGMOID, TANH, Direction
 _NAMES = ("weight_ih", "weight_hh", "bias", "bias_n")
 
 
+@_checks.checked
 def from_equinox(module: Any) -> tuple[Cell | Network, Any]:
     """Return what a cell of Equinox is here.
 
@@ -92,8 +95,9 @@ def _given(where: str, module: Any) -> Mapping[str, Any]:
     return {name: getattr(module, name, None) for name in _NAMES}
 
 
+@_checks.checked
 def to_equinox(
-    network: Cell | Network, params: Any, *, nearest: bool = False
+    network: Part, params: Any, *, nearest: bool = False
 ) -> dict[str, Array] | list[dict[str, Array]]:
     """Return parameters as the weights of a cell of Equinox.
 

@@ -8,9 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
-from recurrent_jax._core.types import Activation
+from recurrent_jax._core.types import Activation, Size
 from recurrent_jax.cells import (
     GRU,
     LSTM,
@@ -27,26 +29,30 @@ from recurrent_jax.convert._layers import Direction
 _PLACE = re.compile(r"(?:layers_)?(0|[1-9]\d{0,3})")
 
 
+@_checks.checked
 def from_linen(
     variables: Any,
     *,
     gate_fn: Activation = jax.nn.sigmoid,
     activation_fn: Activation = jnp.tanh,
     residual: bool = False,
-    spatial_shape: tuple[int, ...] | None = None,
+    spatial_shape: tuple[Size, ...] | None = None,
 ) -> tuple[Cell | Network, Any]:
     """Return what the variables of recurrent modules of `flax.linen` are here.
 
     Cells are known by the names of their parameters, and found under `params` and
     `cell`, in both directions of a `Bidirectional`, and in the layers of a
-    `Sequential`. Flax is batch-first: `time_axis=1`.
+    `Sequential`. A compact model keeps all its cells side by side, as
+    `OptimizedLSTMCell_0` and so on: pass them in order, in a list of layers, with
+    `{"forward": ..., "backward": ...}` for two directions. Flax is batch-first:
+    `time_axis=1`.
 
     Args:
         variables: of a cell, an `RNN`, a `Bidirectional` or a `Sequential` of these;
             or a list, of one layer each.
-        gate_fn: as there.
-        activation_fn: as there.
-        residual: as there, of a `SimpleCell`.
+        gate_fn: the function of the gates, as the cells of Flax were given it.
+        activation_fn: that of the candidate, as they were given it.
+        residual: whether a `SimpleCell` was built with `residual=True`.
         spatial_shape: of the images that a `ConvLSTMCell` takes, whose strides and
             padding must be the defaults.
 
@@ -72,11 +78,14 @@ def from_linen(
         >>> cell
         Elman(hidden_size=4)
     """
-    settings = Settings("from_linen", gate_fn, activation_fn, spatial_shape, residual)
+    settings = Settings(
+        *("from_linen", "variables"), gate_fn, activation_fn, spatial_shape, residual
+    )
     found = _find(settings, variables, _flax_cells.from_linen)
     return _layers.deep("from_linen", _flat(found))
 
 
+@_checks.checked
 def from_nnx(
     params: Any,
     *,
@@ -92,9 +101,9 @@ def from_nnx(
     Args:
         params: `nnx.to_pure_dict(nnx.state(module, nnx.Param))` of a cell, an `RNN`, a
             `Bidirectional` or a `Sequential` of these; or a list, of one layer each.
-        gate_fn: as there.
-        activation_fn: as there.
-        residual: as there, of a `SimpleCell`.
+        gate_fn: the function of the gates, as the cells of Flax were given it.
+        activation_fn: that of the candidate, as they were given it.
+        residual: whether a `SimpleCell` was built with `residual=True`.
 
     Returns:
         An `Elman`, `ResidualElman`, `LSTM` or `GRU`, a `Bidirectional`, or a `Deep` for
@@ -116,7 +125,7 @@ def from_nnx(
         >>> cell
         LSTM(hidden_size=4)
     """
-    settings = Settings("from_nnx", gate_fn, activation_fn, None, residual)
+    settings = Settings("from_nnx", "params", gate_fn, activation_fn, None, residual)
     found = _find(settings, params, _flax_cells.from_nnx)
     return _layers.deep("from_nnx", _flat(found))
 
@@ -129,13 +138,15 @@ def _find(
         return [_find(settings, part, read) for part in tree]
     if not isinstance(tree, Mapping):
         raise TypeError(
-            f"{settings.where}: modules must be dictionaries, got {type(tree).__name__}"
+            f"{settings.where}: {settings.argument} must be dictionaries of modules, "
+            f"got {type(tree).__name__}"
         )
     names = set(map(str, tree))
     if len(names) == 1 and names < {"params", "cell", "layers"}:
         return _find(settings, next(iter(tree.values())), read)
-    if names == {"forward_rnn", "backward_rnn"}:
-        ways = [_find(settings, tree[f"{name}_rnn"], read) for name in _WAYS]
+    if names in ({"forward_rnn", "backward_rnn"}, set(_WAYS)):
+        end = "" if names == set(_WAYS) else "_rnn"
+        ways = [_find(settings, tree[f"{name}{end}"], read) for name in _WAYS]
         if not all(isinstance(way, Direction) for way in ways):
             raise ValueError(f"{settings.where}: a Bidirectional holds two RNNs")
         return _layers.either(ways, "concatenate")  # type: ignore[arg-type]
@@ -161,9 +172,8 @@ def _flat(found: list[Any] | Direction) -> list[Direction]:
     return [layer for part in found for layer in _flat(part)]
 
 
-def to_linen(
-    network: Cell | Network, params: Any, *, nearest: bool = False
-) -> dict[str, Any]:
+@_checks.checked
+def to_linen(network: Part, params: Any, *, nearest: bool = False) -> dict[str, Any]:
     """Return parameters as the variables of modules of `flax.linen`.
 
     `from_linen` gives them back, bit for bit, if it is told the activations. Names are
@@ -206,8 +216,9 @@ def to_linen(
     return {"params": layers[0].get("cell", layers[0])}
 
 
+@_checks.checked
 def to_nnx(
-    network: Cell | Network,
+    network: Part,
     params: Any,
     *,
     optimized: bool = False,

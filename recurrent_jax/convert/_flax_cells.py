@@ -40,6 +40,7 @@ class Settings(NamedTuple):
     """What no parameter tells."""
 
     where: str
+    argument: str
     gate_fn: Activation
     activation_fn: Activation
     spatial_shape: tuple[int, ...] | None
@@ -100,7 +101,8 @@ def from_linen(settings: Settings, tree: Tree) -> Direction:
     raise ValueError(
         f"{settings.where}: {sorted(modules)} are the parts of no cell of Flax. The "
         "cell of an RNN stands under 'cell', the layers of a Sequential under "
-        "'layers_0' and so on; of a larger model pass a list of the recurrent layers"
+        "'layers_0' and so on; of a larger model pass a list of the recurrent layers, "
+        "{'forward': ..., 'backward': ...} for two directions"
     )
 
 

@@ -2,7 +2,7 @@
 """From ONNX: `RNN`, `LSTM` and `GRU` nodes, one after another."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
@@ -16,6 +16,10 @@ from recurrent_jax.convert._onnx_graph import Graph, attributes_of, name_of
 
 if TYPE_CHECKING:
     import onnx
+
+    ModelProto = onnx.ModelProto
+else:
+    ModelProto = Any  # known only where ONNX is installed
 
 _LARGEST = 2**31  # bytes, of any message of Protocol Buffers
 _KNOWN = {
@@ -32,11 +36,12 @@ _DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"]}
 _DEFAULTS["LSTM"] = ["Sigmoid", "Tanh", "Tanh"]
 
 
+@_checks.checked
 def from_onnx(
-    model: "onnx.ModelProto | str | os.PathLike[str]",
+    model: ModelProto | str | os.PathLike[str],
     *,
-    direction: str = "forward",
-    layout: int = 0,
+    direction: Literal["forward", "reverse"] = "forward",
+    layout: Literal[0, 1] = 0,
 ) -> tuple[Cell | Network, Any]:
     """Return what the recurrent nodes of a model of ONNX are here.
 
@@ -67,8 +72,6 @@ def from_onnx(
         >>> rj.convert.from_onnx(rj.convert.to_onnx(cell, params))[0]
         CIFG(hidden_size=4, peepholes=True)
     """
-    _checks.choice("from_onnx", "direction", direction, ("forward", "reverse"))
-    _checks.choice("from_onnx", "layout", layout, (0, 1))
     try:
         return _convert(Graph(_load(model)), direction, layout)
     except RecursionError as error:
@@ -96,7 +99,7 @@ def _convert(graph: Graph, direction: str, layout: int) -> tuple[Cell | Network,
     return _layers.deep("from_onnx", parts)
 
 
-def _load(model: Any) -> "onnx.ModelProto":
+def _load(model: Any) -> ModelProto:
     _arrays.need("from_onnx", "onnx")
     import onnx
     from google.protobuf.message import DecodeError

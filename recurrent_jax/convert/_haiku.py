@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
 from recurrent_jax.cells import (
     GRU,
@@ -25,6 +27,7 @@ from recurrent_jax.convert._layers import SIGMOID, TANH, Direction
 _NAMES = {Elman: "vanilla_rnn", LSTM: "lstm", GRU: "gru"}
 
 
+@_checks.checked
 def from_haiku(params: Any) -> tuple[Cell | Network, Any]:
     """Return what the parameters of recurrent cores of Haiku are here.
 
@@ -131,8 +134,9 @@ def _gru(where: str, weights: dict[str, Array]) -> Direction:
     return Direction(GRU(H, reset_after=False), GRUParams(kernel, U, b, None))
 
 
+@_checks.checked
 def to_haiku(
-    network: Cell | Network, params: Any, *, nearest: bool = False
+    network: Part, params: Any, *, nearest: bool = False
 ) -> dict[str, dict[str, Array]]:
     """Return parameters as those of a recurrent core of Haiku, or of a `DeepRNN`.
 

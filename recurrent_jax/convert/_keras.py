@@ -11,8 +11,9 @@ import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
-from recurrent_jax._core.types import Activation
+from recurrent_jax._core.types import Activation, Size
 from recurrent_jax.cells import (
     GRU,
     LSTM,
@@ -57,6 +58,7 @@ _ROWS = {
 _NAMES = ("kernel", "recurrent_kernel", "bias")
 
 
+@_checks.checked
 def from_keras(
     weights: Any,
     *,
@@ -64,8 +66,8 @@ def from_keras(
     recurrent_activation: str | Activation = "sigmoid",
     reset_after: bool = True,
     merge_mode: str | None = "concat",
-    spatial_shape: tuple[int, ...] | None = None,
-    strides: int | tuple[int, ...] = 1,
+    spatial_shape: tuple[Size, ...] | None = None,
+    strides: Size | tuple[Size, ...] = 1,
     padding: str = "valid",
 ) -> tuple[Cell | Network, Any]:
     """Return what the weights of a recurrent layer of Keras are here.
@@ -229,9 +231,8 @@ def _conv(
     return Direction(cell, ConvLSTMParams(kernel, U, b, None))
 
 
-def to_keras(
-    network: Cell | Network, params: Any, *, nearest: bool = False
-) -> list[Any]:
+@_checks.checked
+def to_keras(network: Part, params: Any, *, nearest: bool = False) -> list[Any]:
     """Return parameters as the weights of a recurrent layer of Keras.
 
     `from_keras` gives them back, bit for bit, if it is told the fields of the cell

@@ -59,6 +59,11 @@ def directions(
             f"{where}: {layer!r} must merge by one of {list(merges)}; take the "
             "directions apart, or merge in the model there"
         )
+    if not isinstance(params, BidirectionalParams):
+        raise TypeError(
+            f"{where}: params must be BidirectionalParams(forward, backward), got "
+            f"{_checks.outline(params)}"
+        )
     backward = layer.forward if layer.backward is None else layer.backward
     return (
         _direction(where, layer.forward, params.forward),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrent_jax import _checks
 from recurrent_jax._checks import describe
 from recurrent_jax.convert import _arrays
 from recurrent_jax.convert._arrays import Array
@@ -32,6 +33,7 @@ _DTYPES = {
 }
 
 
+@_checks.checked
 def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
     """Write parameters, or any pytree of arrays, to a safetensors file.
 
@@ -89,6 +91,7 @@ def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
         raise OSError(f"{where}: {path!r}: {error}") from error
 
 
+@_checks.checked
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     """Return all arrays of a safetensors file by name, as for `from_torch`.
 
@@ -134,6 +137,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     return arrays
 
 
+@_checks.checked
 def load_safetensors(path: str | os.PathLike[str], like: Params) -> Params:
     """Return parameters from a file that `save_safetensors` wrote.
 

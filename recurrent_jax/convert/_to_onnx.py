@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """To ONNX: one `RNN`, `LSTM` or `GRU` node for each layer."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.network import Network
+from recurrent_jax import _checks
+from recurrent_jax._core.kinds import Part
 from recurrent_jax.convert import _arrays, _layers, _onnx_cells
 from recurrent_jax.convert._layers import Direction
 from recurrent_jax.convert._onnx_cells import OPERATORS
@@ -15,19 +15,24 @@ from recurrent_jax.networks import Bidirectional
 if TYPE_CHECKING:
     import onnx
 
+    ModelProto = onnx.ModelProto
+else:
+    ModelProto = Any  # known only where ONNX is installed
+
 OPSET, IR_VERSION = 17, 8  # what runtimes of the last years load
 _MERGES = {"sum": "ReduceSum", "mean": "ReduceMean", "product": "ReduceProd"}
 _AXIS = "axis_of_directions"
 
 
+@_checks.checked
 def to_onnx(
-    network: Cell | Network,
+    network: Part,
     params: Any,
     *,
-    direction: str = "forward",
+    direction: Literal["forward", "reverse"] = "forward",
     lengths: bool = False,
     initial_states: bool = False,
-) -> "onnx.ModelProto":
+) -> ModelProto:
     """Return a model of ONNX that computes what `unroll` does.
 
     Every layer is one node: `RNN`, `LSTM` or `GRU`. Between them stands what brings the
@@ -70,11 +75,6 @@ def to_onnx(
     import onnx
     from onnx import helper, numpy_helper
 
-    if direction not in ("forward", "reverse"):
-        raise ValueError(
-            f"to_onnx: direction must be 'forward' or 'reverse', got {direction!r}; "
-            "a Bidirectional is both by itself"
-        )
     graph = _Graph(direction, lengths, initial_states)
     for layer, own in _layers.layers("to_onnx", network, params):
         graph.add(layer, own)

@@ -3,14 +3,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Rate
 from recurrent_jax.convert import _arrays, _double, _layers
 from recurrent_jax.convert._arrays import Array
 
@@ -20,11 +22,12 @@ _NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 Weights = dict[str, Array]
 
 
+@_checks.checked
 def from_torch(
     state_dict: Mapping[str, Any],
     *,
-    nonlinearity: str = "tanh",
-    dropout: float = 0.0,
+    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    dropout: Rate = 0.0,
     prefix: str = "",
 ) -> tuple[Cell | Network, Any]:
     """Return what the weights of a recurrent module of PyTorch are here.
@@ -58,12 +61,6 @@ def from_torch(
         >>> cell
         GRU(hidden_size=4, use_bias=False)
     """
-    if nonlinearity not in _NONLINEARITIES:
-        raise ValueError(
-            f"from_torch: nonlinearity must be one of {list(_NONLINEARITIES)}, "
-            f"got {nonlinearity!r}"
-        )
-    _checks.rate("from_torch", "dropout", dropout)
     found = _read(state_dict, prefix)
     both = any(reverse for _, reverse in found)
     count = 1 + max(layer for layer, _ in found)
@@ -90,9 +87,8 @@ def from_torch(
     return _layers.deep("from_torch", parts, dropout)
 
 
-def to_torch(
-    network: Cell | Network, params: Any, *, nearest: bool = False
-) -> dict[str, Array]:
+@_checks.checked
+def to_torch(network: Part, params: Any, *, nearest: bool = False) -> dict[str, Array]:
     """Return parameters as the `state_dict` of a recurrent module of PyTorch.
 
     `from_torch` gives them back, bit for bit: all of a bias stands in `bias_ih`, and

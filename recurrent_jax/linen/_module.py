@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every module of Linen has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.kinds import PLAIN
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Named
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import DType, Size
 from recurrent_jax._flax import adapters
+from recurrent_jax._flax.names import known
 
 
 class Module(nn.Module, kw_only=True):
     """What every module has: dtypes, parameters, and a key to draw with."""
 
     deterministic: bool | None = None
-    dtype: DTypeLike | None = None
-    param_dtype: DTypeLike = jnp.float32
-    in_features: int | None = None
-    partition: Mapping[str, Callable[..., Any]] = FrozenDict()
+    dtype: DType | None = None
+    param_dtype: DType = jnp.float32
+    in_features: Size | None = None
+    partition: Named = FrozenDict()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__init__ = known(cls.__init__)  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
+        _checks.fields(self, hashable=False)
         # A plain dict would not hash.
         object.__setattr__(self, "partition", FrozenDict(self.partition))
         super().__post_init__()
@@ -42,12 +50,14 @@ class Module(nn.Module, kw_only=True):
             tree = adapters.nest(drawn, lambda path, p: _boxed(boxes.get(path), p))
             for name in absent:
                 self.put_variable("params", name, tree[name])
-        tree = {name: self.get_variable("params", name) for name in names}
-        return adapters.unnest(where, nn.meta.unbox(tree), like)
+        tree = nn.meta.unbox(self.variables.get("params", {}))
+        return adapters.unnest(where, tree, like)
 
     @nn.nowrap
     def _key(self, part: Cell | Network, features: int, flag: bool | None) -> Any:
         """Return a key from the stream `dropout`, or None to evaluate."""
+        if flag is not None:
+            PLAIN[bool].check(type(self).__name__, "deterministic", flag)
         if not adapters.draws(part, features):
             return None
         evaluate = nn.merge_param("deterministic", self.deterministic, flag)

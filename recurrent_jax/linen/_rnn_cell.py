@@ -6,7 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from recurrent_jax._core.cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.kinds import OneCell
 from recurrent_jax._flax import adapters
 from recurrent_jax.linen._module import Module
 
@@ -32,7 +33,7 @@ class RNNCell(Module, nn.RNNCellBase):
         (5, 7, 3)
     """
 
-    cell: Cell
+    cell: OneCell
 
     def __call__(
         self, carry: Any, inputs: Any, *, deterministic: bool | None = None
@@ -40,6 +41,8 @@ class RNNCell(Module, nn.RNNCellBase):
         """Return `(carry, y)` after one step, in Flax's order of arguments."""
         features = adapters.in_features("RNNCell", inputs, self.in_features)
         params = self._params(self.cell, features)
+        carry = _checks.arrays("RNNCell", "carry", carry)
+        inputs = _checks.arrays("RNNCell", "inputs", inputs)
         params, carry, x = adapters.promote(self.dtype, params, carry, inputs)
         key = self._key(self.cell, features, deterministic)
         return adapters.step(self.cell, params, carry, x, key)

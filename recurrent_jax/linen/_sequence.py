@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modules that read a whole sequence."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from recurrent_jax import networks as core
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._flax import adapters
+from recurrent_jax._flax.names import Options
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Backward
 from recurrent_jax.linen._module import Module
@@ -28,24 +30,21 @@ class Sequence(Module, kw_only=True):
         self,
         xs: Any,
         *,
-        carry: Any = None,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
-        reset_carry: Any = None,
         deterministic: bool | None = None,
+        **options: Unpack[Options],
     ) -> tuple[Any, Any]:
         """Return the final carry and the outputs, as `unroll` does.
 
         Args:
             xs: the inputs, `(batch, time, features)` unless `time_axis` says otherwise.
+            deterministic: False draws from the stream `dropout`; needed for what draws,
+                here or as a field.
+            **options: what `unroll` takes by name, those below.
             carry: the state to start from.
             lengths: integers, `(batch,)`: the valid steps of right-padded sequences.
             mask: bool, laid out like `xs`: False skips a step anywhere.
             resets: bool, laid out like `xs`: True starts afresh before that step.
             reset_carry: the state that a reset starts from.
-            deterministic: False draws from the stream `dropout`; needed for what draws,
-                here or as a field.
 
         Returns:
             The carry after the last valid step, and the outputs with time where `xs`
@@ -53,23 +52,9 @@ class Sequence(Module, kw_only=True):
         """
         features = adapters.in_features(type(self).__name__, xs, self.in_features)
         params = self._params(self.network, features)
-        params, xs, carry, reset_carry = adapters.promote(
-            self.dtype, params, xs, carry, reset_carry
-        )
-        return unroll(
-            self.network,
-            params,
-            xs,
-            carry=carry,
-            lengths=lengths,
-            mask=mask,
-            resets=resets,
-            reset_carry=reset_carry,
-            reverse=self.reverse,
-            time_axis=self.time_axis,
-            key=self._key(self.network, features, deterministic),
-            **({} if self.backward is None else {"backward": self.backward}),
-        )
+        params, xs, given = adapters.arguments(self, params, xs, options)
+        key = self._key(self.network, features, deterministic)
+        return unroll(self.network, params, xs, key=key, **given)
 
 
 class RNN(Sequence):
@@ -108,7 +93,7 @@ class RNN(Sequence):
         ['bias', 'kernel', 'recurrent_kernel']
     """
 
-    cell: Cell | Network
+    cell: Part
 
     @property
     def network(self) -> Cell | Network:
@@ -137,7 +122,7 @@ class Deep(Sequence):
         ((5, 7, 4), ['0', '1'])
     """
 
-    layers: tuple[Cell | Network, ...]
+    layers: tuple[Part, ...]
     residual: bool = False
     skip: bool = False
     dropout: float = 0.0
@@ -168,8 +153,8 @@ class Bidirectional(Sequence):
         ((5, 7, 6), ['backward', 'forward'])
     """
 
-    forward_cell: Cell | Network
-    backward_cell: Cell | Network | None = None
+    forward_cell: Part
+    backward_cell: Part | None = None
     merge: Literal["concatenate", "sum", "mean", "product"] | None = "concatenate"
 
     @property

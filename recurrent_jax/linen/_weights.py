@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Variables and parameters, ours and those of Flax."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -10,12 +9,14 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks, convert
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Named, Params, Part
 from recurrent_jax._core.network import Network
-from recurrent_jax._core.types import Activation
+from recurrent_jax._core.types import Activation, Size
 from recurrent_jax._flax import adapters
 
 
-def pack(params: Any) -> dict[str, Any]:
+@_checks.checked
+def pack(params: Params) -> dict[str, Any]:
     """Return parameters of a cell or network as variables of its module.
 
     Example:
@@ -31,9 +32,8 @@ def pack(params: Any) -> dict[str, Any]:
     return {"params": adapters.nest(params)}
 
 
-def unpack(
-    cell: Cell | Network, variables: Mapping[str, Any], in_features: int = 1
-) -> Any:
+@_checks.checked
+def unpack(cell: Part, variables: Named, in_features: Size = 1) -> Any:
     """Return variables of a module as parameters of its cell or network.
 
     Args:
@@ -53,16 +53,21 @@ def unpack(
         >>> params.kernel.shape
         (2, 12)
     """
+    if "params" not in variables:
+        raise ValueError(
+            f"unpack: variables must hold 'params', got {sorted(map(str, variables))}"
+        )
     tree = nn.meta.unbox(variables["params"])
     return adapters.unnest("unpack", tree, _checks.fresh(cell, in_features))
 
 
+@_checks.checked
 def from_flax(
-    variables: Mapping[str, Any],
+    variables: Any,
     *,
     gate_fn: Activation = jax.nn.sigmoid,
     activation_fn: Activation = jnp.tanh,
-    spatial_shape: tuple[int, ...] | None = None,
+    spatial_shape: tuple[Size, ...] | None = None,
     residual: bool = False,
 ) -> tuple[Cell | Network, dict[str, Any]]:
     """Return what variables of Flax's own recurrent modules are for `RNN`.
@@ -70,10 +75,10 @@ def from_flax(
     Args:
         variables: of a cell of Flax, an `nn.RNN`, an `nn.Bidirectional` or an
             `nn.Sequential` of these: see `convert.from_linen`.
-        gate_fn: as there.
-        activation_fn: as there.
+        gate_fn: the function of the gates, as the cells of Flax were given it.
+        activation_fn: that of the candidate, as they were given it.
         spatial_shape: of the images that a `ConvLSTMCell` takes.
-        residual: as there, of a `SimpleCell`.
+        residual: whether a `SimpleCell` was built with `residual=True`.
 
     Returns:
         A cell or network of ours, and the variables of `RNN` of it.
@@ -103,8 +108,9 @@ def from_flax(
     return network, pack(params)
 
 
+@_checks.checked
 def to_flax(
-    network: Cell | Network, variables: Mapping[str, Any], *, nearest: bool = False
+    network: Part, variables: Named, *, nearest: bool = False
 ) -> dict[str, Any]:
     """Return variables of `RNN` as those of Flax's own modules.
 

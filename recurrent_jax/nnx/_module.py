@@ -3,34 +3,43 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.kinds import PLAIN, Plain
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Named
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import DType
 from recurrent_jax._flax import adapters
+from recurrent_jax._flax.names import known
 
 NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 Streams = nnx.Rngs | nnx.RngStream
+Rngs = Annotated[nnx.Rngs, Plain("streams of keys such as nnx.Rngs(0)", (nnx.Rngs,))]
+_STREAMS = Plain(
+    "streams of keys such as nnx.Rngs(dropout=0)", (nnx.Rngs, nnx.RngStream)
+)
 
 
 class Module(nnx.Module):
     """What every module has: dtypes, parameters, and a stream of keys to draw with."""
 
+    @known
+    @_checks.checked
     def __init__(
         self,
         network: Cell | Network,
         in_features: int,
         *,
         deterministic: bool = False,
-        dtype: DTypeLike | None = None,
-        param_dtype: DTypeLike = jnp.float32,
-        metadata: Mapping[str, Mapping[str, Any]] = NONE,
-        rngs: nnx.Rngs,
+        dtype: DType | None = None,
+        param_dtype: DType = jnp.float32,
+        metadata: Named = NONE,
+        rngs: Rngs,
     ) -> None:
         self.network = network
         self.in_features = in_features
@@ -49,11 +58,21 @@ class Module(nnx.Module):
 
     def _key(self, flag: bool | None, given: Streams | None) -> Any:
         """Return a key from the stream `dropout`, or None to evaluate."""
+        where = type(self).__name__
+        if flag is not None:
+            PLAIN[bool].check(where, "deterministic", flag)
+        if given is not None:
+            _STREAMS.check(where, "rngs", given)
         evaluate = self.deterministic if flag is None else flag
         if evaluate or not self.draws:
             return None
         stream: Streams = self.rngs if given is None else given
         return (stream.dropout if isinstance(stream, nnx.Rngs) else stream)()
+
+
+AnyModule = Annotated[
+    Module, Plain("a module of recurrent_jax.nnx such as RNN", (Module,))
+]
 
 
 def _variables(tree: Any) -> Any:
@@ -62,7 +81,8 @@ def _variables(tree: Any) -> Any:
     return nnx.Dict({name: _variables(part) for name, part in tree.items()})
 
 
-def unpack(module: Module) -> Any:
+@_checks.checked
+def unpack(module: AnyModule) -> Any:
     """Return the parameters of a module as its cell or network knows them.
 
     Example:

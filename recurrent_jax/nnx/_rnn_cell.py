@@ -5,7 +5,9 @@ from typing import Any
 
 from flax import nnx
 
-from recurrent_jax._core.cell import Cell
+from recurrent_jax import _checks
+from recurrent_jax._core.kinds import OneCell
+from recurrent_jax._core.types import Size
 from recurrent_jax._flax import adapters
 from recurrent_jax.nnx._module import Module, Streams, unpack
 
@@ -28,7 +30,8 @@ class RNNCell(Module, nnx.RNNCellBase):
         (5, 7, 3)
     """
 
-    def __init__(self, cell: Cell, in_features: int, **options: Any) -> None:
+    @_checks.checked
+    def __init__(self, cell: OneCell, in_features: Size, **options: Any) -> None:
         super().__init__(cell, in_features, **options)
         self.cell = cell
 
@@ -41,6 +44,8 @@ class RNNCell(Module, nnx.RNNCellBase):
         rngs: Streams | None = None,
     ) -> tuple[Any, Any]:
         """Return `(carry, y)` after one step, in Flax's order of arguments."""
+        carry = _checks.arrays("RNNCell", "carry", carry)
+        inputs = _checks.arrays("RNNCell", "inputs", inputs)
         params, carry, x = adapters.promote(self.dtype, unpack(self), carry, inputs)
         return adapters.step(
             self.cell, params, carry, x, self._key(deterministic, rngs)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modules that read a whole sequence."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
+from recurrent_jax import _checks
 from recurrent_jax import networks as core
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Size
 from recurrent_jax._flax import adapters
+from recurrent_jax._flax.names import Options
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Backward
 from recurrent_jax.nnx._module import Module, Streams, unpack
@@ -15,6 +19,7 @@ from recurrent_jax.nnx._module import Module, Streams, unpack
 class Sequence(Module):
     """A module that reads a whole sequence."""
 
+    @_checks.checked
     def __init__(
         self,
         network: Cell | Network,
@@ -34,48 +39,31 @@ class Sequence(Module):
         self,
         xs: Any,
         *,
-        carry: Any = None,
-        lengths: Any = None,
-        mask: Any = None,
-        resets: Any = None,
-        reset_carry: Any = None,
         deterministic: bool | None = None,
         rngs: Streams | None = None,
+        **options: Unpack[Options],
     ) -> tuple[Any, Any]:
         """Return the final carry and the outputs, as `unroll` does.
 
         Args:
             xs: the inputs, `(batch, time, features)` unless `time_axis` says otherwise.
+            deterministic: True evaluates, False draws; as `eval` and `train` of the
+                model have set it if None.
+            rngs: keys to draw with; the module's own if None.
+            **options: what `unroll` takes by name, those below.
             carry: the state to start from.
             lengths: integers, `(batch,)`: the valid steps of right-padded sequences.
             mask: bool, laid out like `xs`: False skips a step anywhere.
             resets: bool, laid out like `xs`: True starts afresh before that step.
             reset_carry: the state that a reset starts from.
-            deterministic: True evaluates, False draws; as `eval` and `train` of the
-                model have set it if None.
-            rngs: keys to draw with; the module's own if None.
 
         Returns:
             The carry after the last valid step, and the outputs with time where `xs`
             has it.
         """
-        params, xs, carry, reset_carry = adapters.promote(
-            self.dtype, unpack(self), xs, carry, reset_carry
-        )
-        return unroll(
-            self.network,
-            params,
-            xs,
-            carry=carry,
-            lengths=lengths,
-            mask=mask,
-            resets=resets,
-            reset_carry=reset_carry,
-            reverse=self.reverse,
-            time_axis=self.time_axis,
-            key=self._key(deterministic, rngs),
-            **({} if self.backward is None else {"backward": self.backward}),
-        )
+        params, xs, given = adapters.arguments(self, unpack(self), xs, options)
+        key = self._key(deterministic, rngs)
+        return unroll(self.network, params, xs, key=key, **given)
 
 
 class RNN(Sequence):
@@ -114,7 +102,8 @@ class RNN(Sequence):
         (2, 12)
     """
 
-    def __init__(self, cell: Cell | Network, in_features: int, **options: Any) -> None:
+    @_checks.checked
+    def __init__(self, cell: Part, in_features: Size, **options: Any) -> None:
         super().__init__(cell, in_features, **options)
 
 
@@ -140,10 +129,11 @@ class Deep(Sequence):
         ((5, 7, 4), (2, 12))
     """
 
+    @_checks.checked
     def __init__(
         self,
-        layers: tuple[Cell | Network, ...],
-        in_features: int,
+        layers: tuple[Part, ...],
+        in_features: Size,
         *,
         residual: bool = False,
         skip: bool = False,
@@ -174,12 +164,13 @@ class Bidirectional(Sequence):
         ((5, 7, 6), (2, 9))
     """
 
+    @_checks.checked
     def __init__(
         self,
-        forward_cell: Cell | Network,
-        in_features: int,
+        forward_cell: Part,
+        in_features: Size,
         *,
-        backward_cell: Cell | Network | None = None,
+        backward_cell: Part | None = None,
         merge: Literal["concatenate", "sum", "mean", "product"] | None = "concatenate",
         **options: Any,
     ) -> None:

@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Variables and parameters, ours and those of Flax."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 from flax import nnx
 
-from recurrent_jax import convert
+from recurrent_jax import _checks, convert
+from recurrent_jax._checks.kinds import Plain
+from recurrent_jax._core.kinds import Params
 from recurrent_jax._flax import adapters
-from recurrent_jax.nnx._module import Module, unpack
-from recurrent_jax.nnx._sequence import RNN, Sequence
+from recurrent_jax.nnx._module import AnyModule, unpack
+from recurrent_jax.nnx._sequence import RNN
+
+FlaxModule = Annotated[nnx.Module, Plain("a module of flax.nnx", (nnx.Module,))]
 
 
-def load(module: Module, params: Any) -> None:
+@_checks.checked
+def load(module: AnyModule, params: Params) -> None:
     """Put parameters of a cell or network into its module.
 
     Raises:
@@ -40,7 +45,8 @@ def load(module: Module, params: Any) -> None:
     nnx.update(module.params, tree)
 
 
-def from_flax(module: nnx.Module) -> RNN:
+@_checks.checked
+def from_flax(module: FlaxModule) -> RNN:
     """Return Flax's own recurrent modules, with their parameters, as an `RNN` of ours.
 
     Args:
@@ -87,8 +93,9 @@ def from_flax(module: nnx.Module) -> RNN:
     return rnn
 
 
+@_checks.checked
 def to_flax(
-    module: Sequence, *, optimized: bool = False, nearest: bool = False
+    module: AnyModule, *, optimized: bool = False, nearest: bool = False
 ) -> dict[str, Any]:
     """Return the parameters of a module as those of Flax's own modules.
 

@@ -327,7 +327,7 @@ def test_missing_and_unknown_parameters():
     module = linen.RNN(rj.Elman(4))
     params = dict(module.init(KEY, XS)["params"])
     kernel = params.pop("kernel")
-    with pytest.raises(ValueError, match="parameters .'kernel'. are missing and .. ha"):
+    with pytest.raises(ValueError, match="params .'kernel'. are missing and .. ha"):
         module.apply({"params": params}, XS)
     params |= {"kernel": kernel, "weight": kernel}
     with pytest.raises(ValueError, match="missing and .'weight'. have no place; expec"):

@@ -343,7 +343,11 @@ WRONG = {
         {"layers_0": LINEN, "layers_2": LINEN},
         "pass a list of the recurrent ones",
     ),
-    "linen_array": (convert.from_linen, ones(3), "modules must be dictionaries"),
+    "linen_array": (
+        convert.from_linen,
+        ones(3),
+        "variables must be dictionaries of modules, got ndarray",
+    ),
     "linen_conv": (
         convert.from_linen,
         {"ih": {"kernel": ones(3, 1, 8)}, "hh": {"kernel": ones(3, 2, 8)}},
