@@ -1299,11 +1299,11 @@ CASES = {
     "flax-params": value(
         lambda: rj.linen.unpack(CELL, {"params": {"bias": 1, "kernel": 1, "w": 1}}),
         "unpack: params ['recurrent_kernel'] are missing and ['w'] have no place; ",
-        "expected ['kernel', 'recurrent_kernel', 'bias']. init makes them",
+        "expected ['kernel', 'recurrent_kernel', 'bias'] of this cell. init makes them",
     ),
     "flax-params/apply": value(
         lambda: rj.linen.RNN(CELL).apply({"params": {}}, inputs()),
-        "RNN: parameters ['kernel', 'recurrent_kernel', 'bias'] are missing",
+        "RNN: params ['kernel', 'recurrent_kernel', 'bias'] are missing",
     ),
     "flax-name": value(
         lambda: rj.linen.RNN(CELL, partition={"weight": nn.with_partitioning}).init(
@@ -1394,12 +1394,12 @@ CASES = {
     ),
     "convert-dtypes": kind(
         lambda: of_torch(bias_hh_l0=np.ones(16, "float16")),
-        "from_torch: _l0: bias_hh is float16 but weight_ih is float32",
+        "from_torch: _l0: the weight bias_hh is float16 but weight_ih is float32",
         "nothing is cast silently",
     ),
     "convert-integers": kind(
         lambda: of_torch(weight_ih_l0=np.ones((16, 2), int)),
-        "from_torch: weight_ih_l0 must be floating point, got int64[16,2]",
+        "from_torch: the weight weight_ih_l0 must be floating point, got int64[16,2]",
     ),
     "convert-double": kind(
         lambda: of_torch(weight_ih_l0=np.ones((16, 2))),

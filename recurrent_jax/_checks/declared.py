@@ -150,16 +150,19 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     signature = inspect.signature(function)
     names, where = (
         tuple(signature.parameters),
-        function.__qualname__.removesuffix(".__init__"),
+        function.__qualname__,
     )
     kinds = {name: kind_of(hints.get(name)) for name in names}
     defaults = {p.name: p.default for p in signature.parameters.values()}
+
+    is_init = function.__name__ == "__init__"
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             kind = kinds.get(name)
             if kind is not None and value is not defaults[name]:
-                kind.check(where, name, value)
+                made = is_init and type(args[0]).__name__
+                kind.check(made or where, name, value)
         return function(*args, **kwargs)
 
     # Of the module of the function, where doctest looks for its examples.

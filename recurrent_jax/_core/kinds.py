@@ -2,12 +2,14 @@
 """Kinds of what is made of cells: a cell or network, its parameters, a dictionary."""
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import jax
 
 from recurrent_jax._checks import words
+from recurrent_jax._checks.array_kinds import FloatType
 from recurrent_jax._checks.kinds import Kind, Plain
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.network import Network
@@ -46,19 +48,49 @@ class PartKind(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class ArrayTree(Kind):
-    """A tuple, or a dictionary, of arrays."""
+    """A tree of arrays.
+
+    Attributes:
+        floats: whether cells must be able to compute in all of them.
+    """
+
+    floats: bool = False
 
     def words(self) -> tuple[str, str]:
         """Return `a tree of arrays`."""
-        return "a tree of arrays, as init of a cell or network returns it", ""
+        if not self.floats:
+            return "a tree of arrays", ""
+        return "a tree of floating-point arrays, as init of a cell returns it", ""
 
     def has_type(self, value: Any) -> bool:
         """Say whether all leaves are arrays."""
-        leaves = jax.tree.leaves(value)
-        return value is not None and all(hasattr(a, "dtype") for a in leaves)
+        if value is None or isinstance(value, type | str | bytes):
+            return False
+        return all(map(self._is_one, jax.tree.leaves(value)))
+
+    def _is_one(self, leaf: Any) -> bool:
+        if not hasattr(leaf, "dtype") or not hasattr(leaf, "shape"):
+            return False
+        return not self.floats or FloatType().has_type(leaf.dtype)
+
+    def check(self, where: str, argument: str, value: Any) -> None:
+        """Raise an error that names the part that is wrong."""
+        if value is not None and not isinstance(value, type | str | bytes):
+            for path, leaf in jax.tree.leaves_with_path(value):
+                if path and not self._is_one(leaf):
+                    argument += jax.tree_util.keystr(path)
+                    is_array = hasattr(leaf, "dtype") and hasattr(leaf, "shape")
+                    got = words.describe(leaf) if is_array else type(leaf).__name__
+                    kind = "a floating-point array" if self.floats else "an array"
+                    raise TypeError(f"{where}: {argument} must be {kind}, got {got}")
+        super().check(where, argument, value)
 
 
+FilePath = Annotated[
+    str | os.PathLike[str], Plain("a path, str or os.PathLike", (str, os.PathLike))
+]
 Part = Annotated[Cell | Network, PartKind()]
 OneCell = Annotated[Cell, PartKind()]
-Params = Annotated[Any, ArrayTree()]
+Params = Annotated[Any, ArrayTree(floats=True)]
+Arrays = Annotated[Any, ArrayTree()]
 Named = Annotated[Mapping[str, Any], Plain("a dictionary by name", (Mapping,))]

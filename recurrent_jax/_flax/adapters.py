@@ -50,7 +50,7 @@ def unnest(where: str, tree: Mapping[str, Any], like: Any) -> Any:
         fix = "from_flax converts those of Flax's own modules" if theirs else ""
         raise ValueError(
             f"{where}: params {missing} are missing and {unknown} have no place; "
-            f"expected {['/'.join(name) for name in names]}. "
+            f"expected {['/'.join(name) for name in names]} of this cell. "
             + (fix or "init makes them")
         )
     return jax.tree.unflatten(jax.tree.structure(like), [given[n] for n in names])

@@ -41,7 +41,7 @@ def read(where: str, name: str, value: Any) -> Array:
         value = _to_numpy(where, name, value)
     if not jnp.issubdtype(value.dtype, jnp.floating):
         raise TypeError(
-            f"{where}: {name} must be floating point, got {describe(value)}"
+            f"{where}: the weight {name} must be floating point, got {describe(value)}"
         )
     if jax.dtypes.canonicalize_dtype(value.dtype) != value.dtype:
         raise TypeError(
@@ -60,9 +60,12 @@ def _to_numpy(where: str, name: str, value: Any) -> Array:
         else:  # bfloat16 of PyTorch, which NumPy's own protocol lacks
             array = np.asarray(jnp.from_dlpack(value))
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise TypeError(f"{where}: {name} must be an array. {error}") from error
+        raise TypeError(
+            f"{where}: the weight {name} must be an array. {error}"
+        ) from error
     if array.dtype == object:
-        raise TypeError(f"{where}: {name} must be an array, got {type(value).__name__}")
+        got = "an array of objects" if value is array else type(value).__name__
+        raise TypeError(f"{where}: the weight {name} must be an array, got {got}")
     return array
 
 
@@ -123,7 +126,7 @@ def check(
     for name, array in arrays.items():
         if array.dtype != arrays[first].dtype:
             raise TypeError(
-                f"{where}: {name} is {array.dtype} but {first} is "
+                f"{where}: the weight {name} is {array.dtype} but {first} is "
                 f"{arrays[first].dtype}; nothing is cast silently"
             )
 
@@ -133,10 +136,13 @@ def rank(where: str, arrays: Mapping[str, Array], ranks: Mapping[str, int]) -> N
     for name, ndim in ranks.items():
         if arrays[name].ndim != ndim:
             raise ValueError(
-                f"{where}: {name} must have {ndim} axes, got {describe(arrays[name])}"
+                f"{where}: the weight {name} must have {ndim} axes, got "
+                f"{describe(arrays[name])}"
             )
         if 0 in arrays[name].shape:
-            raise ValueError(f"{where}: {name} is empty, {describe(arrays[name])}")
+            raise ValueError(
+                f"{where}: the weight {name} is empty, {describe(arrays[name])}"
+            )
 
 
 def keys(where: str, given: Any, wanted: Sequence[str], fix: str = "") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Size
 from recurrent_jax.cells import LSTM
@@ -78,7 +78,7 @@ def from_cudnn(
 
 
 @_checks.checked
-def to_cudnn(network: Part, params: Any, *, nearest: bool = False) -> Array:
+def to_cudnn(network: Part, params: Params, *, nearest: bool = False) -> Array:
     """Return parameters as the flat weights that `jax.experimental.rnn.lstm` takes.
 
     `from_cudnn` gives them back, bit for bit. That function computes in float32 alone.

@@ -6,7 +6,7 @@ from typing import Any
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax.cells import GRU, LSTM, GRUParams, LSTMParams
 from recurrent_jax.convert import _arrays, _layers
@@ -97,7 +97,7 @@ def _given(where: str, module: Any) -> Mapping[str, Any]:
 
 @_checks.checked
 def to_equinox(
-    network: Part, params: Any, *, nearest: bool = False
+    network: Part, params: Params, *, nearest: bool = False
 ) -> dict[str, Array] | list[dict[str, Array]]:
     """Return parameters as the weights of a cell of Equinox.
 

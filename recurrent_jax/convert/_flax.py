@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Activation, Size
 from recurrent_jax.cells import (
@@ -81,8 +81,13 @@ def from_linen(
     settings = Settings(
         *("from_linen", "variables"), gate_fn, activation_fn, spatial_shape, residual
     )
+    return read_linen(settings, variables)
+
+
+def read_linen(settings: Settings, variables: Any) -> tuple[Cell | Network, Any]:
+    """Return what variables are here, for whoever asks."""
     found = _find(settings, variables, _flax_cells.from_linen)
-    return _layers.deep("from_linen", _flat(found))
+    return _layers.deep(settings.where, _flat(found))
 
 
 @_checks.checked
@@ -173,7 +178,7 @@ def _flat(found: list[Any] | Direction) -> list[Direction]:
 
 
 @_checks.checked
-def to_linen(network: Part, params: Any, *, nearest: bool = False) -> dict[str, Any]:
+def to_linen(network: Part, params: Params, *, nearest: bool = False) -> dict[str, Any]:
     """Return parameters as the variables of modules of `flax.linen`.
 
     `from_linen` gives them back, bit for bit, if it is told the activations. Names are
@@ -219,7 +224,7 @@ def to_linen(network: Part, params: Any, *, nearest: bool = False) -> dict[str, 
 @_checks.checked
 def to_nnx(
     network: Part,
-    params: Any,
+    params: Params,
     *,
     optimized: bool = False,
     nearest: bool = False,

@@ -9,7 +9,7 @@ import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax.cells import (
     GRU,
@@ -136,7 +136,7 @@ def _gru(where: str, weights: dict[str, Array]) -> Direction:
 
 @_checks.checked
 def to_haiku(
-    network: Part, params: Any, *, nearest: bool = False
+    network: Part, params: Params, *, nearest: bool = False
 ) -> dict[str, dict[str, Array]]:
     """Return parameters as those of a recurrent core of Haiku, or of a `DeepRNN`.
 

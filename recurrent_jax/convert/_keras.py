@@ -11,7 +11,7 @@ import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Activation, Size
 from recurrent_jax.cells import (
@@ -232,7 +232,7 @@ def _conv(
 
 
 @_checks.checked
-def to_keras(network: Part, params: Any, *, nearest: bool = False) -> list[Any]:
+def to_keras(network: Part, params: Params, *, nearest: bool = False) -> list[Any]:
     """Return parameters as the weights of a recurrent layer of Keras.
 
     `from_keras` gives them back, bit for bit, if it is told the fields of the cell

@@ -79,6 +79,11 @@ def _direction(where: str, cell: Any, params: Any) -> Direction:
             f"{type(params).__name__}; the order is (cell, params)"
         )
     params = export(_checks.arrays(where, "params", params))
+    if params.kernel.ndim < 2:
+        raise ValueError(
+            f"{where}: params.kernel must have 2 axes or more, got "
+            f"{_checks.describe(params.kernel)}"
+        )
     expected = _checks.fresh(cell, params.kernel.shape[-2])
     if type(params) is not type(expected):
         raise TypeError(
@@ -86,12 +91,17 @@ def _direction(where: str, cell: Any, params: Any) -> Direction:
             f"{type(params).__name__}; they were made for another cell than {cell!r}"
         )
     for name, got, want in zip(params._fields, params, expected, strict=True):
-        if got is not None and (want is None or got.shape != want.shape):
-            shape = None if want is None else want.shape
+        shape = None if want is None else want.shape
+        if (None if got is None else got.shape) != shape:
             raise ValueError(
                 f"{where}: params.{name} must be of shape {shape}, got "
-                f"{_checks.describe(got)}; they were made for another cell than "
+                f"{_checks.outline(got)}; they were made for another cell than "
                 f"{cell!r}"
+            )
+        if got is not None and got.dtype != params.kernel.dtype:
+            raise TypeError(
+                f"{where}: params.{name} is {got.dtype} but params.kernel is "
+                f"{params.kernel.dtype}; nothing is cast silently"
             )
     return Direction(cell, params)
 
@@ -140,6 +150,8 @@ def deep(
     where: str, parts: Sequence[tuple[Layer, Any]], dropout: float = 0.0
 ) -> tuple[Any, Any]:
     """Return layers as one network, or the only one as it is."""
+    if not parts:
+        raise ValueError(f"{where}: there are no weights: the list of layers is empty")
     given = None
     for n, (layer, params) in enumerate(parts):
         takes = {p.kernel.shape[-2] for p in _ways(layer, params)}

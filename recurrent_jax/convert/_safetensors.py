@@ -10,10 +10,11 @@ import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._checks import describe
+from recurrent_jax._core.kinds import Arrays, ArrayTree, FilePath
 from recurrent_jax.convert import _arrays
 from recurrent_jax.convert._arrays import Array
 
-Params = TypeVar("Params")
+Like = TypeVar("Like")
 # What NumPy holds, ml_dtypes beside it, by the names that the format has for them.
 _DTYPES = {
     "F64": "float64",
@@ -29,12 +30,11 @@ _DTYPES = {
     "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
-    "C64": "complex64",
 }
 
 
 @_checks.checked
-def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
+def save_safetensors(path: FilePath, params: Arrays) -> None:
     """Write parameters, or any pytree of arrays, to a safetensors file.
 
     The names are the places in the tree: `kernel`, or `0.forward.kernel` of a network.
@@ -67,7 +67,6 @@ def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
         Hugging Face. safetensors. https://huggingface.co/docs/safetensors
     """
     where = "save_safetensors"
-    path = _arrays.path(where, "path", path)
     _arrays.need(where, "safetensors")
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -77,22 +76,20 @@ def save_safetensors(path: str | os.PathLike[str], params: Any) -> None:
         name = _name(place)
         if name in arrays:
             raise ValueError(f"{where}: two leaves are called {name!r}")
-        if not hasattr(leaf, "dtype"):
-            raise TypeError(f"{where}: {name!r} must be an array, got {leaf!r}")
         if str(leaf.dtype) not in _DTYPES.values():
             raise TypeError(
-                f"{where}: {name!r} is {leaf.dtype}; what can be read again is "
+                f"{where}: params: {name!r} is {leaf.dtype}; what can be read again is "
                 f"{list(_DTYPES.values())}"
             )
         arrays[name] = np.ascontiguousarray(leaf).reshape(leaf.shape)
     try:
         save_file(arrays, path)
     except SafetensorError as error:
-        raise OSError(f"{where}: {path!r}: {error}") from error
+        raise OSError(f"{where}: {os.fspath(path)!r}: {error}") from error
 
 
 @_checks.checked
-def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
+def read_safetensors(path: FilePath) -> dict[str, Array]:
     """Return all arrays of a safetensors file by name, as for `from_torch`.
 
     Args:
@@ -115,7 +112,10 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
         ...     rj.convert.read_safetensors(path)["lstm.bias_ih_l0"].shape
         (8,)
     """
-    where = "read_safetensors"
+    return _read("read_safetensors", path)
+
+
+def _read(where: str, path: FilePath) -> dict[str, Array]:
     path = _arrays.file(where, "path", path)
     _arrays.need(where, "safetensors")
     from safetensors import SafetensorError, safe_open
@@ -126,19 +126,19 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
             arrays = {n: file.get_tensor(n) for n in kinds if kinds[n] in _DTYPES}
     except (SafetensorError, ValueError, MemoryError, OverflowError) as error:
         raise ValueError(
-            f"{where}: {path!r} is truncated or not a safetensors file: "
+            f"{where}: {os.fspath(path)!r} is truncated or not a safetensors file: "
             f"{_arrays.reason(error)}"
         ) from error
     if odd := [f"{n!r} of {kind}" for n, kind in kinds.items() if n not in arrays]:
         raise ValueError(
-            f"{where}: {path!r} holds {', '.join(odd[:3])}, which NumPy "
-            "lacks; convert the file to F32 first"
+            f"{where}: {os.fspath(path)!r} holds {', '.join(odd[:3])}, which is "
+            f"not read here; dtypes that are: {list(_DTYPES)}"
         )
     return arrays
 
 
 @_checks.checked
-def load_safetensors(path: str | os.PathLike[str], like: Params) -> Params:
+def load_safetensors(path: FilePath, like: Like) -> Like:
     """Return parameters from a file that `save_safetensors` wrote.
 
     Args:
@@ -165,13 +165,14 @@ def load_safetensors(path: str | os.PathLike[str], like: Params) -> Params:
         (2, 12)
     """
     where = "load_safetensors"
-    arrays = read_safetensors(path)
+    ArrayTree().check(where, "like", like)
+    arrays = _read(where, path)
     wanted = {_name(place): leaf for place, leaf in jax.tree.leaves_with_path(like)}
-    _arrays.keys(where, arrays, list(wanted), f", in {os.fspath(path)!r}")
+    _arrays.keys(where, arrays, list(wanted), f" of like, in {os.fspath(path)!r}")
     for name, want in wanted.items():
         if arrays[name].shape != want.shape:
             raise ValueError(
-                f"{where}: {name} must be {describe(want)}, got "
+                f"{where}: {name} must be {describe(want)} as in like, got "
                 f"{describe(arrays[name])}; it was saved from another cell"
             )
         if arrays[name].dtype != want.dtype:

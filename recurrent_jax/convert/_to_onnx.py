@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recurrent_jax import _checks
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax.convert import _arrays, _layers, _onnx_cells
 from recurrent_jax.convert._layers import Direction
 from recurrent_jax.convert._onnx_cells import OPERATORS
@@ -27,7 +27,7 @@ _AXIS = "axis_of_directions"
 @_checks.checked
 def to_onnx(
     network: Part,
-    params: Any,
+    params: Params,
     *,
     direction: Literal["forward", "reverse"] = "forward",
     lengths: bool = False,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Part
+from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Rate
 from recurrent_jax.convert import _arrays, _double, _layers
@@ -88,7 +88,9 @@ def from_torch(
 
 
 @_checks.checked
-def to_torch(network: Part, params: Any, *, nearest: bool = False) -> dict[str, Array]:
+def to_torch(
+    network: Part, params: Params, *, nearest: bool = False
+) -> dict[str, Array]:
     """Return parameters as the `state_dict` of a recurrent module of PyTorch.
 
     `from_torch` gives them back, bit for bit: all of a bias stands in `bias_ih`, and

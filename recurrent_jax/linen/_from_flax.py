@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Size
 from recurrent_jax._flax import adapters
 
 
@@ -41,7 +42,7 @@ class FromFlax(Cell):
     """
 
     module: nn.RNNCellBase
-    feature_shape: tuple[int, ...] | None = None
+    feature_shape: tuple[Size, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.module, nn.RNNCellBase):

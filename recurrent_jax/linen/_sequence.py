@@ -3,10 +3,12 @@
 
 from typing import Any, Literal, Unpack
 
+from recurrent_jax import _checks
 from recurrent_jax import networks as core
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
+from recurrent_jax._core.types import Rate
 from recurrent_jax._flax import adapters
 from recurrent_jax._flax.names import Options
 from recurrent_jax._loop.unroll import unroll
@@ -20,6 +22,11 @@ class Sequence(Module, kw_only=True):
     reverse: bool = False
     time_axis: int = 1
     backward: Backward | None = None
+
+    def __post_init__(self) -> None:
+        if self.backward is not None:
+            _checks.strategy(type(self).__name__, self.backward)
+        super().__post_init__()
 
     @property
     def network(self) -> Cell | Network:
@@ -125,7 +132,7 @@ class Deep(Sequence):
     layers: tuple[Part, ...]
     residual: bool = False
     skip: bool = False
-    dropout: float = 0.0
+    dropout: Rate = 0.0
 
     @property
     def network(self) -> Network:

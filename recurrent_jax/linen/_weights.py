@@ -9,10 +9,12 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks, convert
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.kinds import Named, Params, Part
+from recurrent_jax._core.kinds import ArrayTree, Named, Params, Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Activation, Size
 from recurrent_jax._flax import adapters
+from recurrent_jax.convert._flax import read_linen
+from recurrent_jax.convert._flax_cells import Settings
 
 
 @_checks.checked
@@ -53,12 +55,18 @@ def unpack(cell: Part, variables: Named, in_features: Size = 1) -> Any:
         >>> params.kernel.shape
         (2, 12)
     """
+    return _unpack("unpack", cell, variables, in_features)
+
+
+def _unpack(where: str, cell: Any, variables: Any, in_features: int) -> Any:
     if "params" not in variables:
         raise ValueError(
-            f"unpack: variables must hold 'params', got {sorted(map(str, variables))}"
+            f"{where}: variables must hold 'params', got {sorted(map(str, variables))}"
         )
     tree = nn.meta.unbox(variables["params"])
-    return adapters.unnest("unpack", tree, _checks.fresh(cell, in_features))
+    params = adapters.unnest(where, tree, _checks.fresh(cell, in_features))
+    ArrayTree(floats=True).check(where, "variables", tree)
+    return params
 
 
 @_checks.checked
@@ -98,13 +106,10 @@ def from_flax(
         >>> bool(jnp.allclose(same, ys, atol=1e-6))
         True
     """
-    network, params = convert.from_linen(
-        variables,
-        gate_fn=gate_fn,
-        activation_fn=activation_fn,
-        spatial_shape=spatial_shape,
-        residual=residual,
+    settings = Settings(
+        *("from_flax", "variables"), gate_fn, activation_fn, spatial_shape, residual
     )
+    network, params = read_linen(settings, variables)
     return network, pack(params)
 
 
@@ -132,4 +137,5 @@ def to_flax(
         >>> sorted(theirs["params"])
         ['hn', 'hr', 'hz', 'in', 'ir', 'iz']
     """
-    return convert.to_linen(network, unpack(network, variables), nearest=nearest)
+    params = _unpack("to_flax", network, variables, 1)
+    return convert.to_linen(network, params, nearest=nearest)

@@ -8,7 +8,7 @@ from recurrent_jax import networks as core
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
-from recurrent_jax._core.types import Size
+from recurrent_jax._core.types import Rate, Size
 from recurrent_jax._flax import adapters
 from recurrent_jax._flax.names import Options
 from recurrent_jax._loop.unroll import unroll
@@ -30,6 +30,8 @@ class Sequence(Module):
         backward: Backward | None = None,
         **options: Any,
     ) -> None:
+        if backward is not None:
+            _checks.strategy(type(self).__name__, backward)
         super().__init__(network, in_features, **options)
         self.reverse = reverse
         self.time_axis = time_axis
@@ -137,7 +139,7 @@ class Deep(Sequence):
         *,
         residual: bool = False,
         skip: bool = False,
-        dropout: float = 0.0,
+        dropout: Rate = 0.0,
         **options: Any,
     ) -> None:
         network = core.Deep(layers, residual, skip, dropout)

@@ -42,6 +42,11 @@ def load(module: AnyModule, params: Params) -> None:
                 f"load: params{jax.tree_util.keystr(path)} must be of shape "
                 f"{old.shape}, got {new.shape}"
             )
+        if new.dtype != old.dtype:
+            raise TypeError(
+                f"load: params{jax.tree_util.keystr(path)} is {new.dtype}, but that of "
+                f"the module is {old.dtype}; nothing is cast silently"
+            )
     nnx.update(module.params, tree)
 
 

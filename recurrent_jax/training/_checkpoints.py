@@ -12,7 +12,7 @@ from recurrent_jax import _checks
 from recurrent_jax.training import _leaves, _store
 
 
-class CheckpointError(Exception):
+class CheckpointError(ValueError):
     """No checkpoint can be used; the message says why, one by one.
 
     Example:
@@ -25,7 +25,7 @@ class CheckpointError(Exception):
         ...     restore(directory, {"w": jnp.zeros(4)})
         ... except CheckpointError as error:
         ...     print(str(error).partition("checkpoint 0 ")[2])
-        is of something else: ['w'] is float32[3], expected float32[4]
+        is of something else: ['w'] is float32[3], expected float32[4] as in like
     """
 
 
@@ -78,7 +78,7 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
             f"to fall back on; got {keep}"
         )
     path = _store.place("save", directory)
-    arrays = _leaves.flatten("save", state)
+    arrays = _leaves.flatten("save", "state", state)
     content = {"about": about, "leaves": _leaves.describe(arrays)}
     items = {
         "content": [json.dumps(content).encode()],
@@ -158,7 +158,7 @@ def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
 
 def _read(manager: Any, number: int, like: Any, about: str) -> Any:
     """Return one checkpoint, or raise `Mismatch` with what is wrong with it."""
-    expected = _leaves.flatten("restore", like)
+    expected = _leaves.flatten("restore", "like", like)
     content = _item(manager, number, "content", lambda data: json.loads(data.tobytes()))
     _leaves.compare(content, expected, about)
     # Onto the host: devices may not be those that the state was saved from.

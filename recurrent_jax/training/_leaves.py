@@ -12,11 +12,13 @@ class Mismatch(Exception):
     """What is wrong with a checkpoint, as the end of a sentence about it."""
 
 
-def flatten(where: str, state: Any) -> dict[str, np.ndarray]:
+def flatten(where: str, argument: str, state: Any) -> dict[str, np.ndarray]:
     """Return all leaves on the host under the path to each; keys as their data."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    if state is None:
+        raise TypeError(f"{where}: {argument} must be a tree of arrays, got None")
     return {
-        jax.tree_util.keystr(path): _host(where, path, leaf) for path, leaf in leaves
+        (name := jax.tree_util.keystr(path)): _host(where, argument + name, leaf)
+        for path, leaf in jax.tree.leaves_with_path(state)
     }
 
 
@@ -60,7 +62,8 @@ def compare(content: Any, expected: dict[str, np.ndarray], about: str) -> None:
     ]
     if odd:
         more = f"; and {len(odd) - 3} more" if len(odd) > 3 else ""
-        raise Mismatch("is of something else: " + "; ".join(odd[:3]) + more)
+        differing = "; ".join(odd[:3]) + more
+        raise Mismatch(f"is of something else: {differing} as in like")
     if written != about:
         raise Mismatch(f"is of something else: about {written!r}, expected {about!r}")
 
@@ -87,13 +90,13 @@ def rebuild(arrays: dict[str, Any], like: Any) -> Any:
     return jax.tree_util.tree_map_with_path(one, like)
 
 
-def _host(where: str, path: Any, leaf: Any) -> np.ndarray:
+def _host(where: str, argument: str, leaf: Any) -> np.ndarray:
     if isinstance(leaf, jax.Array) and _is_key(leaf):
         leaf = jax.random.key_data(leaf)
     array = np.asarray(leaf)
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(
-            f"{where}: state{jax.tree_util.keystr(path)} must be an array, a key or a "
+            f"{where}: {argument} must be an array, a key or a "
             f"number, got {type(leaf).__name__}"
         )
     return array

@@ -319,7 +319,7 @@ def test_tokens_are_refused():
 
 
 def test_several_inputs_need_a_size():
-    with pytest.raises(ValueError, match="RNN: .* of 2 arrays .* pass in_features"):
+    with pytest.raises(ValueError, match="RNN: xs holds 2 arrays, .* pass in_features"):
         linen.RNN(rj.GRU(4)).init(KEY, (XS, XS))
 
 

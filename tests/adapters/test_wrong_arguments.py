@@ -147,13 +147,16 @@ CALLS = {
     "load": (lambda: ours.load(None, ()), "load: module must be a module of"),
     "load_text": (
         lambda: ours.load(built("nnx"), "abc"),
-        "load: params must be a tree of arrays",
+        "load: params must be a tree of floating-point arrays",
     ),
     "nnx_unpack": (lambda: ours.unpack(VARIABLES), "unpack: module must be a module"),
     "nnx_to": (lambda: ours.to_flax(CELL), "to_flax: module must be a module of"),
     "nnx_from": (lambda: ours.from_flax(CELL), "from_flax: module must be a module of"),
     "rngs": (lambda: ours.RNN(CELL, 2, rngs=5), "rngs must be streams of keys such as"),
-    "pack": (lambda: linen.pack("abc"), "pack: params must be a tree of arrays"),
+    "pack": (
+        lambda: linen.pack("abc"),
+        "pack: params must be a tree of floating-point arrays",
+    ),
     "unpack": (
         lambda: linen.unpack(CELL, {"kernel": jnp.ones(2)}),
         r"unpack: variables must hold 'params', got \['kernel'\]",

@@ -114,7 +114,7 @@ def test_a_file_of_another_model(path):
 
 
 def test_what_cannot_be_saved(path):
-    with pytest.raises(TypeError, match="'kernel' must be an array, got 'text'"):
+    with pytest.raises(TypeError, match=r"params\['kernel'\] must be an array, got"):
         save_safetensors(path, {"kernel": "text"})
     with pytest.raises(ValueError, match="two leaves are called 'a.b'"):
         save_safetensors(path, {"a.b": jnp.ones(1), "a": {"b": jnp.ones(1)}})
@@ -133,7 +133,7 @@ def test_what_numpy_has_no_dtype_for(path, dtype):
     header = {"kernel": tensor((16,), dtype), "bias": tensor(offsets=(16, 32))}
     write(path, header, b"\0" * 32)
     for read in (read_safetensors, lambda path: load_safetensors(path, {})):
-        with pytest.raises(ValueError, match=rf"holds 'kernel' of {dtype}, which Num"):
+        with pytest.raises(ValueError, match=rf"holds 'kernel' of {dtype}, which is"):
             read(path)
     with pytest.raises(TypeError, match="'a' is float8_e4m3fn; what can be read aga"):
         save_safetensors(path, {"a": jnp.ones(2, "float8_e4m3fn")})

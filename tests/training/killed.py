@@ -52,7 +52,7 @@ def start():
 
 def reached(state):
     """Return the digest of every part of a state."""
-    return _leaves.describe(_leaves.flatten("save", state))
+    return _leaves.describe(_leaves.flatten("save", "state", state))
 
 
 def kill_at(directory, event, count):
