@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One published cell per file."""
+"""Published recurrent cells, one per file."""
 
 from recurrent_jax._core.cell import HiddenCarry, HiddenCellCarry
 from recurrent_jax.cells._antisymmetric import (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The antisymmetric network: a stable differential equation, in steps."""
+"""The antisymmetric RNN: a stable differential equation, discretised in steps."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import lecun_normal, per_gate, zeros
 
 
 class AntisymmetricRNNParams(NamedTuple):
-    """Parameters of `AntisymmetricRNN`; side by side in the order n, z."""
+    """Parameters of `AntisymmetricRNN`, with blocks in the order n, z."""
 
     kernel: jax.Array  # (in, H), gated (in, 2H)
     recurrent_kernel: jax.Array  # (H, H), U
@@ -24,7 +24,7 @@ class AntisymmetricRNNParams(NamedTuple):
 
 
 class AntisymmetricRNNPrepared(NamedTuple):
-    """Parameters of `AntisymmetricRNN` as its steps use them."""
+    """Parameters of `AntisymmetricRNN` in the form that its steps use."""
 
     kernel: jax.Array  # (in, H), gated (in, 2H)
     antisymmetric_kernel: jax.Array  # (H, H), U - U^T - gamma I
@@ -33,7 +33,7 @@ class AntisymmetricRNNPrepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class AntisymmetricRNN(Cell[AntisymmetricRNNParams, HiddenCarry]):
-    r"""The antisymmetric network: steps of a system that neither grows nor fades.
+    r"""The antisymmetric RNN: steps of a system that neither grows nor decays.
 
     $$
     \begin{aligned}
@@ -44,25 +44,26 @@ class AntisymmetricRNN(Cell[AntisymmetricRNNParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    The eigenvalues of an antisymmetric matrix are imaginary, so the system turns states
-    without changing their length; the diffusion $\gamma$ makes up for what the Euler
-    step adds. Gate and change share one product. U is stored whole, as the equation
-    has it, although only the H (H - 1) / 2 numbers of $U - U^\top$ act.
+    The eigenvalues of an antisymmetric matrix are imaginary, so the system rotates
+    states without changing their length. The diffusion $\gamma$ compensates for the
+    growth that the Euler step adds. Gate and change share one product. U is stored as a
+    full matrix, as in the equation, although only the H (H - 1) / 2 numbers of
+    $U - U^\top$ have an effect.
 
     Args:
         hidden_size: H, the number of units.
-        gated: whether there is the gate z, which has no recurrent kernel of its own.
-        step_size: $\epsilon$, above 0. The paper chooses it and $\gamma$ by task.
-        diffusion: $\gamma$.
-        activation: $\phi$, of the change.
-        gate_activation: $\sigma$, of the gate.
-        use_bias: whether there are biases.
+        gated: whether to use the gate z, which has no recurrent kernel of its own.
+        step_size: $\epsilon$, above 0. The paper tunes it and $\gamma$ for each task.
+        diffusion: $\gamma$, the strength of the diffusion.
+        activation: $\phi$, for the change.
+        gate_activation: $\sigma$, for the gate.
+        use_bias: whether to add biases.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or out of range.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -137,7 +138,7 @@ class AntisymmetricRNN(Cell[AntisymmetricRNNParams, HiddenCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         H = self.hidden_size
         n = self.activation(z[..., :H] + u)
         if self.gated:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalisation: moments over a batch, and over all steps of one."""
+"""Batch normalisation: moments over a batch, for one step and for all steps."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -14,9 +14,9 @@ from recurrent_jax._core.cell import Cell
 
 
 class BatchNormInput(NamedTuple):
-    """An input to train on: what a cell reads, and which rows count.
+    """A training input: what the cell reads, and which rows count.
 
-    `unroll` puts zeros for skipped steps, so a row that is skipped does not count.
+    `unroll` replaces skipped steps by zeros, so a skipped row does not count.
     """
 
     x: jax.Array  # (*lead, features)
@@ -33,7 +33,7 @@ class Moments(NamedTuple):
 def over_batch(a: jax.Array, counted: jax.Array) -> Moments:
     """Return the moments over the last batch axis of the rows that count.
 
-    The variance is divided by the number of rows, so of a single one it is 0.
+    The variance is divided by the number of rows, so a single row has variance 0.
     """
     if a.ndim < 2:
         raise ValueError(
@@ -54,7 +54,7 @@ def over_steps(
 ) -> Moments:
     """Return the moments of all rows of all steps, for each slot, `(slots, features)`.
 
-    A slot without rows has those of the last one before it that has some.
+    A slot without rows takes the moments of the last slot before it that has rows.
     """
     a, counted, slot = a.reshape(-1, a.shape[-1]), counted.reshape(-1, 1), slot.ravel()
 
@@ -75,7 +75,7 @@ def normalise(
     bias: jax.Array | None,
     epsilon: float,
 ) -> jax.Array:
-    """Return `a` with these moments taken out, scaled and shifted."""
+    """Return `a` normalised by these moments, then scaled and shifted."""
     y = (
         (a - moments.mean)
         * lax.rsqrt(moments.variance + epsilon)
@@ -85,13 +85,13 @@ def normalise(
 
 
 def _only(a: jax.Array, counted: jax.Array) -> jax.Array:
-    """Return zeros for rows that do not count; a select, so that NaN cannot leak."""
+    """Return `a` with rows that do not count set to zero, so that NaN cannot leak."""
     return jnp.where(counted > 0, a, jnp.zeros_like(a))
 
 
 @dataclasses.dataclass(frozen=True)
 class Recorder(Cell[Any, Any]):
-    """A `BatchNormLSTM` that outputs all that it normalises, and what counts."""
+    """A `BatchNormLSTM` that outputs what it normalises, and which rows count."""
 
     cell: Cell[Any, Any]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM with batch normalisation inside."""
+"""The LSTM with batch normalisation."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class BatchNormStatistics(NamedTuple):
-    """What evaluation normalises by: moments, each `(max_steps, features)`."""
+    """The moments that evaluation normalises by, each `(max_steps, features)`."""
 
     input: Moments  # of x W, 4H features
     recurrent: Moments  # of h U, 4H features
@@ -33,7 +33,7 @@ class BatchNormStatistics(NamedTuple):
 
 
 class BatchNormLSTMParams(NamedTuple):
-    """Parameters of `BatchNormLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `BatchNormLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -42,7 +42,7 @@ class BatchNormLSTMParams(NamedTuple):
     recurrent_scale: jax.Array  # (4H,)
     cell_scale: jax.Array  # (H,)
     cell_bias: jax.Array | None  # (H,)
-    statistics: BatchNormStatistics  # not trained, but measured
+    statistics: BatchNormStatistics  # measured, not trained
 
 
 class BatchNormLSTMCarry(NamedTuple):
@@ -50,12 +50,12 @@ class BatchNormLSTMCarry(NamedTuple):
 
     h: jax.Array  # (*batch, H)
     c: jax.Array  # (*batch, H)
-    step: jax.Array  # (*batch), an integer: whose statistics come next
+    step: jax.Array  # (*batch), an integer: the step whose statistics come next
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
-    r"""An LSTM that normalises input part, recurrent part and cell state over a batch.
+    r"""An LSTM with batch-normalised input part, recurrent part and cell state.
 
     $$
     \begin{aligned}
@@ -69,41 +69,46 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
     \end{aligned}
     $$
 
-    The input says which moments $\hat{\mathrm E}$ and $\hat{\mathrm V}$ are:
+    The type of the input decides which moments $\hat{\mathrm E}$ and $\hat{\mathrm V}$
+    are:
 
-    - a plain array: those in `params.statistics`. This is evaluation. Rows of a batch
-      are independent.
-    - `cell.training(xs)`: those of the batch at each step, through which the gradient
-      goes too. They are over the last batch axis, of rows that are not skipped; one
-      row alone has variance 0. So rows depend on each other, and `vmap` over them
-      would be another thing. Where sequences start at different steps, by resets,
-      masks with gaps or lengths in reverse, a step mixes their beginnings and ends.
+    - For a plain array, they are those in `params.statistics`. This is evaluation. Rows
+      of a batch are independent.
+    - For `cell.training(xs)`, they are those of the batch at each step, and the
+      gradient flows through them. They are taken over the last batch axis, over the
+      rows that are not skipped. A single row has variance 0. Rows therefore depend on
+      each other, and `vmap` over rows computes something else. Where sequences start at
+      different steps, because of resets, masks with gaps or lengths in reverse, a step
+      mixes their beginnings and ends.
 
     `cell.measure(params, xs)` returns the statistics of a batch. Replace
-    `params.statistics` by their mean over batches, as the paper does, or follow them
-    during training: `optax.incremental_update(new, old, 0.1)`. In training they have
-    gradient 0; still keep weight decay from them.
+    `params.statistics` by their mean over batches, as the paper does, or by a running
+    average during training: `optax.incremental_update(new, old, 0.1)`. The statistics
+    have gradient 0 in training. Still exclude them from weight decay.
 
-    The counter in the carry is no float, so that every backward strategy takes the
-    steps one by one, as a batch's moments demand; `Deferred` gains nothing here.
+    The step counter in the carry is an integer. Every backward strategy therefore runs
+    the steps one by one, as the moments of a batch require. `Deferred` is not faster
+    here.
 
     Args:
         hidden_size: H, the number of units.
-        max_steps: how many steps have statistics of their own; later ones share those
-            of the last. 1 means that all steps share; the paper has as many as steps.
-        epsilon: $\epsilon$.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there are $b$ and $\beta_c$.
-        scale: what each $\gamma$ starts from; small, so that no tanh saturates.
+        max_steps: the number of steps that have their own statistics. Later steps share
+            those of the last. With 1, all steps share them. The paper has one for every
+            step.
+        epsilon: $\epsilon$, added to the variance.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add $b$ and $\beta_c$.
+        scale: the initial value of each $\gamma$. It is small, so that no tanh
+            saturates.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b. $\beta_c$ starts at 0.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -179,7 +184,7 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> BatchNormLSTMCarry:
-        """Return a state of zeros, before the first step."""
+        """Return a state of zeros, with the counter at the first step."""
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
         return BatchNormLSTMCarry(
             h=zero, c=zero, step=jnp.zeros(batch_shape, jnp.int32)
@@ -200,9 +205,10 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
         reverse: bool = False,
         time_axis: int = 0,
     ) -> BatchNormStatistics:
-        """Return the moments of a batch in its training form; arguments as `unroll`'s.
+        """Return the moments of a batch. The arguments are those of `unroll`.
 
-        Those of steps that share them are over all rows of all these steps.
+        They are the moments of the batch as a training input. Steps that share moments
+        contribute all their rows.
         """
         _, (a, counted, slot) = unroll(
             Recorder(self),
@@ -221,7 +227,7 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
     def project(
         self, params: BatchNormLSTMParams, x: jax.Array | BatchNormInput
     ) -> tuple[jax.Array, jax.Array | None]:
-        """Return $x W$ for the four gates, not yet normalised, and which rows count."""
+        """Return $x W$ for the four gates, unnormalised, and which rows count."""
         if isinstance(x, BatchNormInput):
             return affine(x.x, params.kernel), x.counted
         return affine(x, params.kernel), None
@@ -229,7 +235,7 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
     def feedback(
         self, params: BatchNormLSTMParams, carry: BatchNormLSTMCarry
     ) -> jax.Array:
-        """Return $h U$ for the four gates, not yet normalised."""
+        """Return $h U$ for the four gates before normalisation."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
@@ -239,7 +245,7 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
         z: tuple[jax.Array, jax.Array | None],
         u: jax.Array,
     ) -> tuple[BatchNormLSTMCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         (x, counted), known = z, params.statistics
 
         def norm(

@@ -19,7 +19,7 @@ from recurrent_jax.initializers import glorot_uniform, per_gate, zeros
 
 
 class CfCLayer(NamedTuple):
-    """A further layer of the backbone of `CfC`."""
+    """A layer of the backbone of `CfC` after the first."""
 
     kernel: jax.Array  # (B, B)
     bias: jax.Array  # (B,)
@@ -38,7 +38,7 @@ class CfCParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CfC(Cell[CfCParams, HiddenCarry]):
-    r"""The closed-form continuous-time network: time opens a gate between two states.
+    r"""The closed-form continuous-time network: a time gate mixes two states.
 
     $$
     \begin{aligned}
@@ -51,24 +51,25 @@ class CfC(Cell[CfCParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    The input is `Timed(x, elapsed)`, with $\Delta_t$ the time since the step before.
-    The paper writes $\sigma(-f \Delta)$ for $1 - s$, with no shift; the shift $d$ is in
-    the authors' code. They draw all weights with Glorot's rule over input and state
-    together, which is drawn here for each apart.
+    The input is `Timed(x, elapsed)`, where $\Delta_t$ is the time since the step
+    before. The paper writes $\sigma(-f \Delta)$ for $1 - s$, without a shift. The shift
+    $d$ is in the authors' code. The authors draw all weights with Glorot's rule over
+    input and state together. Here each kernel is drawn separately.
 
     Args:
         hidden_size: H, the number of units.
         backbone_size: B, the width of the backbone.
-        backbone_layers: how many layers the backbone has.
-        gate: False for the paper's CfC-noGate, $h_t = g_t + s_t \odot k_t$.
-        activation: $\phi$, of the backbone.
+        backbone_layers: the number of layers of the backbone.
+        gate: whether to use the gate. False is the paper's CfC-noGate,
+            $h_t = g_t + s_t \odot k_t$.
+        activation: $\phi$, for the backbone.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive, or an
-            input is not `Timed`.
+        TypeError, ValueError: if a field has the wrong type or is out of range, or if
+            an input is not `Timed`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -125,7 +126,7 @@ class CfC(Cell[CfCParams, HiddenCarry]):
         )
 
     def out_features(self, in_features: int) -> int:
-        """Return H."""
+        """Return the number of units, H."""
         return self.hidden_size
 
     def project(self, params: CfCParams, x: Timed) -> tuple[jax.Array, jax.Array]:
@@ -144,7 +145,7 @@ class CfC(Cell[CfCParams, HiddenCarry]):
         z: tuple[jax.Array, jax.Array],
         u: jax.Array,
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         z_b, elapsed = z
         b = self.activation(z_b + u)
         for layer in params.layers:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM whose input and forget gate are one."""
+"""The LSTM with coupled input and forget gates."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class CIFGParams(NamedTuple):
-    """Parameters of `CIFG`; gates side by side in the order i, g, o."""
+    """Parameters of `CIFG`, with gates in the order i, g, o."""
 
     kernel: jax.Array  # (in, 3H)
     recurrent_kernel: jax.Array  # (H, 3H)
@@ -26,7 +26,7 @@ class CIFGParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CIFG(Cell[CIFGParams, HiddenCellCarry]):
-    r"""An LSTM with coupled input and forget gate: what is not kept is written anew.
+    r"""An LSTM whose input gate also sets the forget gate, as $1 - i$.
 
     $$
     \begin{aligned}
@@ -38,25 +38,26 @@ class CIFG(Cell[CIFGParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    Terms in brackets are there with `peepholes`. The paper has them; here they are off
-    by default, as in the textbook LSTM. In ONNX this cell is `input_forget = 1`.
+    The terms in brackets are present if `peepholes` is True. The paper has them. Here
+    they are off by default, as in the textbook LSTM. In ONNX this cell is
+    `input_forget = 1`.
 
     Args:
         hidden_size: H, the number of units.
-        peepholes: whether the gates look at the cell state.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of both gates.
-        forget_bias: as of an LSTM. Since $1 - \sigma(a) = \sigma(-a)$, it is taken off
-            the bias of the input gate at initialisation.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        peepholes: whether the gates read the cell state.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for both gates.
+        forget_bias: the forget bias of an LSTM. Since $1 - \sigma(a) = \sigma(-a)$,
+            `init` subtracts it from the bias of the input gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         peephole_init: initialiser of p.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -121,7 +122,7 @@ class CIFG(Cell[CIFGParams, HiddenCellCarry]):
     def update(
         self, params: CIFGParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, g, o = jnp.split(z + u, 3, axis=-1)
         if params.peephole is not None:
             i = i + expand_like(params.peephole[0], i) * carry.c

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GRU on images: every product is a convolution."""
+"""The GRU for images, in which every product is a convolution."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class ConvGRUParams(NamedTuple):
-    """Parameters of `ConvGRU`; gates side by side in the order r, z, n."""
+    """Parameters of `ConvGRU`, with gates in the order r, z, n."""
 
     kernel: jax.Array  # (*window, in, 3F)
     recurrent_kernel: jax.Array  # (*window, F, 3F)
@@ -27,7 +27,7 @@ class ConvGRUParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
-    r"""The convolutional GRU, on lines, images or volumes.
+    r"""The convolutional GRU, for lines, images or volumes.
 
     $$
     \begin{aligned}
@@ -38,28 +38,28 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    Inputs are `(*batch, *spatial, channels)`: channels last, and as many spatial axes
-    as `spatial_shape` has. The convolutions of the state have strides of 1 and keep its
-    size, whatever strides and padding the input has. $z = 1$ keeps the old state, as in
-    `GRU`; the paper exchanges $z$ and $1 - z$, which is the same cell with other signs
-    in $W_z$, $U_z$ and $b_z$.
+    Inputs are `(*batch, *spatial, channels)`: channels come last, and there are as many
+    spatial axes as `spatial_shape` has entries. The convolutions of the state have
+    strides of 1 and keep its size, whatever the strides and the padding of the input.
+    Here $z = 1$ keeps the old state, as in `GRU`. The paper exchanges $z$ and $1 - z$,
+    which is the same cell with other signs in $W_z$, $U_z$ and $b_z$.
 
     Args:
         features: F, the number of output channels.
-        spatial_shape: of the input, such as `(16, 16)`.
-        kernel_shape: of both windows; one number stands for all axes.
-        strides: of the convolution of the input.
-        padding: `"SAME"` or `"VALID"`, of the convolution of the input.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of both gates.
-        use_bias: whether there is a bias.
+        spatial_shape: the spatial shape of the input, such as `(16, 16)`.
+        kernel_shape: the shape of both windows. One number applies to all axes.
+        strides: the strides of the convolution of the input.
+        padding: `"SAME"` or `"VALID"`, for the convolution of the input.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for both gates.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type, a size is not positive,
-            or shapes do not fit together.
+        TypeError, ValueError: if a field has the wrong type, if a size is not positive,
+            or if shapes do not fit together.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -97,7 +97,7 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
 
     @property
     def feature_axes(self) -> int:  # type: ignore[override]
-        """The spatial axes, and the channels."""
+        """The number of spatial axes, plus one for the channels."""
         return len(self.spatial_shape) + 1
 
     def init(
@@ -131,7 +131,7 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
         return HiddenCarry(h=jnp.zeros(state, dtype))
 
     def out_features(self, in_features: int) -> int:
-        """Return the number of channels."""
+        """Return the number of output channels."""
         return self.features
 
     def project(self, params: ConvGRUParams, x: jax.Array) -> jax.Array:
@@ -148,7 +148,7 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
     def update(
         self, params: ConvGRUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         F = self.features
         gates = self.gate_activation(z[..., : 2 * F] + u)
         r, z_t = jnp.split(gates, 2, axis=-1)

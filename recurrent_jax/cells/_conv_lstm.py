@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM on images: every product is a convolution."""
+"""The LSTM for images, in which every product is a convolution."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class ConvLSTMParams(NamedTuple):
-    """Parameters of `ConvLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `ConvLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (*window, in, 4F)
     recurrent_kernel: jax.Array  # (*window, F, 4F)
@@ -28,7 +28,7 @@ class ConvLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
-    r"""The convolutional LSTM, on lines, images or volumes.
+    r"""The convolutional LSTM, for lines, images or volumes.
 
     $$
     \begin{aligned}
@@ -41,32 +41,33 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    Inputs are `(*batch, *spatial, channels)`: channels last, and as many spatial axes
-    as `spatial_shape` has. The convolution of the state has strides of 1 and keeps its
-    size, whatever strides and padding the input has. Peepholes are as in the paper, one
-    weight for each place and feature; Keras and Flax have none. Flax adds the forget
-    bias at each step, where here it is stored.
+    Inputs are `(*batch, *spatial, channels)`: channels come last, and there are as many
+    spatial axes as `spatial_shape` has entries. The convolution of the state has
+    strides of 1 and keeps its size, whatever the strides and the padding of the input.
+    Peepholes are those of the paper, with one weight for each position and feature.
+    Keras and Flax have none. Flax adds the forget bias at each step. Here it is part of
+    the stored bias.
 
     Args:
         features: F, the number of output channels.
-        spatial_shape: of the input, such as `(16, 16)`.
-        kernel_shape: of both windows; one number stands for all axes.
-        strides: of the convolution of the input.
-        padding: `"SAME"` or `"VALID"`, of the convolution of the input.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
-        use_peephole: whether the gates see the cell state.
+        spatial_shape: the spatial shape of the input, such as `(16, 16)`.
+        kernel_shape: the shape of both windows. One number applies to all axes.
+        strides: the strides of the convolution of the input.
+        padding: `"SAME"` or `"VALID"`, for the convolution of the input.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
+        use_peephole: whether the gates read the cell state.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         peephole_init: initialiser of p.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type, a size is not positive,
-            or shapes do not fit together.
+        TypeError, ValueError: if a field has the wrong type, if a size is not positive,
+            or if shapes do not fit together.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -108,7 +109,7 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
 
     @property
     def feature_axes(self) -> int:  # type: ignore[override]
-        """The spatial axes, and the channels."""
+        """The number of spatial axes, plus one for the channels."""
         return len(self.spatial_shape) + 1
 
     def init(
@@ -147,7 +148,7 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
         return HiddenCellCarry(h=jnp.zeros(state, dtype), c=jnp.zeros(state, dtype))
 
     def out_features(self, in_features: int) -> int:
-        """Return the number of channels."""
+        """Return the number of output channels."""
         return self.features
 
     def project(self, params: ConvLSTMParams, x: jax.Array) -> jax.Array:
@@ -164,7 +165,7 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
     def update(
         self, params: ConvLSTMParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         p_i = p_f = p_o = None
         if params.peephole is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution over any number of leading axes, for the cells that work on images."""
+"""Convolution over any number of leading axes, for cells that work on images."""
 
 import math
 from typing import Any
@@ -16,12 +16,12 @@ def convolve(
     strides: tuple[int, ...] | None = None,
     padding: str = "SAME",
 ) -> jax.Array:
-    """Return `x` convolved with `kernel`; all axes before the image are batch.
+    """Return `x` convolved with `kernel`. All axes before the image are batch axes.
 
     Args:
         x: `(*batch, *spatial, in)`.
         kernel: `(*window, in, out)`.
-        strides: of the window, one for each spatial axis; 1 if None.
+        strides: the strides of the window, one for each spatial axis. None means 1.
         padding: `"SAME"` or `"VALID"`.
     """
     n = kernel.ndim - 2
@@ -38,12 +38,12 @@ def convolve(
 
 
 def each(value: int | tuple[int, ...], spatial_shape: tuple[int, ...]) -> Any:
-    """Return one number for each spatial axis."""
+    """Return a tuple with one number for each spatial axis."""
     return value if isinstance(value, tuple) else (value,) * len(spatial_shape)
 
 
 def shape_after(cell: Any) -> tuple[int, ...]:
-    """Return the spatial shape of the state: that of the convolved input."""
+    """Return the spatial shape of the state, which is that of the convolved input."""
     window = each(cell.kernel_shape, cell.spatial_shape)
     strides = each(cell.strides, cell.spatial_shape)
     lost = [0 if cell.padding == "SAME" else k - 1 for k in window]
@@ -52,7 +52,7 @@ def shape_after(cell: Any) -> tuple[int, ...]:
 
 
 def check_fields(cell: Any) -> None:
-    """Check the fields that tell the shape of the image and of the window."""
+    """Check the fields that define the shapes of the image and of the window."""
     name, shape = type(cell).__name__, cell.spatial_shape
     _checks.size(name, "features", cell.features)
     _checks.choice(name, "padding", cell.padding, ("SAME", "VALID"))

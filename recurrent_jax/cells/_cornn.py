@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The coupled oscillators: a second-order equation, in steps."""
+"""The coupled oscillatory RNN: a second-order equation, discretised in steps."""
 
 import dataclasses
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class CoRNNCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CoRNN(Cell[CoRNNParams, CoRNNCarry]):
-    r"""The coRNN: driven, damped oscillators that are coupled by the recurrent kernels.
+    r"""The coRNN: driven, damped oscillators coupled by the recurrent kernels.
 
     $$
     \begin{aligned}
@@ -43,24 +43,25 @@ class CoRNN(Cell[CoRNNParams, CoRNNCarry]):
     \end{aligned}
     $$
 
-    The paper, which bounds its states and gradients, calls $h$ by $y$ and $v$ by $z$.
-    Damping is explicit, of $v_{t-1}$, as in the authors' code; the paper has the
-    implicit form too.
+    The paper proves bounds on states and gradients. It writes $y$ for $h$ and $z$ for
+    $v$. Damping is explicit, with $v_{t-1}$, as in the authors' code. The paper also
+    has an implicit form.
 
     Args:
         hidden_size: H, the number of oscillators.
-        step_size: $\Delta t$, above 0. The defaults of these three are the paper's
-            for sequential MNIST; it chooses them by task.
+        step_size: $\Delta t$, above 0. The defaults of `step_size`, `stiffness` and
+            `damping` are the paper's values for sequential MNIST. The paper tunes them
+            for each task.
         stiffness: $\gamma$, which sets the frequency.
-        damping: $\epsilon$.
+        damping: $\epsilon$, the damping constant.
         activation: $\phi$.
-        use_bias: whether there is a bias.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U and V.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or out of range.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The continuous-time network of neuroscience, in steps."""
+"""The continuous-time RNN of neuroscience, discretised in steps."""
 
 import dataclasses
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class CTRNNCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class CTRNN(Cell[CTRNNParams, CTRNNCarry]):
-    r"""The continuous-time network: potentials leak, rates are sent and put out.
+    r"""The continuous-time RNN: potentials leak, and the outputs are firing rates.
 
     $$
     \begin{aligned}
@@ -40,24 +40,24 @@ class CTRNN(Cell[CTRNNParams, CTRNNCarry]):
     \end{aligned}
     $$
 
-    It is an Euler step of $\Delta t$ of $\tau \dot v = -v + x W + \phi(v) U + b$, with
-    $\alpha = \Delta t / \tau$. `LeakyElman` has the activation around the whole sum.
-    Without the noise that some add to the potential; add it to `x` for the same effect
-    before W, or sample it in a cell of your own.
+    A step is one Euler step of length $\Delta t$ of the equation
+    $\tau \dot v = -v + x W + \phi(v) U + b$, with $\alpha = \Delta t / \tau$.
+    `LeakyElman` applies the activation to the whole sum instead. Noise in the potential
+    is not included. Add it to `x`, before W, or write a cell that samples it.
 
     Args:
         hidden_size: H, the number of units.
-        leak: $\alpha$, above 0 and at most 1; 0.2 is a step of 20 ms for a time
-            constant of 100 ms.
-        activation: $\phi$, from potential to rate; ReLU in Song et al., a sigmoid in
-            Funahashi and Nakamura.
-        use_bias: whether there is a bias.
+        leak: $\alpha$, above 0 and at most 1. A step of 20 ms with a time constant of
+            100 ms has 0.2.
+        activation: $\phi$, from potential to rate. Song et al. use ReLU, and Funahashi
+            and Nakamura use a sigmoid.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or out of range.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -104,7 +104,7 @@ class CTRNN(Cell[CTRNNParams, CTRNNCarry]):
         )
 
     def read(self, carry: CTRNNCarry, y: jax.Array) -> jax.Array:
-        """Return the rates that belong to the potentials."""
+        """Return the firing rates of the potentials."""
         return self.activation(carry.v)
 
     def project(self, params: CTRNNParams, x: jax.Array) -> jax.Array:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Elman network: the plainest recurrence."""
+"""The Elman network, the simplest recurrence."""
 
 import dataclasses
 from typing import NamedTuple
@@ -25,20 +25,20 @@ class ElmanParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Elman(Cell[ElmanParams, HiddenCarry]):
-    r"""The simple recurrent network of Elman: the state feeds back into itself.
+    r"""The simple recurrent network of Elman, whose state feeds back into itself.
 
     $$ h_t = \phi(x_t W + h_{t-1} U + b), \qquad y_t = h_t $$
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, any function of an array; tanh in the paper's line of work.
-        use_bias: whether there is a bias.
+        activation: $\phi$, any elementwise function of an array. tanh is common.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -89,6 +89,6 @@ class Elman(Cell[ElmanParams, HiddenCarry]):
     def update(
         self, params: ElmanParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         h = self.activation(z + u)
         return HiddenCarry(h), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The orthogonal network whose kernel is the exponential of a matrix."""
+"""The orthogonal RNN whose kernel is a matrix exponential."""
 
 import dataclasses
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class ExpRNNParams(NamedTuple):
 
 
 class ExpRNNPrepared(NamedTuple):
-    """Parameters of `ExpRNN` as its steps use them."""
+    """Parameters of `ExpRNN` in the form that its steps use."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H), orthogonal
@@ -41,7 +41,7 @@ def cayley_angles(
 
 @dataclasses.dataclass(frozen=True)
 class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
-    r"""The expRNN: its recurrent kernel is orthogonal, whatever the parameters are.
+    r"""The expRNN, whose recurrent kernel is orthogonal for all parameters.
 
     $$
     \begin{aligned}
@@ -52,23 +52,24 @@ class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    The product with U keeps lengths, so a gradient neither grows nor fades in it. The
-    exponential is taken once for a sequence, at a cost of some products of H x H
-    matrices, in float32 for half-precision parameters. Any optimiser keeps U
-    orthogonal, since only what lies above the diagonal of A is stored. The
-    paper's cell is this real one; unitary, complex kernels are not offered.
+    The product with U preserves lengths, so it makes a gradient neither grow nor decay.
+    The exponential is computed once per sequence, at the cost of a few products of
+    $H \times H$ matrices. For half-precision parameters it is computed in float32. Any
+    optimiser keeps U orthogonal, since only the entries of A above its diagonal are
+    stored. This is the paper's real cell. Unitary, complex kernels are not available.
 
     Args:
         hidden_size: H, the number of units.
         kernel_init: initialiser of W.
-        angle_init: draws the H // 2 angles $\theta$ of the planes that U turns at
-            first: $A_{2k, 2k+1} = \theta_k$ and zero elsewhere. The default draws as
-            the paper does after Helfrich et al.; `Uniform(-pi, pi)` is that of Henaff
-            et al.
-        offset_init: initialiser of b; small, so that the cell is almost linear.
+        angle_init: initialiser of the H // 2 angles $\theta$ of the initial U:
+            $A_{2k, 2k+1} = \theta_k$, and A is zero elsewhere above its diagonal. The
+            default is that of the paper, after Helfrich et al. `Uniform(-pi, pi)` is
+            that of Henaff et al.
+        offset_init: initialiser of b. Its values are small, so that the cell starts
+            almost linear.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -134,7 +135,7 @@ class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
     def update(
         self, params: ExpRNNPrepared, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         a = z + u
         h = jnp.sign(a) * jax.nn.relu(jnp.abs(a) + expand_like(params.offset, a))
         return HiddenCarry(h), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FastGRNN: a gated network with one pair of kernels."""
+"""FastGRNN: a gated RNN with one pair of kernels."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,17 +16,17 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class FastGRNNParams(NamedTuple):
-    """Parameters of `FastGRNN`; zeta and nu are stored as logits."""
+    """Parameters of `FastGRNN`, with zeta and nu as logits."""
 
-    kernel: jax.Array  # (in, H), of gate and candidate alike
-    recurrent_kernel: jax.Array  # (H, H), of both
+    kernel: jax.Array  # (in, H), shared by gate and candidate
+    recurrent_kernel: jax.Array  # (H, H), shared by both
     bias: jax.Array | None  # (2H,), in the order z, n
     zeta_logit: jax.Array  # ()
     nu_logit: jax.Array  # ()
 
 
 class FastGRNNPrepared(NamedTuple):
-    """Parameters of `FastGRNN` as its steps use them."""
+    """Parameters of `FastGRNN` in the form that its steps use."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
@@ -37,7 +37,7 @@ class FastGRNNPrepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
-    r"""FastGRNN: gate and candidate share their kernels and differ in the bias.
+    r"""FastGRNN: gate and candidate share their kernels, and differ only in the bias.
 
     $$
     \begin{aligned}
@@ -48,25 +48,25 @@ class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    A gated cell with the parameters of `Elman`, one bias and two numbers more. $\zeta$
-    and $\nu$ are sigmoids of the numbers that are stored, as in the authors' code. The
-    paper goes on to low-rank, sparse and quantised kernels, which are not part of this
+    This is a gated cell with the parameters of `Elman`, a second bias and two numbers.
+    $\zeta$ and $\nu$ are sigmoids of the stored numbers, as in the authors' code. The
+    paper also uses low-rank, sparse and quantised kernels, which are not part of this
     cell.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of the gate.
-        use_bias: whether there are biases. Without them gate and candidate are two
-            activations of one number.
-        zeta_logit: first value of $\zeta$, before the sigmoid.
-        nu_logit: first value of $\nu$, before the sigmoid.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for the gate.
+        use_bias: whether to add biases. Without them, gate and candidate are two
+            activations of the same number.
+        zeta_logit: the initial value of $\zeta$ before the sigmoid.
+        nu_logit: the initial value of $\nu$ before the sigmoid.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
-        bias_init: initialiser of each b. The authors' code has ones.
+        bias_init: initialiser of each b. The authors' code uses ones.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -115,7 +115,7 @@ class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
         )
 
     def prepare(self, params: FastGRNNParams) -> FastGRNNPrepared:
-        """Return params with zeta and nu after the sigmoid."""
+        """Return the parameters with zeta and nu after the sigmoid."""
         W, U, b, zeta, nu = params
         return FastGRNNPrepared(W, U, b, jax.nn.sigmoid(zeta), jax.nn.sigmoid(nu))
 
@@ -126,13 +126,13 @@ class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
         return z if params.bias is None else z + expand_like(params.bias, z)
 
     def feedback(self, params: FastGRNNPrepared, carry: HiddenCarry) -> jax.Array:
-        """Return $h U$, once for both."""
+        """Return $h U$, which z and n share."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
         self, params: FastGRNNPrepared, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         z, n = jnp.split(z, 2, axis=-1)
         z = self.gate_activation(z + u)
         n = self.activation(n + u)

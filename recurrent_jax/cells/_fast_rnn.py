@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
 class FastRNNParams(NamedTuple):
-    """Parameters of `FastRNN`; alpha and beta are stored as logits."""
+    """Parameters of `FastRNN`, with alpha and beta as logits."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
@@ -26,7 +26,7 @@ class FastRNNParams(NamedTuple):
 
 
 class FastRNNPrepared(NamedTuple):
-    """Parameters of `FastRNN` as its steps use them."""
+    """Parameters of `FastRNN` in the form that its steps use."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
@@ -37,26 +37,26 @@ class FastRNNPrepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FastRNN(Cell[FastRNNParams, HiddenCarry]):
-    r"""FastRNN: the old state and a new one, weighted by two trained numbers.
+    r"""FastRNN: a sum of the old state and a new one, with two trained weights.
 
     $$ h_t = \alpha\, \phi(x_t W + h_{t-1} U + b) + \beta\, h_{t-1}, \qquad y_t = h_t $$
 
-    Two parameters more than `Elman` make it about as easy to train as gated cells.
-    $\alpha$ and $\beta$ are sigmoids of the numbers that are stored, so both stay
-    between 0 and 1, as in the authors' code.
+    Two more parameters than those of `Elman` make it about as easy to train as gated
+    cells. $\alpha$ and $\beta$ are sigmoids of the stored numbers, as in the authors'
+    code, so both stay between 0 and 1.
 
     Args:
         hidden_size: H, the number of units.
         activation: $\phi$.
-        use_bias: whether there is a bias.
-        alpha_logit: first value of $\alpha$, before the sigmoid.
-        beta_logit: first value of $\beta$, before the sigmoid.
+        use_bias: whether to add a bias.
+        alpha_logit: the initial value of $\alpha$ before the sigmoid.
+        beta_logit: the initial value of $\beta$ before the sigmoid.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -101,7 +101,7 @@ class FastRNN(Cell[FastRNNParams, HiddenCarry]):
         )
 
     def prepare(self, params: FastRNNParams) -> FastRNNPrepared:
-        """Return params with alpha and beta after the sigmoid."""
+        """Return the parameters with alpha and beta after the sigmoid."""
         W, U, b, alpha, beta = params
         return FastRNNPrepared(W, U, b, jax.nn.sigmoid(alpha), jax.nn.sigmoid(beta))
 
@@ -116,6 +116,6 @@ class FastRNN(Cell[FastRNNParams, HiddenCarry]):
     def update(
         self, params: FastRNNPrepared, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         h = params.alpha * self.activation(z + u) + params.beta * carry.h
         return HiddenCarry(h), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last observed value of each variable, and how long ago it was."""
+"""The last observed value of each variable, and the time since then."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -14,15 +14,15 @@ from recurrent_jax.cells._timed import part
 
 
 class Observed(NamedTuple):
-    """A raw series with missing values: what `ForwardFill` reads."""
+    """A raw series with missing values, the input of `ForwardFill`."""
 
-    x: jax.Array  # (*lead, in); anything where missing, NaN included
+    x: jax.Array  # (*lead, in), with any value where missing, NaN included
     mask: jax.Array  # (*lead, in), bool: True where observed
     elapsed: jax.Array  # (*lead,), the time since the step before
 
 
 class Filled(NamedTuple):
-    """A series with its last observed values: what `GRUD` reads."""
+    """A series with its last observed values, the input of `GRUD`."""
 
     x: jax.Array  # (*lead, in)
     mask: jax.Array  # (*lead, in), bool: True where observed
@@ -38,7 +38,7 @@ class ForwardFillCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
-    r"""A cell without parameters that holds what each variable was, and since when.
+    r"""A cell without parameters that keeps the last observed value of each variable.
 
     $$
     \begin{aligned}
@@ -48,16 +48,16 @@ class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
     \end{aligned}
     $$
 
-    It prepares a series for `GRUD`. It is a cell so that resets, lengths and running in
-    chunks hold for it as for the cell that follows: give both the same. A variable that
-    was never observed is 0, and its time runs from the start.
+    It prepares a series for `GRUD`. Since it is a cell, resets, lengths and runs in
+    chunks work as they do for the cell that follows. Pass the same ones to both. A
+    variable that was never observed is 0, and its time is measured from the start.
 
     Args:
         in_features: the number of variables.
 
     Raises:
-        TypeError, ValueError: if the size is no positive integer, or an input is not
-            `Observed`.
+        TypeError, ValueError: if the size is not a positive integer, or if an input is
+            not `Observed`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -94,7 +94,7 @@ class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> ForwardFillCarry:
-        """Return zeros: nothing was observed yet."""
+        """Return zeros, since nothing was observed yet."""
         zero = jnp.zeros((*batch_shape, self.in_features), dtype)
         return ForwardFillCarry(last=zero, age=zero)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM whose gates see the gates of the step before."""
+"""The LSTM whose gates read the gates of the step before."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class FullGateRecurrenceLSTMParams(NamedTuple):
-    """Parameters of `FullGateRecurrenceLSTM`; side by side in the order i, f, o, g."""
+    """Parameters of `FullGateRecurrenceLSTM`, with blocks in the order i, f, o, g."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -51,16 +51,16 @@ class FullGateRecurrenceLSTM(
     \end{aligned}
     $$
 
-    As in the LSTM of 1997, which fed all gates back. The candidate, which is no gate,
-    stands last here, so that the gates are one slice.
+    The LSTM of 1997 also fed all gates back. The candidate, which is not a gate, comes
+    last here, so that the gates are one slice.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U, and of each of the nine (H, H)
             blocks of R.
@@ -68,7 +68,7 @@ class FullGateRecurrenceLSTM(
         peephole_init: initialiser of p.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -150,7 +150,7 @@ class FullGateRecurrenceLSTM(
         z: jax.Array,
         u: tuple[jax.Array, jax.Array],
     ) -> tuple[FullGateRecurrenceLSTMCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, f, o, g = jnp.split(z + u[0], 4, axis=-1)
         r_i, r_f, r_o = jnp.split(u[1], 3, axis=-1)
         p_i, p_f, p_o = (expand_like(p, carry.c) for p in params.peephole)

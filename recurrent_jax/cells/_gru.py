@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class GRUParams(NamedTuple):
-    """Parameters of `GRU`; gates side by side in the order r, z, n."""
+    """Parameters of `GRU`, with gates in the order r, z, n."""
 
     kernel: jax.Array  # (in, 3H)
     recurrent_kernel: jax.Array  # (H, 3H)
@@ -26,7 +26,7 @@ class GRUParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GRU(Cell[GRUParams, HiddenCarry]):
-    r"""The GRU: one state, a reset gate and an update gate that keeps the old.
+    r"""The GRU: one state, a reset gate, and an update gate that keeps the old state.
 
     $$
     \begin{aligned}
@@ -41,23 +41,23 @@ class GRU(Cell[GRUParams, HiddenCarry]):
     $$
 
     Here $z = 1$ keeps the old state, as in the paper, PyTorch, Keras, Flax, cuDNN and
-    ONNX; Chung et al. (2014) and Haiku exchange $z$ and $1 - z$.
+    ONNX. Chung et al. (2014) and Haiku exchange $z$ and $1 - z$.
 
     Args:
         hidden_size: H, the number of units.
-        reset_after: True resets after the recurrent product, as cuDNN, PyTorch, Flax
-            and Keras by default do, and has one product a step. False resets before
-            it, as in the paper, Haiku and ONNX by default.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of both gates.
-        use_bias: whether there are biases.
+        reset_after: whether to reset after the recurrent product, with one product per
+            step, as in cuDNN, PyTorch and Flax, and by default in Keras. False resets
+            before the product, as in the paper and Haiku, and by default in ONNX.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for both gates.
+        use_bias: whether to add biases.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         recurrent_bias_init: initialiser of $d_n$.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -117,18 +117,18 @@ class GRU(Cell[GRUParams, HiddenCarry]):
         return affine(x, params.kernel, params.bias)
 
     def feedback(self, params: GRUParams, carry: HiddenCarry) -> jax.Array:
-        """Return $h U$ for r, z and n; for r and z alone if the reset comes before."""
+        """Return $h U$ for r, z and n, or for r and z if the reset comes first."""
         H = self.hidden_size
         if not self.reset_after:
             return affine(carry.h, params.recurrent_kernel[:, : 2 * H])
         d = params.recurrent_bias
-        bias = None if d is None else jnp.pad(d, (2 * H, 0))  # of n alone
+        bias = None if d is None else jnp.pad(d, (2 * H, 0))  # of n only
         return affine(carry.h, params.recurrent_kernel, bias)
 
     def update(
         self, params: GRUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         H = self.hidden_size
         r, z, n = jnp.split(z, 3, axis=-1)
         r = self.gate_activation(r + u[..., :H])

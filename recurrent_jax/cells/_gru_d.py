@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GRU for series with missing values, which fades what is long unseen."""
+"""The GRU for series with missing values, which decay with time."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class GRUDParams(NamedTuple):
-    """Parameters of `GRUD`; gates side by side in the order r, z, n."""
+    """Parameters of `GRUD`, with gates in the order r, z, n."""
 
     kernel: jax.Array  # (in, 3H)
     recurrent_kernel: jax.Array  # (H, 3H)
@@ -30,16 +30,16 @@ class GRUDParams(NamedTuple):
 
 
 def positive(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return `U(0, a)` with `a = 1 / sqrt(n)` and n the last size."""
+    """Return `U(0, a)` with `a = 1 / sqrt(n)`, where n is the last size."""
     return jax.random.uniform(key, shape, dtype, 0, float(shape[-1]) ** -0.5)
 
 
 @dataclasses.dataclass(frozen=True)
 class GRUD(Cell[GRUDParams, HiddenCarry]):
-    r"""GRU-D: missing inputs decay to the mean, and the state with them.
+    r"""GRU-D: missing inputs decay to the mean, and the state decays too.
 
-    With $m_t$ the mask, 1 where a variable is observed, $x'_t$ its last observed value
-    and $\delta_t$ the time since then, all for each variable by itself:
+    For each variable, $m_t$ is the mask, which is 1 where the variable is observed,
+    $x'_t$ is its last observed value, and $\delta_t$ is the time since then:
 
     $$
     \begin{aligned}
@@ -55,27 +55,27 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    The input is `Filled(x, mask, elapsed)`, which `ForwardFill` makes of a raw series.
-    **Subtract each variable's mean first**: a missing input decays to 0, which is where
-    the paper has the mean; the two are the same. $z = 1$ keeps the old state, as in
-    `GRU`; the paper exchanges $z$ and $1 - z$, which is the same cell with other signs.
-    Decay weights are drawn positive: at zero, where the authors' code starts them, and
-    below, the ReLU passes no gradient. That code also differs from the paper in that
-    its last line keeps $h_{t-1}$ and not $\hat h_t$, and that it feeds $1 - m$.
+    The input is `Filled(x, mask, elapsed)`, which `ForwardFill` builds from a raw
+    series. **Subtract the mean of each variable first**: a missing input decays to 0,
+    which is then the mean, as in the paper. Here $z = 1$ keeps the old state, as in
+    `GRU`. The paper exchanges $z$ and $1 - z$, which is the same cell with other signs.
+    Decay weights start positive. At zero, where the authors' code starts them, and
+    below, the ReLU passes no gradient. That code also differs from the paper in two
+    ways: its last line keeps $h_{t-1}$ and not $\hat h_t$, and it feeds $1 - m$.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of both gates.
-        use_bias: whether there is a bias b.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for both gates.
+        use_bias: whether to add the bias b.
         kernel_init: initialiser of each W and V.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         decay_init: initialiser of w and D.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive, or an
-            input is not `Filled`.
+        TypeError, ValueError: if a field has the wrong type or is out of range, or if
+            an input is not `Filled`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -131,7 +131,7 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
         )
 
     def out_features(self, in_features: int) -> int:
-        """Return H."""
+        """Return the number of units, H."""
         return self.hidden_size
 
     def project(self, params: GRUDParams, x: Filled) -> tuple[jax.Array, jax.Array]:
@@ -148,7 +148,7 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
     def recur(
         self, params: GRUDParams, carry: HiddenCarry, z: tuple[jax.Array, jax.Array]
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         H = self.hidden_size
         z_gates, decay = z
         h = decay * carry.h

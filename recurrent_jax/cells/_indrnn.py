@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The independently recurrent network: each unit feeds back into itself."""
+"""The independently recurrent network: each unit feeds back only into itself."""
 
 import dataclasses
 from typing import NamedTuple
@@ -28,22 +28,22 @@ class IndRNN(Cell[IndRNNParams, HiddenCarry]):
 
     $$ h_t = \phi(x_t W + u \odot h_{t-1} + b), \qquad y_t = h_t $$
 
-    Units of one layer do not see each other; stack layers to mix them. The gradient of
-    a unit through time is a product of its own $u$, so a bound on $|u|$ bounds it. The
-    paper keeps $|u| \leq 2^{1/T}$ for ReLU by clipping after every update: that is a
-    step of the optimiser, not of the cell, and is not done here.
+    The units of a layer do not read each other. Stack layers to mix them. The gradient
+    of a unit through time is a product of its own $u$, so a bound on $|u|$ bounds it.
+    For ReLU, the paper keeps $|u| \leq 2^{1/T}$ by clipping after every update. That is
+    a step of the optimiser and not of the cell, and is not done here.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$; ReLU in the paper.
-        use_bias: whether there is a bias.
+        activation: $\phi$. It is ReLU in the paper.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
-        recurrent_scale_init: initialiser of u, uniform from 0 to 1. The paper advises
-            close to 1 where only the last output counts.
+        recurrent_scale_init: initialiser of u. The default is uniform from 0 to 1. The
+            paper advises values close to 1 if only the last output is used.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -94,6 +94,6 @@ class IndRNN(Cell[IndRNNParams, HiddenCarry]):
     def update(
         self, params: IndRNNParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         h = self.activation(z + u)
         return HiddenCarry(h), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Elman network of rectified units that starts from the identity."""
+"""The Elman network of ReLU units whose recurrent kernel starts as the identity."""
 
 import dataclasses
 
@@ -16,20 +16,20 @@ class IRNN(Elman):
 
     $$ h_t = \max(0, x_t W + h_{t-1} U + b), \qquad y_t = h_t, \qquad U_0 = I $$
 
-    At first a state is kept for good, and errors go back through time unchanged. The
-    equations are those of `Elman`, so params and carry are `ElmanParams` and
-    `ElmanCarry`; only defaults differ.
+    A fresh cell keeps its state, and gradients flow back through time unchanged. The
+    equations, the parameters and the carry are those of `Elman`. Only the defaults
+    differ.
 
     Args:
         hidden_size: H, the number of units.
-        activation: the rectifier.
-        use_bias: whether there is a bias.
-        kernel_init: initialiser of W; a deviation of 0.001 as in the paper.
+        activation: the activation, ReLU by default.
+        use_bias: whether to add a bias.
+        kernel_init: initialiser of W. Its deviation is 0.001, as in the paper.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp

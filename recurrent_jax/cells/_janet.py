@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM with nothing but its forget gate."""
+"""The LSTM with only a forget gate."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class JANETParams(NamedTuple):
-    """Parameters of `JANET`; gates side by side in the order f, g."""
+    """Parameters of `JANET`, with gates in the order f, g."""
 
     kernel: jax.Array  # (in, 2H)
     recurrent_kernel: jax.Array  # (H, 2H)
@@ -25,7 +25,7 @@ class JANETParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class JANET(Cell[JANETParams, HiddenCarry]):
-    r"""Just another network: an LSTM of forget gate and candidate.
+    r"""JANET (just another network): an LSTM with only a forget gate.
 
     $$
     \begin{aligned}
@@ -37,24 +37,25 @@ class JANET(Cell[JANETParams, HiddenCarry]):
     $$
 
     With $\beta > 0$ a unit takes in more than it forgets, so its state may leave the
-    range of $\phi$. The paper draws $b_f$ by the chrono rule, for which one must know
-    how long dependencies are; here it starts at `forget_bias`. The paper's, for spans
-    up to 700 steps: `bias_init=(rj.initializers.Chrono(700), rj.initializers.zeros)`
-    with `forget_bias=0.0`.
+    range of $\phi$. The paper draws $b_f$ by the chrono rule, which needs the length of
+    the dependencies. Here $b_f$ starts at `forget_bias`. The rule of the paper for
+    spans of up to 700 steps is
+    `bias_init=(rj.initializers.Chrono(700), rj.initializers.zeros)` with
+    `forget_bias=0.0`.
 
     Args:
         hidden_size: H, the number of units.
-        beta: $\beta$, how far the input outweighs the forgetting.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of the forget gate.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        beta: $\beta$, which controls how much more a unit takes in than it forgets.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for the forget gate.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b, or a tuple of two, for f and g.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -114,7 +115,7 @@ class JANET(Cell[JANETParams, HiddenCarry]):
     def update(
         self, params: JANETParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         s, g = jnp.split(z + u, 2, axis=-1)
         keep = self.gate_activation(s)
         write = 1 - self.gate_activation(s - self.beta)

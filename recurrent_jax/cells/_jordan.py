@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Jordan network: the output feeds back, not the state."""
+"""The Jordan network, whose output feeds back."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
 class JordanParams(NamedTuple):
-    """Parameters of `Jordan`; Y is the size of the output."""
+    """Parameters of `Jordan`, where Y is the size of the output."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (Y, H)
@@ -26,14 +26,14 @@ class JordanParams(NamedTuple):
 
 
 class JordanCarry(NamedTuple):
-    """State of `Jordan`: a fading trace of its outputs."""
+    """State of `Jordan`: a decaying sum of its outputs."""
 
     s: jax.Array  # (*batch, Y)
 
 
 @dataclasses.dataclass(frozen=True)
 class Jordan(Cell[JordanParams, JordanCarry]):
-    r"""The network of Jordan: what it remembers is what it put out.
+    r"""The network of Jordan, whose state is a decaying sum of its outputs.
 
     $$
     \begin{aligned}
@@ -43,23 +43,23 @@ class Jordan(Cell[JordanParams, JordanCarry]):
     \end{aligned}
     $$
 
-    With $\mu = 0$, as textbooks have it, the state is the last output. Jordan's own
-    has a trace that fades by $\mu$, and logistic units.
+    With $\mu = 0$, as in textbooks, the state is the last output. Jordan's own network
+    has a trace that decays by $\mu$, and logistic units.
 
     Args:
         hidden_size: H, the number of hidden units.
-        output_size: Y, the number of outputs; H if None.
-        decay: $\mu$, what of the state is kept for a step.
-        activation: $\phi$, of the hidden units.
-        output_activation: $\psi$, of the output.
-        use_bias: whether there are biases.
+        output_size: Y, the number of outputs. If None, it is H.
+        decay: $\mu$, the fraction of the state that is kept at each step.
+        activation: $\phi$, for the hidden units.
+        output_activation: $\psi$, for the output.
+        use_bias: whether to add biases.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
         output_kernel_init: initialiser of V.
         bias_init: initialiser of b and c.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -131,7 +131,7 @@ class Jordan(Cell[JordanParams, JordanCarry]):
     def update(
         self, params: JordanParams, carry: JordanCarry, z: jax.Array, u: jax.Array
     ) -> tuple[JordanCarry, jax.Array]:
-        """Return the new state and the output, which takes a second product."""
+        """Return the new state, and the output, which needs a second product."""
         h = self.activation(z + u)
         y = self.output_activation(affine(h, params.output_kernel, params.output_bias))
         return JordanCarry(s=self.decay * carry.s + y), y

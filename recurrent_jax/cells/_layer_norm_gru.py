@@ -17,19 +17,19 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class LayerNormGRUParams(NamedTuple):
-    """Parameters of `LayerNormGRU`; gates side by side in the order r, z, n."""
+    """Parameters of `LayerNormGRU`, with gates in the order r, z, n."""
 
     kernel: jax.Array  # (in, 3H)
     recurrent_kernel: jax.Array  # (H, 3H)
     bias: jax.Array | None  # (3H,)
     recurrent_bias: jax.Array | None  # (H,), of the candidate
-    input_scale: jax.Array  # (3H,), of the input's products
-    recurrent_scale: jax.Array  # (3H,), of the state's products
+    input_scale: jax.Array  # (3H,), for the products of the input
+    recurrent_scale: jax.Array  # (3H,), for the products of the state
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
-    r"""The GRU in which each product is normalised over its units before it is used.
+    r"""The GRU with layer normalisation of every product.
 
     $$
     \begin{aligned}
@@ -43,25 +43,25 @@ class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    As in the paper the reset comes after the product, and r and z are normalised
-    together, over 2H numbers, the candidate apart. Two shifts that only ever act as a
-    sum are one here: $b_r$, $b_z$. The paper exchanges $z$ and $1 - z$, which is the
-    same cell with other signs in the parameters of $z$.
+    As in the paper, the reset comes after the product, r and z are normalised together
+    over 2H numbers, and the candidate is normalised separately. Two shifts that act
+    only as a sum are one parameter here: $b_r$ and $b_z$. The paper exchanges $z$ and
+    $1 - z$, which is the same cell with other signs in the parameters of $z$.
 
     Args:
         hidden_size: H, the number of units.
-        gates_apart: True normalises r and z each by itself, over H numbers.
-        epsilon: added to the variance.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of both gates.
-        use_bias: whether there are biases.
+        gates_apart: whether to normalise r and z separately, each over H numbers.
+        epsilon: a constant added to the variance.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for both gates.
+        use_bias: whether to add biases.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         recurrent_bias_init: initialiser of $d_n$.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -115,7 +115,7 @@ class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
         )
 
     def _norm(self, product: jax.Array, scale: jax.Array) -> jax.Array:
-        """Return the product of r, z and n, normalised."""
+        """Return the normalised products of r, z and n."""
         gates, candidate = jnp.split(product, [2 * self.hidden_size], axis=-1)
         s_gates, s_candidate = jnp.split(scale, [2 * self.hidden_size])
         groups = 2 if self.gates_apart else 1
@@ -145,7 +145,7 @@ class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         r, z, n = jnp.split(z, 3, axis=-1)
         u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
         r = self.gate_activation(r + u_r)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM with layer normalisation inside."""
+"""The LSTM with layer normalisation."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class LayerNormLSTMParams(NamedTuple):
-    """Parameters of `LayerNormLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `LayerNormLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -30,7 +30,7 @@ class LayerNormLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LayerNormLSTM(Cell[LayerNormLSTMParams, HiddenCellCarry]):
-    r"""An LSTM that normalises input part, recurrent part and cell state, each apart.
+    r"""An LSTM with layer-normalised input part, recurrent part and cell state.
 
     $$
     \begin{aligned}
@@ -45,25 +45,25 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, HiddenCellCarry]):
     $$
 
     As in the paper, mean and variance are those of all 4H numbers together. The paper
-    adds a shift to each normalisation and a bias to their sum; only the sum of the
-    three acts, and it is `bias` here. The state that is carried is $c_t$ as it was
-    before normalisation.
+    adds a shift to each normalisation and a bias to their sum. Only the sum of the
+    three has an effect, and it is `bias` here. The carry contains $c_t$ before
+    normalisation.
 
     Args:
         hidden_size: H, the number of units.
-        gates_apart: True normalises each gate by itself, over H numbers.
-        epsilon: $\epsilon$.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there are $b$ and $\beta_c$.
+        gates_apart: whether to normalise each gate separately, over H numbers.
+        epsilon: $\epsilon$, added to the variance.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add $b$ and $\beta_c$.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b. Scales start at 1 and $\beta_c$ at 0.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -119,13 +119,13 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, HiddenCellCarry]):
         )
 
     def project(self, params: LayerNormLSTMParams, x: jax.Array) -> jax.Array:
-        """Return $x W$, normalised, and the bias added."""
+        """Return $x W$ after normalisation, plus the bias."""
         return self._norm(affine(x, params.kernel), params.input_scale, params.bias)
 
     def feedback(
         self, params: LayerNormLSTMParams, carry: HiddenCellCarry
     ) -> jax.Array:
-        """Return $h U$ for the four gates, not yet normalised."""
+        """Return $h U$ for the four gates before normalisation."""
         return affine(carry.h, params.recurrent_kernel)
 
     def update(
@@ -135,7 +135,7 @@ class LayerNormLSTM(Cell[LayerNormLSTMParams, HiddenCellCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         gates = z + self._norm(u, params.recurrent_scale)
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         i = self.gate_activation(i)

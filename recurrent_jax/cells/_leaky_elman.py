@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The leaky integrator: an Elman network with inertia."""
+"""The Elman network of leaky integrators."""
 
 import dataclasses
 from typing import NamedTuple
@@ -25,27 +25,27 @@ class LeakyElmanParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LeakyElman(Cell[LeakyElmanParams, HiddenCarry]):
-    r"""An Elman network of leaky integrators, as echo state networks have them.
+    r"""An Elman network of leaky integrators, as in echo state networks.
 
     $$ h_t = (1 - \alpha) h_{t-1} + \alpha \phi(x_t W + h_{t-1} U + b), \qquad
        y_t = h_t $$
 
-    It is an Euler step of $\Delta t$ of $\tau \dot h = -h + \phi(x W + h U + b)$, with
-    $\alpha = \Delta t / \tau$. `CTRNN` has the activation before the product instead.
-    $\alpha = 1$ gives `Elman`.
+    A step is one Euler step of length $\Delta t$ of the equation
+    $\tau \dot h = -h + \phi(x W + h U + b)$, with $\alpha = \Delta t / \tau$. `CTRNN`
+    applies the activation before the product instead. With $\alpha = 1$ it is `Elman`.
 
     Args:
         hidden_size: H, the number of units.
         leak: $\alpha$, above 0 and at most 1. Choose it by the time scale of the task:
             the state forgets in about $1 / \alpha$ steps.
         activation: $\phi$.
-        use_bias: whether there is a bias.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or out of range.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -106,6 +106,6 @@ class LeakyElman(Cell[LeakyElmanParams, HiddenCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         h = (1 - self.leak) * carry.h + self.leak * self.activation(z + u)
         return HiddenCarry(h), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long expressive memory: two states, each with time steps of its own."""
+"""Long expressive memory: two states, each with its own time steps."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class LEMParams(NamedTuple):
-    """Parameters of `LEM`; side by side in the order r, s, c, h."""
+    """Parameters of `LEM`, with blocks in the order r, s, c, h."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 3H), of r, s and c
@@ -26,7 +26,7 @@ class LEMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LEM(Cell[LEMParams, HiddenCellCarry]):
-    r"""The LEM: a system on many time scales, which are learned and read the state.
+    r"""The LEM: two states with learned time steps that depend on input and state.
 
     $$
     \begin{aligned}
@@ -39,23 +39,23 @@ class LEM(Cell[LEMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    The paper calls $h$ by $y$, $c$ by $z$ and the steps by $\overline{\Delta t}_n$ and
-    $\Delta t_n$. $h_t$ reads the new memory, so the product with V cannot be made ahead
-    of the step, and its part of the gradient is the slow one.
+    The paper writes $y$ for $h$, $z$ for $c$, $\Delta t_n$ for $r$ and
+    $\overline{\Delta t}_n$ for $s$. $h_t$ reads the new memory, so the product with V
+    must be computed within the step. The gradient of that product is the slow part.
 
     Args:
         hidden_size: H, the number of units.
-        step_size: $\Delta t$, above 0, the longest step; 1 in the paper but where it
-            is tuned.
-        activation: $\phi$, of both candidates.
-        gate_activation: $\sigma$, of both steps.
-        use_bias: whether there are biases.
+        step_size: $\Delta t$, the longest step, above 0. It is 1 in the paper, except
+            where it is tuned.
+        activation: $\phi$, for both candidates.
+        gate_activation: $\sigma$, for both steps.
+        use_bias: whether to add biases.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U, and of V.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or out of range.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -118,7 +118,7 @@ class LEM(Cell[LEMParams, HiddenCellCarry]):
     def update(
         self, params: LEMParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         H = self.hidden_size
         r, s, c = jnp.split(z[..., : 3 * H] + u, 3, axis=-1)
         r = self.step_size * self.gate_activation(r)

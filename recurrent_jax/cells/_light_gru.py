@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The light GRU: no reset gate, and a ReLU that normalisation keeps in bounds."""
+"""The light GRU, which has no reset gate and a normalised ReLU candidate."""
 
 import dataclasses
 from typing import NamedTuple
@@ -17,12 +17,12 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class LightGRUParams(NamedTuple):
-    """Parameters of `LightGRU`; side by side in the order z, n."""
+    """Parameters of `LightGRU`, with blocks in the order z, n."""
 
     kernel: jax.Array  # (in, 2H)
     recurrent_kernel: jax.Array  # (H, 2H)
     bias: jax.Array | None  # (2H,)
-    input_scale: jax.Array | None  # (2H,), of the normalisation
+    input_scale: jax.Array | None  # (2H,), for the normalisation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,25 +37,26 @@ class LightGRU(Cell[LightGRUParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    LN stands where the paper has *batch* normalisation, which would need statistics
-    over all sequences and steps, running ones for evaluation, and would let sequences
-    of a batch change each other. Layer normalisation, of each gate by itself with a
-    learned scale, does the same service: it keeps the ReLU's argument in bounds. Once
-    trained, batch normalisation of the input is a scale and a shift, so the
-    paper's network runs here as `normalise=False`, with both folded into W and b.
+    The paper uses *batch* normalisation in place of LN. Batch normalisation needs
+    statistics over all sequences and steps, and running statistics for evaluation, and
+    with it the sequences of a batch affect each other. Layer normalisation, of each
+    gate separately and with a learned scale, serves the same purpose: it keeps the
+    argument of the ReLU bounded. In a trained network, batch normalisation of the input
+    is a scale and a shift. The paper's network therefore runs here as
+    `normalise=False`, with both folded into W and b.
 
     Args:
         hidden_size: H, the number of units.
-        normalise: whether the input's part is normalised.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of the gate.
-        use_bias: whether there is a bias.
+        normalise: whether to normalise the part of the input.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for the gate.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -118,7 +119,7 @@ class LightGRU(Cell[LightGRUParams, HiddenCarry]):
     def update(
         self, params: LightGRUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         z, n = jnp.split(z + u, 2, axis=-1)
         z = self.gate_activation(z)
         n = self.activation(n)

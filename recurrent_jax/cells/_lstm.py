@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The long short-term memory, gate by gate."""
+"""The long short-term memory (LSTM)."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class LSTMParams(NamedTuple):
-    """Parameters of `LSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `LSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -25,7 +25,7 @@ class LSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LSTM(Cell[LSTMParams, HiddenCellCarry]):
-    r"""The LSTM as everyone uses it: input, forget and output gate, no peepholes.
+    r"""The standard LSTM: input, forget and output gates, without peepholes.
 
     $$
     \begin{aligned}
@@ -40,20 +40,21 @@ class LSTM(Cell[LSTMParams, HiddenCellCarry]):
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$. The standard is tanh, in the papers and in every
-            framework. Some texts define $h = o \odot c$: that is
-            `output_activation=jax.nn.identity`.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: what is added to the forget gate's bias at initialisation, so that
-            a fresh cell remembers. It is stored in the bias, not added at each step.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state. Every framework uses tanh. The
+            paper of 1997 uses scaled logistic functions for $\phi$ and $\psi$. Some
+            texts define $h = o \odot c$, which is `output_activation=jax.nn.identity`.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate, so that
+            a fresh cell remembers. It is stored in the bias, and not added at each
+            step.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -118,7 +119,7 @@ class LSTM(Cell[LSTMParams, HiddenCellCarry]):
     def update(
         self, params: LSTMParams, carry: HiddenCellCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         i = self.gate_activation(i)
         f = self.gate_activation(f)

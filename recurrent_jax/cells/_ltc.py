@@ -29,12 +29,12 @@ class LTCParams(NamedTuple):
 
 
 def signs(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return a drawn 1 or -1 for each number: what excites and what inhibits."""
+    """Return random signs: 1 for excitatory and -1 for inhibitory units."""
     return jax.random.rademacher(key, shape, jnp.int32).astype(dtype)
 
 
 class LTCPrepared(NamedTuple):
-    """Parameters of `LTC` as its steps use them."""
+    """Parameters of `LTC` in the form that its steps use."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
@@ -45,41 +45,43 @@ class LTCPrepared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class LTC(Cell[LTCParams, HiddenCarry]):
-    r"""A liquid time-constant network, with the fused solver of its paper.
+    r"""A liquid time-constant network, with the fused solver of the paper.
 
-    The state follows an equation whose time constant the input changes,
+    The state follows an equation whose time constant depends on the input,
 
     $$
     \frac{dh}{dt} = -\Big(\frac{1}{\tau} + f\Big) \odot h + f \odot A,
     \qquad f = \sigma(x_t W + h U + b),
     $$
 
-    and a step takes it through the elapsed time in N equal parts,
-    $\delta = \Delta_t / N$, of a semi-implicit solver that is bounded at any length:
+    and a step integrates it over the elapsed time in N equal parts,
+    $\delta = \Delta_t / N$, with a semi-implicit solver that stays bounded for any
+    $\delta$:
 
     $$
     h \leftarrow \frac{h + \delta \, f \odot A}{1 + \delta \, (1 / \tau + f)},
     \qquad y_t = h_t
     $$
 
-    The input is `Timed(x, elapsed)`. $f$ is one layer, as in the paper's algorithm; the
-    authors' code and `ncps` give each pair of neurons a sigmoid of its own, with
-    $O(H^2)$ of them for each sequence and part. The rate $1/\tau$ is the softplus of a
-    parameter, so it stays positive. For bounded states $f$ must not be negative.
+    The input is `Timed(x, elapsed)`. $f$ is one layer, as in the paper's algorithm. The
+    authors' code and `ncps` give each pair of neurons its own sigmoid, which takes
+    $O(H^2)$ sigmoids for each sequence and part. The rate $1/\tau$ is the softplus of a
+    parameter, so it stays positive. For bounded states, $f$ must not be negative.
 
     Args:
         hidden_size: H, the number of units.
-        unfolds: N, the parts of a step.
+        unfolds: N, the number of parts of a step.
         activation: $\sigma$.
-        use_bias: whether there is a bias.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b.
-        reversal_init: initialiser of A; drawn signs, as in the authors' code.
+        reversal_init: initialiser of A. The default draws signs, as in the authors'
+            code.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive, or an
-            input is not `Timed`.
+        TypeError, ValueError: if a field has the wrong type or is out of range, or if
+            an input is not `Timed`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -134,7 +136,7 @@ class LTC(Cell[LTCParams, HiddenCarry]):
         return LTCPrepared(W, U, b, jax.nn.softplus(rate), reversal)
 
     def out_features(self, in_features: int) -> int:
-        """Return H."""
+        """Return the number of units, H."""
         return self.hidden_size
 
     def project(self, params: LTCPrepared, x: Timed) -> tuple[jax.Array, jax.Array]:
@@ -146,7 +148,7 @@ class LTC(Cell[LTCParams, HiddenCarry]):
     def recur(
         self, params: LTCPrepared, carry: HiddenCarry, z: tuple[jax.Array, jax.Array]
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         h, (a, delta) = carry.h, z
         rate, A = expand_like(params.rate, h), expand_like(params.reversal, h)
         for _ in range(self.unfolds):

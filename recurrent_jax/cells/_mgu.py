@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class MGUParams(NamedTuple):
-    """Parameters of `MGU`; side by side in the order f, n."""
+    """Parameters of `MGU`, with blocks in the order f, n."""
 
     kernel: jax.Array  # (in, 2H)
     recurrent_kernel: jax.Array  # (H, 2H)
@@ -26,7 +26,7 @@ class MGUParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MGU(Cell[MGUParams, HiddenCarry]):
-    r"""The minimal gated unit: one gate resets and updates.
+    r"""The minimal gated unit, in which one gate both resets and updates.
 
     $$
     \begin{aligned}
@@ -36,28 +36,29 @@ class MGU(Cell[MGUParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    In the paper $f = 1$ takes the candidate, made of the whole old state. Flax has
-    another cell under this name: its $f = 1$ keeps the old state, and its gate acts
-    after the product, $n_t = \phi(x_t W_n + b_n + f_t \odot (h_{t-1} U_n + d_n))$. The
-    two differ by more than a sign, since one gate has both roles; Flax's is
-    `MGU(n, gate_keeps_old=True, reset_after=True)`. Without the reset, Flax's is
+    In the paper, $f = 1$ takes the candidate, which then reads the whole old state.
+    Flax has a different cell of this name. Its $f = 1$ keeps the old state, and its
+    gate acts after the product,
+    $n_t = \phi(x_t W_n + b_n + f_t \odot (h_{t-1} U_n + d_n))$. The two differ by more
+    than a sign, since one gate has both roles. Flax's cell is
+    `MGU(n, gate_keeps_old=True, reset_after=True)`. Without the reset, Flax's cell is
     `UGRNN`.
 
     Args:
         hidden_size: H, the number of units.
         gate_keeps_old: whether $f = 1$ keeps the old state,
             $h_t = f_t \odot h_{t-1} + (1 - f_t) \odot n_t$.
-        reset_after: whether the gate acts after the recurrent product of the
-            candidate, so that there is one product a step.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of the gate.
-        use_bias: whether there are biases.
+        reset_after: whether the gate acts after the recurrent product of the candidate.
+            Each step then has one product.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for the gate.
+        use_bias: whether to add biases.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b and of $d_n$.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -113,14 +114,14 @@ class MGU(Cell[MGUParams, HiddenCarry]):
         return affine(x, params.kernel, params.bias)
 
     def feedback(self, params: MGUParams, carry: HiddenCarry) -> jax.Array:
-        """Return $h U$ for f and n; for f alone if the reset comes before."""
+        """Return $h U$ for f and n, or for f if the reset comes first."""
         gates = 2 if self.reset_after else 1
         return affine(carry.h, params.recurrent_kernel[:, : gates * self.hidden_size])
 
     def update(
         self, params: MGUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         H, h = self.hidden_size, carry.h
         f, n = jnp.split(z, 2, axis=-1)
         f = self.gate_activation(f + u[..., :H])

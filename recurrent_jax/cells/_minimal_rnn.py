@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The minimal network: its state is a gated mean of embedded inputs."""
+"""The MinimalRNN, whose state is a gated average of embedded inputs."""
 
 import dataclasses
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class MinimalRNNParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MinimalRNN(Cell[MinimalRNNParams, HiddenCarry]):
-    r"""The MinimalRNN: the state stays in the space that inputs are embedded in.
+    r"""The MinimalRNN, whose state stays in the space of the embedded inputs.
 
     $$
     \begin{aligned}
@@ -37,22 +37,23 @@ class MinimalRNN(Cell[MinimalRNNParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    What is new does not read the state, so only the gate has a recurrent product. The
-    paper calls $e$ by $z$ and $g$ by $u$, and lets $\phi(x W + b)$ be any network; put
-    that before the cell and choose `activation=jax.nn.identity`.
+    The embedding does not read the state, so only the gate has a recurrent product. The
+    paper writes $z$ for $e$ and $u$ for $g$. It allows any network in place of
+    $\phi(x W + b)$. To use one, put it before the cell and pass
+    `activation=jax.nn.identity`.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, of the embedding.
-        gate_activation: $\sigma$, of the gate.
-        use_bias: whether there are biases.
+        activation: $\phi$, for the embedding.
+        gate_activation: $\sigma$, for the gate.
+        use_bias: whether to add biases.
         kernel_init: initialiser of W.
         gate_kernel_init: initialiser of V.
         recurrent_kernel_init: initialiser of U.
         bias_init: initialiser of b and d.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -113,7 +114,7 @@ class MinimalRNN(Cell[MinimalRNNParams, HiddenCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         e, g = jnp.split(z, 2, axis=-1)
         g = self.gate_activation(g + u)
         h = g * carry.h + (1 - g) * e

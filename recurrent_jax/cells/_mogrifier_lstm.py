@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM whose input and state scale each other before it reads them."""
+"""The LSTM whose input and state gate each other before each step."""
 
 import dataclasses
 import functools
@@ -17,19 +17,19 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class MogrifierLSTMParams(NamedTuple):
-    """Parameters of `MogrifierLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `MogrifierLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
     bias: jax.Array | None  # (4H,)
-    # One entry a round, first, third, ... Q (H, in), second, fourth, ... R (in, H);
-    # each a tuple of one matrix, or of the two factors that it is a product of.
+    # One entry per round: Q (H, in) in odd rounds, R (in, H) in even ones. Each is a
+    # tuple of one matrix, or of the two factors whose product it is.
     rounds: tuple[tuple[jax.Array, ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class MogrifierLSTM(Cell[MogrifierLSTMParams, HiddenCellCarry]):
-    r"""An LSTM before which input and hidden state gate each other, in turns.
+    r"""An LSTM whose input and hidden state gate each other in alternating rounds.
 
     $$
     \begin{aligned}
@@ -40,26 +40,26 @@ class MogrifierLSTM(Cell[MogrifierLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    from $x^{-1} = x_t$ and $h^0 = h_{t-1}$. The LSTM is that of `rj.LSTM`. Since the
-    state scales the input before any product, no product can be taken over all steps
-    at once, and a step has r of them more, one after the other.
+    The rounds start from $x^{-1} = x_t$ and $h^0 = h_{t-1}$. The LSTM is that of
+    `rj.LSTM`. The state scales the input before any product, so no product can be
+    computed for all steps at once. A step has r more products, one after the other.
 
     Args:
         hidden_size: H, the number of units.
-        rounds: r; 0 is an LSTM.
+        rounds: r, the number of rounds. With 0 it is an LSTM.
         rank: if given, each Q and R is the product of two factors of this rank.
-        activation: of the candidate.
-        output_activation: of the cell state.
-        gate_activation: $\sigma$, of gates and rounds.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        activation: the activation of the candidate.
+        output_activation: the activation of the cell state.
+        gate_activation: $\sigma$, for the gates and the rounds.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         round_init: initialiser of each Q and R, or of their factors.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -138,7 +138,7 @@ class MogrifierLSTM(Cell[MogrifierLSTMParams, HiddenCellCarry]):
     def recur(
         self, params: MogrifierLSTMParams, carry: HiddenCellCarry, z: jax.Array
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         x, h = z, carry.h
         for i, factors in enumerate(params.rounds, start=1):
             if i % 2:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM whose recurrent map depends on the input."""
+"""The LSTM whose recurrent matrix depends on the input."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class MultiplicativeLSTMParams(NamedTuple):
-    """Parameters of `MultiplicativeLSTM`; gates side by side, order i, f, g, o."""
+    """Parameters of `MultiplicativeLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H), from m to the gates
@@ -27,7 +27,7 @@ class MultiplicativeLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MultiplicativeLSTM(Cell[MultiplicativeLSTMParams, HiddenCellCarry]):
-    r"""An LSTM whose gates see, for the state, its product with the input (mLSTM).
+    r"""An LSTM whose gates read a product of state and input (mLSTM).
 
     $$
     \begin{aligned}
@@ -39,23 +39,23 @@ class MultiplicativeLSTM(Cell[MultiplicativeLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    So each input has a recurrent matrix of its own,
-    $U_m \, \mathrm{diag}(x_t W_m) \, U$. Not the mLSTM of xLSTM, whose state is a
-    matrix. Two products follow each other in a step, so it is slower than an LSTM.
+    Each input thus has its own recurrent matrix, $U_m \, \mathrm{diag}(x_t W_m) \, U$.
+    This is not the mLSTM of xLSTM, whose state is a matrix. A step has two products,
+    one after the other, so it is slower than an LSTM.
 
     Args:
-        hidden_size: H, the number of units, in $m$ too.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        hidden_size: H, the number of units, also of $m$.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W, $W_m$ included.
         recurrent_kernel_init: initialiser of each U, $U_m$ included.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -125,7 +125,7 @@ class MultiplicativeLSTM(Cell[MultiplicativeLSTMParams, HiddenCellCarry]):
         z: tuple[jax.Array, jax.Array],
         u: jax.Array,
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         gates, z_m = z
         m = z_m * u
         gates = gates + affine(m, params.recurrent_kernel)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation, for the cells that have it inside."""
+"""Layer normalisation, for the cells that use it."""
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +16,19 @@ def layer_norm(
     groups: int = 1,
     epsilon: float = 1e-5,
 ) -> jax.Array:
-    """Return `x` with mean 0 and variance 1 over its last axis, scaled and shifted.
+    """Return `x` normalised over its last axis, then scaled and shifted.
 
-    The variance is that of the centred numbers: the mean of squares less the square of
-    the mean, as `jax.nn.standardize` has it, cancels where the mean is large.
+    Before scale and bias, the mean is 0 and the variance 1. The variance is computed
+    from the centred numbers. The mean of squares minus the square of the mean, as in
+    `jax.nn.standardize`, loses precision where the mean is large.
 
     Args:
         x: `(*batch, features)`.
         scale: `(features,)`.
         bias: `(features,)`, or None.
-        groups: into how many parts of equal size the features are cut, each of which
-            is normalised by itself.
-        epsilon: is added to the variance.
+        groups: the number of equal parts of the features. Each part is normalised
+            separately.
+        epsilon: a constant added to the variance.
 
     References:
         Ba, Kiros and Hinton, 2016. Layer normalization.

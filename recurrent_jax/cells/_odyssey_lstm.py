@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM of the search space odyssey, and what is left of it without a gate."""
+"""The LSTM of the search space odyssey, and its variants without some gates."""
 
 import dataclasses
 from typing import NamedTuple
@@ -18,7 +18,7 @@ _GATES = ("ifo", "fo", "io", "if", "i", "f", "o", "")
 
 
 class OdysseyLSTMParams(NamedTuple):
-    """Parameters of `OdysseyLSTM`; in the order i, f, g, o, less what it lacks."""
+    """Parameters of `OdysseyLSTM`, in the order i, f, g, o without missing gates."""
 
     kernel: jax.Array  # (in, (1 + gates) H)
     recurrent_kernel: jax.Array  # (H, (1 + gates) H)
@@ -28,7 +28,7 @@ class OdysseyLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
-    r"""A peephole LSTM that lacks some gates; a gate that is not there is 1.
+    r"""A peephole LSTM that may lack some gates. A missing gate is 1.
 
     $$
     \begin{aligned}
@@ -44,7 +44,7 @@ class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    The paper's LSTM and its eight variants, each of which differs in one thing:
+    The paper has this LSTM and eight variants, each with one difference:
 
     | variant                   | cell                                                |
     |---------------------------|-----------------------------------------------------|
@@ -60,19 +60,19 @@ class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
 
     Args:
         hidden_size: H, the number of units.
-        gates: which there are, of the letters i, f, o in this order.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        gates: the gates that exist, as letters of i, f, o in this order.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         peephole_init: initialiser of p.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -149,7 +149,7 @@ class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         a = dict(zip(self._order, jnp.split(z + u, len(self._order), -1), strict=True))
         p = dict(zip(self.gates, params.peephole, strict=True))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM whose gates look at the cell state."""
+"""The LSTM whose gates read the cell state."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class PeepholeLSTMParams(NamedTuple):
-    """Parameters of `PeepholeLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `PeepholeLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -26,7 +26,7 @@ class PeepholeLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PeepholeLSTM(Cell[PeepholeLSTMParams, HiddenCellCarry]):
-    r"""An LSTM in which each gate also sees the cell state, through a diagonal weight.
+    r"""An LSTM whose gates also read the cell state, through diagonal weights.
 
     $$
     \begin{aligned}
@@ -39,26 +39,26 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    The output gate looks at the *new* cell state. The paper cuts the gradient at the
-    peepholes; here, as in every framework today, it flows through them.
+    The output gate reads the *new* cell state. The paper cuts the gradient at the
+    peepholes. Here it flows through them, as in every framework today.
 
     Args:
         hidden_size: H, the number of units.
-        cell_clip: if given, $c_t$ is clipped to this range around zero; no gradient
-            passes a clipped number.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$; tanh is standard, `jax.nn.identity` gives
-            $h = o \odot c$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        cell_clip: if given, $c_t$ is clipped to `[-cell_clip, cell_clip]`. Clipped
+            numbers pass no gradient.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state. tanh is standard, and
+            `jax.nn.identity` gives $h = o \odot c$.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         peephole_init: initialiser of p.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -131,7 +131,7 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, HiddenCellCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         p_i, p_f, p_o = (expand_like(p, carry.c) for p in params.peephole)
         i = self.gate_activation(i + p_i * carry.c)

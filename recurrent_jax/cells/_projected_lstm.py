@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LSTM whose hidden state is projected to fewer numbers."""
+"""The LSTM whose hidden state is projected to a smaller size."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class ProjectedLSTMParams(NamedTuple):
-    """Parameters of `ProjectedLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `ProjectedLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (P, 4H)
@@ -26,7 +26,7 @@ class ProjectedLSTMParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
-    r"""An LSTM with many cells and a short hidden state, a linear map of them (LSTMP).
+    r"""An LSTM whose hidden state is a linear projection of its cells (LSTMP).
 
     $$
     \begin{aligned}
@@ -37,28 +37,28 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    So it is PyTorch's LSTM with `proj_size`. The paper has peepholes besides, and may
-    add to the output a second projection that does not recur.
+    This is PyTorch's LSTM with `proj_size`. The paper also has peepholes, and
+    optionally a second projection that is part of the output but does not recur.
 
     Args:
         hidden_size: H, the number of cells.
-        projection_size: P, the size of hidden state and output; a quarter of H, at
-            least 1, if None.
-        cell_clip: if given, $c_t$ is clipped to this range around zero; no gradient
-            passes a clipped number.
-        projection_clip: the same for $h_t$.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        projection_size: P, the size of the hidden state and the output. If None, it is
+            a quarter of H, and at least 1.
+        cell_clip: if given, $c_t$ is clipped to `[-cell_clip, cell_clip]`. Clipped
+            numbers pass no gradient.
+        projection_clip: the same as `cell_clip`, for $h_t$.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
         projection_kernel_init: initialiser of P.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -154,7 +154,7 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         i = self.gate_activation(i)
         f = self.gate_activation(f)
@@ -166,5 +166,5 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
 
 
 def _clip(x: jax.Array, bound: float | None) -> jax.Array:
-    """Return `x` clipped to `[-bound, bound]`; as it is if None."""
+    """Return `x` clipped to `[-bound, bound]`, or `x` if `bound` is None."""
     return x if bound is None else jnp.clip(x, -bound, bound)

@@ -24,26 +24,27 @@ class ResidualElmanParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ResidualElman(Cell[ResidualElmanParams, HiddenCarry]):
-    r"""The recurrent identity network: the old state is added to what it feeds back.
+    r"""The recurrent identity network: an Elman network that adds the old state.
 
     $$ h_t = \phi(x_t W + h_{t-1} U + h_{t-1} + b), \qquad y_t = h_t $$
 
     The state is added before the activation, as in the paper and in Flax's
-    `SimpleCell(residual=True)`; `FastRNN` adds it after. With ReLU it is `IRNN` with
-    $U + I$ for its kernel: weight decay pulls that towards zero, and this towards the
-    identity.
+    `SimpleCell(residual=True)`. `FastRNN` adds it after. With ReLU, the cell is an
+    `IRNN` with the kernel $U + I$. Weight decay pulls the kernel of an `IRNN` towards
+    zero, and this one towards the identity.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$; ReLU in the paper, tanh in Flax.
-        use_bias: whether there is a bias.
+        activation: $\phi$. It is ReLU in the paper and tanh in Flax.
+        use_bias: whether to add a bias.
         kernel_init: initialiser of W.
-        recurrent_kernel_init: initialiser of U; small, so that a state is kept at
-            first. An orthogonal one, of norm 1, would double some states each step.
+        recurrent_kernel_init: initialiser of U. Its values are small, so that a fresh
+            cell keeps its state. An orthogonal U, of norm 1, would double some states
+            at each step.
         bias_init: initialiser of b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -98,6 +99,6 @@ class ResidualElman(Cell[ResidualElmanParams, HiddenCarry]):
         z: jax.Array,
         u: jax.Array,
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         h = self.activation(z + u + carry.h)
         return HiddenCarry(h), h

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GRUs whose gates do not look at the input."""
+"""GRUs whose gates do not read the input."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class SlimGRUParams(NamedTuple):
-    """Parameters of `SlimGRU`; gates side by side in the order r, z."""
+    """Parameters of `SlimGRU`, with gates in the order r, z."""
 
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
@@ -40,23 +40,23 @@ class SlimGRU(Cell[SlimGRUParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    $z = 1$ keeps the old state, as in `GRU`; the paper exchanges $z$ and $1 - z$, which
-    is the same cell with other signs in $U_z$ and $b_z$. The gates read the state
-    alone, so all products of the recurrence are in `feedback`.
+    Here $z = 1$ keeps the old state, as in `GRU`. The paper exchanges $z$ and $1 - z$,
+    which is the same cell with other signs in $U_z$ and $b_z$. The gates read only the
+    state, so all products of the recurrence are in `feedback`.
 
     Args:
         hidden_size: H, the number of units.
-        variant: 1, 2 or 3, as the paper counts them.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of both gates.
+        variant: 1, 2 or 3, as numbered in the paper.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for both gates.
         use_bias: whether the candidate has a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type, the size is not
-            positive, or there is no such variant.
+        TypeError, ValueError: if a field has the wrong type, if the size is not
+            positive, or if there is no such variant.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -133,7 +133,7 @@ class SlimGRU(Cell[SlimGRUParams, HiddenCarry]):
         z: jax.Array,
         u: tuple[jax.Array, jax.Array],
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         projected, (z, u_n) = z, u
         n = self.activation(projected + u_n)
         h = (1 - z) * n + z * carry.h

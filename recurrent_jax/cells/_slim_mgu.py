@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Minimal gated units whose gate does not look at the input."""
+"""Minimal gated units whose gate does not read the input."""
 
 import dataclasses
 from typing import NamedTuple
@@ -39,22 +39,21 @@ class SlimMGU(Cell[SlimMGUParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    The gate reads the state alone, so all products of the recurrence are in
-    `feedback`.
+    The gate reads only the state, so all products of the recurrence are in `feedback`.
 
     Args:
         hidden_size: H, the number of units.
-        variant: 1, 2 or 3, as the paper counts them.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of the gate.
+        variant: 1, 2 or 3, as numbered in the paper.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for the gate.
         use_bias: whether the candidate has a bias.
         kernel_init: initialiser of W.
         recurrent_kernel_init: initialiser of U and $U_f$.
         bias_init: initialiser of b and $b_f$.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type, the size is not
-            positive, or there is no such variant.
+        TypeError, ValueError: if a field has the wrong type, if the size is not
+            positive, or if there is no such variant.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -131,7 +130,7 @@ class SlimMGU(Cell[SlimMGUParams, HiddenCarry]):
         z: jax.Array,
         u: tuple[jax.Array, jax.Array],
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         f, u_n = u
         n = self.activation(z + u_n)
         h = (1 - f) * carry.h + f * n

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scalar LSTM of xLSTM: exponential gates, in the range that floats have."""
+"""The scalar LSTM of xLSTM, with stabilised exponential gates."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class SLSTMParams(NamedTuple):
-    """Parameters of `SLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `SLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (heads, H / heads, 4H / heads)
@@ -24,7 +24,7 @@ class SLSTMParams(NamedTuple):
 
 
 class SLSTMCarry(NamedTuple):
-    """State of `SLSTM`: c and n are what they should be times exp(-m)."""
+    """State of `SLSTM`, where c and n are scaled by exp(-m)."""
 
     h: jax.Array  # (*batch, H)
     c: jax.Array  # (*batch, H), the cell state
@@ -34,7 +34,7 @@ class SLSTMCarry(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
-    r"""An LSTM with an exponential input gate, divided by the sum of what it let in.
+    r"""An LSTM with an exponential input gate and a normaliser.
 
     $$
     \begin{aligned}
@@ -49,31 +49,32 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
     \end{aligned}
     $$
 
-    Mathematically m cancels; it keeps the exponentials from overflowing. U is block
-    diagonal: a head sees its own units alone.
+    Mathematically, m cancels. It keeps the exponentials from overflowing. U is block
+    diagonal: a head reads only its own units.
 
-    $m_0$ should be $-\infty$, since nothing has been let in, and is half the most
-    negative number of the dtype. Then $n_t \ge 1$ from the first step on, however
-    small a first input is. The group normalisation that follows in an xLSTM block is
-    not part of the cell.
+    In theory $m_0 = -\infty$, since no input was added yet. In practice $m_0$ is half
+    the most negative number of the dtype. Then $n_t \ge 1$ from the first step on,
+    however small the first input is. The group normalisation that follows in an xLSTM
+    block is not part of the cell.
 
     Args:
         hidden_size: H, the number of units.
-        heads: the number of blocks of U; divides H. The paper has 4.
-        activation: $\phi$, of the candidate (z in the paper).
-        output_gate_activation: $\sigma$ of the output gate.
-        log_forget_activation: from $\tilde f$ to $\log f$; `jax.nn.identity` is the
-            exponential forget gate that the paper offers as well.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there is a bias; without one, `forget_bias` has no effect.
+        heads: the number of blocks of U, a divisor of H. The paper has 4.
+        activation: $\phi$, for the candidate (z in the paper).
+        output_gate_activation: $\sigma$, for the output gate.
+        log_forget_activation: the function from $\tilde f$ to $\log f$.
+            `jax.nn.identity` gives the exponential forget gate, the other choice of the
+            paper.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add a bias. Without one, `forget_bias` has no effect.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each block of each U. The authors' code
-            starts at zero.
+            uses zeros.
         bias_init: initialiser of each b, or a tuple of four.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive, or the
-            heads do not divide the units.
+        TypeError, ValueError: if a field has the wrong type or is out of range, or if
+            the heads do not divide the units.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -142,7 +143,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> SLSTMCarry:
-        """Return a state of zeros, and a stabiliser that stands for minus infinity."""
+        """Return a state of zeros, with a stabiliser in place of minus infinity."""
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
         lowest = jnp.finfo(zero.dtype).min / 2
         return SLSTMCarry(h=zero, c=zero, n=zero, m=jnp.full_like(zero, lowest))
@@ -162,7 +163,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
     def update(
         self, params: SLSTMParams, carry: SLSTMCarry, z: jax.Array, u: jax.Array
     ) -> tuple[SLSTMCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         i, f, g, o = jnp.split(z + u, 4, axis=-1)
         kept = self.log_forget_activation(f) + carry.m
         m = jnp.maximum(kept, i)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time-aware LSTM, for series with irregular steps."""
+"""The time-aware LSTM, for series with irregular time steps."""
 
 import dataclasses
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class TimeAwareLSTMParams(NamedTuple):
-    """Parameters of `TimeAwareLSTM`; gates side by side in the order i, f, g, o."""
+    """Parameters of `TimeAwareLSTM`, with gates in the order i, f, g, o."""
 
     kernel: jax.Array  # (in, 4H)
     recurrent_kernel: jax.Array  # (H, 4H)
@@ -28,7 +28,7 @@ class TimeAwareLSTMParams(NamedTuple):
 
 
 def log_decay(elapsed: jax.Array) -> jax.Array:
-    r"""Return $1 / \log(e + \Delta)$: 1 at no time, and falling slowly."""
+    r"""Return $1 / \log(e + \Delta)$, which is 1 at 0 and decreases slowly."""
     return 1 / jnp.log(jnp.e + elapsed)
 
 
@@ -47,27 +47,28 @@ class TimeAwareLSTM(Cell[TimeAwareLSTMParams, HiddenCellCarry]):
     \end{aligned}
     $$
 
-    The input is `Timed(x, elapsed)`, with $\Delta_t$ the time since the step before.
-    The short-term memory is a tanh as in the paper; a version of the authors' code has
-    a sigmoid there.
+    The input is `Timed(x, elapsed)`, where $\Delta_t$ is the time since the step
+    before. The short-term memory uses tanh, as in the paper. A version of the authors'
+    code uses a sigmoid there.
 
     Args:
         hidden_size: H, the number of units.
-        decay: $\gamma$, which falls with time. The paper advises
-            $1 / \log(e + \Delta)$ for long times, the default, and $1 / \Delta$ for
-            short ones. It must be finite at 0, which skipped steps are computed with.
-        activation: $\phi$, of the candidate.
-        output_activation: $\psi$.
-        gate_activation: $\sigma$, of the three gates.
-        forget_bias: added to the forget gate's bias at initialisation, and stored.
-        use_bias: whether there are biases.
+        decay: $\gamma$, a function that decreases with time. The paper advises
+            $1 / \log(e + \Delta)$, the default, for long times, and $1 / \Delta$ for
+            short ones. It must be finite at 0, because skipped steps are computed with
+            an elapsed time of 0.
+        activation: $\phi$, for the candidate.
+        output_activation: $\psi$, for the cell state.
+        gate_activation: $\sigma$, for the three gates.
+        forget_bias: a constant that `init` adds to the bias of the forget gate.
+        use_bias: whether to add biases.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U and of V.
         bias_init: initialiser of each b and of d.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive, or an
-            input is not `Timed`.
+        TypeError, ValueError: if a field has the wrong type or is out of range, or if
+            an input is not `Timed`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -122,7 +123,7 @@ class TimeAwareLSTM(Cell[TimeAwareLSTMParams, HiddenCellCarry]):
         )
 
     def out_features(self, in_features: int) -> int:
-        """Return H."""
+        """Return the number of units, H."""
         return self.hidden_size
 
     def project(
@@ -148,7 +149,7 @@ class TimeAwareLSTM(Cell[TimeAwareLSTMParams, HiddenCellCarry]):
         z: tuple[jax.Array, jax.Array],
         u: tuple[jax.Array, jax.Array],
     ) -> tuple[HiddenCellCarry, jax.Array]:
-        """Return the new state, and the hidden part of it as the output."""
+        """Return the new state, and its hidden part as the output."""
         (z_gates, gamma), (u_gates, u_memory) = z, u
         s = jnp.tanh(u_memory)
         i, f, g, o = jnp.split(z_gates + u_gates, 4, axis=-1)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs that come with time: what the cells for irregular series read."""
+"""Inputs with elapsed times, for the cells that read irregular series."""
 
 from typing import Any, NamedTuple
 
@@ -9,11 +9,11 @@ from recurrent_jax import _checks
 
 
 class Timed(NamedTuple):
-    """An input, and the time that has passed since the one before it.
+    """An input, and the time since the input before it.
 
-    The first step of a sequence has no step before it; its elapsed time acts on the
-    initial carry. A series with regular steps has `jnp.ones(x.shape[:-1])`. A run
-    with `reverse=True` wants the time to the *later* neighbour.
+    The first step of a sequence has no step before it. Its elapsed time acts on the
+    initial carry. For a series with regular steps, pass `jnp.ones(x.shape[:-1])`. With
+    `reverse=True`, pass the time to the *later* neighbour.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -46,7 +46,7 @@ def check(cell: Any, inputs: Any, kernel: jax.Array) -> None:
 
 
 def part(name: str, argument: str, got: jax.Array, shape: Any, dtype: Any) -> None:
-    """Check shape and dtype of one part of an input."""
+    """Check the shape and dtype of one part of an input."""
     want = jax.ShapeDtypeStruct(shape, dtype)
     if got.shape != shape:
         extra = got.shape == (*shape, 1)

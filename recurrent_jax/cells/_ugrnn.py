@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The update-gate network: an Elman network that may keep its state."""
+"""The update-gate RNN: an Elman network with a gate that keeps its state."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zer
 
 
 class UGRNNParams(NamedTuple):
-    """Parameters of `UGRNN`; side by side in the order g, c."""
+    """Parameters of `UGRNN`, with blocks in the order g, c."""
 
     kernel: jax.Array  # (in, 2H)
     recurrent_kernel: jax.Array  # (H, 2H)
@@ -25,7 +25,7 @@ class UGRNNParams(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class UGRNN(Cell[UGRNNParams, HiddenCarry]):
-    r"""The UGRNN: one gate between the old state and a new one.
+    r"""The UGRNN: one gate mixes the old state and a new one.
 
     $$
     \begin{aligned}
@@ -35,21 +35,22 @@ class UGRNN(Cell[UGRNNParams, HiddenCarry]):
     \end{aligned}
     $$
 
-    Here $g = 1$ keeps the old state. It is a GRU without its reset gate; Flax has it as
-    `MGUCell(reset_gate=False)`.
+    Here $g = 1$ keeps the old state. The cell is a GRU without its reset gate. In Flax
+    it is `MGUCell(reset_gate=False)`.
 
     Args:
         hidden_size: H, the number of units.
-        activation: $\phi$, of the candidate.
-        gate_activation: $\sigma$, of the gate.
-        use_bias: whether there are biases.
-        forget_bias: added to $b_g$ at initialisation, so that a state is kept at first.
+        activation: $\phi$, for the candidate.
+        gate_activation: $\sigma$, for the gate.
+        use_bias: whether to add biases.
+        forget_bias: a constant that `init` adds to $b_g$, so that a fresh cell keeps
+            its state.
         kernel_init: initialiser of each W.
         recurrent_kernel_init: initialiser of each U.
         bias_init: initialiser of each b, before `forget_bias`.
 
     Raises:
-        TypeError, ValueError: if a field is of the wrong type or not positive.
+        TypeError, ValueError: if a field has the wrong type or is out of range.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -108,7 +109,7 @@ class UGRNN(Cell[UGRNNParams, HiddenCarry]):
     def update(
         self, params: UGRNNParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
     ) -> tuple[HiddenCarry, jax.Array]:
-        """Return the new state, twice: it is also the output."""
+        """Return the new hidden state, which is also the output."""
         g, c = jnp.split(z + u, 2, axis=-1)
         g = self.gate_activation(g)
         h = g * carry.h + (1 - g) * self.activation(c)
