@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Activations: what `jax.nn` lacks, or has only with an argument besides the array.
+"""Activations that `jax.nn` lacks, or has only with extra arguments.
 
 A cell compares, hashes, prints and pickles by the values of its fields. A lambda or a
-`functools.partial` does none of that, so `jit` would compile anew for each; these do.
-Softsign and softplus are `jax.nn.soft_sign` and `jax.nn.softplus`.
+`functools.partial` does not compare by value, so `jit` compiles anew for each one. The
+activations here do. Softsign and softplus are `jax.nn.soft_sign` and `jax.nn.softplus`.
 
 References:
     ONNX. Operators: RNN, GRU, LSTM (the functions and their alpha and beta).
@@ -22,7 +22,7 @@ from recurrent_jax._core.types import Activation
 
 
 class _Value:
-    """Prints and pickles by its fields."""
+    """A base class for values that print and pickle by their fields."""
 
     def __repr__(self) -> str:
         values = (spell(getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
@@ -34,7 +34,7 @@ class _Value:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Affine(_Value):
-    r"""A straight line, $\alpha x + \beta$.
+    r"""An affine function, $\alpha x + \beta$.
 
     Example:
         >>> import recurrent_jax as rj
@@ -46,13 +46,13 @@ class Affine(_Value):
     beta: float
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return self.alpha * x + self.beta
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ScaledTanh(_Value):
-    r"""A stretched tanh, $\alpha \tanh(\beta x)$; 1.7159 and 2/3 are LeCun's.
+    r"""A scaled tanh, $\alpha \tanh(\beta x)$. LeCun's values are 1.7159 and 2/3.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,16 +65,16 @@ class ScaledTanh(_Value):
     beta: float
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return self.alpha * jnp.tanh(self.beta * x)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class HardSigmoid(_Value):
-    r"""A sigmoid of three straight lines, $\min(\max(\alpha x + \beta, 0), 1)$.
+    r"""A piecewise linear sigmoid, $\min(\max(\alpha x + \beta, 0), 1)$.
 
-    The defaults are those of ONNX and of old Keras; `jax.nn.hard_sigmoid`, PyTorch and
-    new Keras have $\alpha = 1/6$.
+    The defaults are those of ONNX and of older versions of Keras.
+    `jax.nn.hard_sigmoid`, PyTorch and newer versions of Keras use $\alpha = 1/6$.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,13 +87,13 @@ class HardSigmoid(_Value):
     beta: float = 0.5
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return jnp.clip(self.alpha * x + self.beta, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LeakyRelu(_Value):
-    r"""A ReLU that leaks, $x$ if $x \ge 0$, else $\alpha x$.
+    r"""The leaky ReLU, $x$ if $x \ge 0$, else $\alpha x$.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,13 +105,13 @@ class LeakyRelu(_Value):
     alpha: float = 0.01
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return jax.nn.leaky_relu(x, self.alpha)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ThresholdedRelu(_Value):
-    r"""A ReLU with a jump, $x$ if $x \ge \alpha$, else 0.
+    r"""The thresholded ReLU, $x$ if $x \ge \alpha$, else 0.
 
     Example:
         >>> import jax.numpy as jnp
@@ -123,7 +123,7 @@ class ThresholdedRelu(_Value):
     alpha: float = 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return jnp.where(x >= self.alpha, x, jnp.zeros_like(x))
 
 
@@ -141,7 +141,7 @@ class Elu(_Value):
     alpha: float = 1.0
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return jax.nn.elu(x, self.alpha)
 
 
@@ -149,7 +149,8 @@ class Elu(_Value):
 class Clipped(_Value):
     r"""An activation whose argument is clipped, $\phi(\min(\max(x, -b), b))$.
 
-    What `clip` of an ONNX node does to each gate. No gradient passes a clipped number.
+    The attribute `clip` of an ONNX node does this to each gate. Clipped numbers pass no
+    gradient.
 
     Args:
         activation: $\phi$.
@@ -179,5 +180,5 @@ class Clipped(_Value):
         _checks.bound("Clipped", "bound", self.bound)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the function of each number."""
+        """Apply the activation elementwise."""
         return self.activation(jnp.clip(x, -self.bound, self.bound))

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Initialisers: what `jax.nn.initializers` lacks, and other libraries' defaults.
+"""Initialisers that `jax.nn.initializers` lacks, and defaults of other libraries.
 
 An initialiser is a function `(key, shape, dtype) -> array`. A cell calls it once for
-each gate, with the shape of that gate alone, so that fan-in, fan-out and orthogonality
-mean what they say; wrap it in `Fused` to draw all gates as one matrix. The functions
-here are named, not made by a factory, so that cells that hold them compare, hash and
-pickle; those of `jax.nn.initializers` work too, without pickling.
+each gate, with the shape of that gate, so that fan-in, fan-out and orthogonality refer
+to one gate. Wrap it in `Fused` to draw all gates as one matrix. The functions here are
+named and not built by a factory, so that cells that use them compare, hash and pickle.
+Those of `jax.nn.initializers` work too. A cell with one of them does not pickle, and is
+equal only to cells that use the same object, so `jit` compiles anew for each one.
 """
 
 from recurrent_jax.initializers._basic import (

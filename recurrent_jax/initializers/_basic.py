@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws of one gate, and of all gates side by side."""
+"""Initialisers of one gate, and of all gates side by side."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from recurrent_jax._core.types import Initializer
 
 
 def zeros(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return zeros; the key is not used."""
+    """Return zeros. The key is not used."""
     return jnp.zeros(shape, dtype)
 
 
@@ -29,15 +29,15 @@ def glorot_uniform(
 
 
 def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return a normal draw, cut at two deviations, of variance `1 / fan_in`."""
+    """Return a normal draw of variance `1 / fan_in`, cut at two deviations."""
     return jax.nn.initializers.lecun_normal()(key, shape, dtype)
 
 
 def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return a matrix with orthonormal rows or columns, in any float dtype.
 
-    The factorisation runs in at least float32 and is cast afterwards; half precision
-    has none of its own.
+    The factorisation runs in at least float32, since half precision does not support
+    it. The result is then cast to `dtype`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -55,7 +55,7 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
 
 
 def identity(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return the identity matrix, so that at first a unit keeps its state.
+    """Return the identity matrix, with which a fresh unit keeps its state.
 
     The key is not used.
 
@@ -80,7 +80,7 @@ def identity(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Ar
 
 @dataclasses.dataclass(frozen=True)
 class TruncatedNormal:
-    """A normal draw cut at two deviations, of deviation `stddev` before the cut."""
+    """A normal draw of deviation `stddev`, which is then cut at two deviations."""
 
     stddev: float
 
@@ -97,7 +97,7 @@ class TruncatedNormal:
 
 @dataclasses.dataclass(frozen=True)
 class Normal:
-    """A normal draw of deviation `stddev`.
+    """A normal draw with standard deviation `stddev`.
 
     Example:
         >>> import recurrent_jax as rj
@@ -121,7 +121,7 @@ class Normal:
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-    """A uniform draw from `low` up to `high`.
+    """A uniform draw from `low` to `high`.
 
     Example:
         >>> import recurrent_jax as rj
@@ -169,18 +169,18 @@ def per_gate(
     """Return one draw of `shape` for each gate, side by side along the last axis.
 
     Args:
-        initializer: one for all gates, or a tuple of one for each; a `Fused` one
-            draws the wide array at once.
+        initializer: one initialiser for all gates, or a tuple with one for each gate. A
+            `Fused` initialiser draws the array of all gates at once.
         key: a PRNG key.
-        shape: of one gate.
-        gates: how many.
+        shape: the shape of one gate.
+        gates: the number of gates.
         dtype: a floating-point dtype.
 
     Returns:
         An array of shape `(*shape[:-1], gates * shape[-1])`.
 
     Raises:
-        ValueError: if a tuple has not one initialiser for each gate.
+        ValueError: if a tuple does not have one initialiser for each gate.
 
     Example:
         >>> import jax

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The initialisers that other libraries have by default."""
+"""The default initialisers of other libraries."""
 
 import dataclasses
 from typing import Any
@@ -28,7 +28,7 @@ def torch_uniform(
 
 
 def torch_bias(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return the sum of PyTorch's two bias draws, which only ever act together."""
+    """Return the sum of PyTorch's two bias draws, which act only as a sum."""
     first, second = jax.random.split(key)
     return torch_uniform(first, shape, dtype) + torch_uniform(second, shape, dtype)
 
@@ -39,9 +39,9 @@ def haiku_linear(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
 
 
 def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
-    """Return `cell` with the initialisers that another library has by default.
+    """Return `cell` with the default initialisers of another library.
 
-    The distributions are equal; the draws are not, since the generators differ.
+    The distributions are equal. The draws differ, since the generators differ.
 
     | name  | kernel, recurrent kernel                        | bias       | forget |
     |-------|-------------------------------------------------|------------|--------|
@@ -54,14 +54,15 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
         name: `"torch"`, `"keras"`, `"flax"` or `"haiku"`.
         cell: a cell with the fields `kernel_init`, `recurrent_kernel_init` and
             `bias_init`.
-        in_features: needed by `"haiku"` for LSTMs alone. One matrix acts there on
-            input and state together, so its fan-in is the sum of the two.
+        in_features: the number of input features, which only `"haiku"` needs, for
+            LSTMs. There, one matrix acts on input and state together, so its fan-in is
+            the sum of the two.
 
     Returns:
         A new cell of the same type.
 
     Raises:
-        ValueError: if the name is unknown, the cell lacks those fields, or
+        ValueError: if the name is unknown, if the cell lacks those fields, or if
             `in_features` is missing where it is needed.
 
     Example:
@@ -76,7 +77,7 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
     is_lstm, is_gru = "forget_bias" in fields, "recurrent_bias_init" in fields
     changes: dict[str, Any]
     if name == "torch":
-        # The candidate of a GRU keeps its two biases apart, so neither is a sum.
+        # The candidate of a GRU has two separate biases, so neither is a sum.
         bias = (torch_bias, torch_bias, torch_uniform) if is_gru else torch_bias
         changes = _fields(torch_uniform, torch_uniform, bias)
         changes |= {"recurrent_bias_init": torch_uniform} if is_gru else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws for recurrent kernels: how a signal fares when it goes round and round."""
+"""Initialisers of recurrent kernels, which control how signals grow or fade."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ from recurrent_jax.initializers._basic import lecun_normal, orthogonal
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Scaled:
-    """The draw of another initialiser times a gain.
+    """The draw of another initialiser, multiplied by a gain.
 
     Example:
         >>> import recurrent_jax as rj
@@ -47,21 +47,22 @@ def critical_gain(activation: Activation, variance: float) -> float:
         \left[\phi'\!\left(\sqrt{q}\, z\right)^2\right] = 1
     $$
 
-    For a recurrence $h' = \phi(h U + \ldots)$ with pre-activations of variance q, this
-    makes one the mean squared singular value of the Jacobian of a step. With an
-    orthogonal U, all singular values are then as near to one as $\phi$ lets them:
-    dynamical isometry.
+    For a recurrence $h' = \phi(h U + \ldots)$ with pre-activations of variance q, the
+    mean squared singular value of the Jacobian of a step is then one. With an
+    orthogonal U, all singular values are as near to one as $\phi$ allows. This is
+    called dynamical isometry.
 
     Args:
         activation: $\phi$, differentiable almost everywhere.
-        variance: q, of what goes into it, input and bias included.
+        variance: q, the variance of the pre-activations, input and bias included.
 
     Returns:
-        $\sigma$, for `Scaled(orthogonal, gain)`: 1 for tanh at a variance of zero,
-        and more with it.
+        $\sigma$, the gain of `Scaled(orthogonal, gain)`. For tanh it is 1 at a variance
+        of zero, and grows with the variance.
 
     Raises:
-        ValueError: if the variance is negative, or the activation flat everywhere.
+        ValueError: if the variance is negative, or if the activation is flat
+            everywhere.
 
     Example:
         >>> import jax.numpy as jnp
@@ -83,9 +84,9 @@ def critical_gain(activation: Activation, variance: float) -> float:
         raise ValueError(
             f"critical_gain: variance must not be negative, got {variance}"
         )
-    # Gauss-Hermite: the mean over a normal z as a weighted sum.
+    # Gauss-Hermite quadrature: the mean over a normal z is a weighted sum.
     z, weights = np.polynomial.hermite_e.hermegauss(100)
-    with jax.ensure_compile_time_eval():  # a number, also where a cell is built in jit
+    with jax.ensure_compile_time_eval():  # a number even inside jit
         at = jnp.asarray(np.sqrt(variance) * z, float)
         slope = jax.vmap(jax.grad(activation))(at)
     mean = np.sum(weights * np.asarray(slope) ** 2) / np.sum(weights)
@@ -99,15 +100,16 @@ def critical_gain(activation: Activation, variance: float) -> float:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class SpectralRadius:
-    """A square draw of another initialiser, scaled to a spectral radius.
+    """A square draw of another initialiser, scaled to a given spectral radius.
 
-    The largest magnitude of an eigenvalue decides whether a linear recurrence fades,
-    as echo state networks want it (below one), or explodes. It is found by squaring
-    the matrix again and again, which runs on every device and in any transformation.
+    The spectral radius is the largest magnitude of an eigenvalue. It decides whether a
+    linear recurrence decays (below one) or explodes (above one). Echo state networks
+    use a radius below one. The radius is computed by repeated squaring of the matrix,
+    which runs on every device and in any transformation.
 
     Args:
-        radius: the spectral radius.
-        initializer: of the matrix before.
+        radius: the spectral radius of the result.
+        initializer: the initialiser of the matrix before scaling.
 
     Example:
         >>> import recurrent_jax as rj
@@ -125,7 +127,7 @@ class SpectralRadius:
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
-        """Return the scaled draw; a draw of radius zero is returned as it is."""
+        """Return the scaled draw. A draw of radius zero is returned unchanged."""
         _checks.square("SpectralRadius", shape)
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         draw = self.initializer(key, shape, wide)
@@ -139,7 +141,7 @@ class SpectralRadius:
 
 
 def _spectral_radius(A: jax.Array, squarings: int = 20) -> jax.Array:
-    """Return Gelfand's limit: the n-th root of the norm of the n-th power of A."""
+    """Return the n-th root of the norm of the n-th power of A (Gelfand's formula)."""
 
     def square(k: int, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         power, log_norm = state
@@ -156,13 +158,13 @@ def _spectral_radius(A: jax.Array, squarings: int = 20) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class BlockDiagonal:
-    """A square draw in blocks, zero off them; training may fill the rest.
+    """A block-diagonal square draw. Training may change the zeros outside the blocks.
 
-    `rj.Structured(cell, rj.operators.BlockDiagonal(blocks))` keeps the rest at zero.
+    `rj.Structured(cell, rj.operators.BlockDiagonal(blocks))` keeps them at zero.
 
     Args:
-        blocks: how many, a divisor of the size.
-        initializer: of each block.
+        blocks: the number of blocks, a divisor of the size.
+        initializer: the initialiser of each block.
 
     Example:
         >>> import recurrent_jax as rj

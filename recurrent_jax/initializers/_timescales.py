@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws for the bias of a gate that keeps: how long a fresh cell remembers."""
+"""Initialisers of gate biases, which set how long a fresh cell remembers."""
 
 import dataclasses
 from typing import Any
@@ -16,15 +16,15 @@ from recurrent_jax.initializers._basic import Fused, zeros
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Chrono:
-    r"""The chrono draw: memory spans uniform from 2 to `max_steps` steps.
+    r"""The chrono initialiser: memory spans are uniform from 2 to `max_steps` steps.
 
     $$ b \sim \log \mathcal{U}(1, T_{\max} - 1) $$
 
-    A gate that keeps a share $\sigma(b)$ forgets over about $1 / (1 - \sigma(b))$
-    steps, that is $1 + e^b$.
+    A gate that keeps the fraction $\sigma(b)$ of a state at each step forgets it over
+    about $1 / (1 - \sigma(b)) = 1 + e^b$ steps.
 
     Args:
-        max_steps: $T_{\max}$, the longest span, above 2.
+        max_steps: $T_{\max}$, the longest span in steps, above 2.
 
     Example:
         >>> import recurrent_jax as rj
@@ -56,7 +56,9 @@ class Chrono:
 
 
 def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    r"""Return biases with which a gate, at rest, is uniform: spans of all scales.
+    r"""Return biases for which a gate with zero input is uniformly distributed.
+
+    Memory spans of all scales then occur.
 
     $$ b = \sigma^{-1}(u), \qquad u \sim \mathcal{U}(1 / H, 1 - 1 / H) $$
 
@@ -70,7 +72,7 @@ def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
         https://arxiv.org/abs/1910.09890
     """
     edge = 1 / max(2, shape[-1])
-    # Drawn and turned in at least float32: the ends of half precision are coarse.
+    # Computed in at least float32, since half precision is coarse near 0 and 1.
     wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
     u = jax.random.uniform(key, shape, wide, edge, 1 - edge)
     return jax.scipy.special.logit(u).astype(dtype)
@@ -78,17 +80,17 @@ def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PowerLaw:
-    r"""Biases with which memory fades by a power law, as dependence in language does.
+    r"""Biases with which memory decays by a power law, like dependencies in language.
 
     $$
     b = -\log(e^{1 / T} - 1), \qquad T \sim \mathrm{InverseGamma}(\alpha, 1)
     $$
 
-    A unit with a gate of $\sigma(b) = e^{-1 / T}$ fades with a time constant of T
-    steps; the mean over all units fades as $t^{-\alpha}$.
+    A unit whose gate is $\sigma(b) = e^{-1 / T}$ decays with a time constant of T
+    steps. The mean over all units decays as $t^{-\alpha}$.
 
     Args:
-        alpha: the exponent; 0.56 fits English in the paper.
+        alpha: the exponent. In the paper, 0.56 fits English.
 
     Example:
         >>> import recurrent_jax as rj
@@ -110,11 +112,11 @@ class PowerLaw:
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
         """Return the draw."""
-        # Of small rates, half precision would make zero, and then an infinite bias.
+        # Half precision would round small rates to zero and make the bias infinite.
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         rate = jax.random.gamma(key, self.alpha, shape, wide)  # 1 / T
         rate = jnp.maximum(rate, jnp.finfo(wide).tiny)
-        # log(e^r - 1), where r is large or small.
+        # log(e^r - 1), in a form that is accurate for large and for small r.
         return -(rate + jnp.log(-jnp.expm1(-rate))).astype(dtype)
 
     def __repr__(self) -> str:
@@ -123,10 +125,10 @@ class PowerLaw:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Opposed:
-    """The biases of the gates i, f, g, o at once: a draw for f, its opposite for i.
+    """The biases of the gates i, f, g, o: a draw for f, its negative for i, and zero.
 
-    What is let in then matches what is let go. `Fused` tells a cell to draw all gates
-    at once; `timescales` puts both in place.
+    The input gate then lets in as much as the forget gate lets go. Wrap it in `Fused`,
+    so that a cell draws all gates at once. `timescales` does both.
 
     Example:
         >>> import recurrent_jax as rj
@@ -149,22 +151,23 @@ class Opposed:
 
 
 def timescales(initializer: Initializer, cell: Cell) -> Any:
-    """Return `cell` with the biases of its gates drawn for memory of many spans.
+    """Return `cell` with gate biases that are drawn for a range of memory spans.
 
-    For an LSTM the draw is the forget gate's whole bias, and its opposite the input
-    gate's, so that what is let in matches what is let go; for a GRU it is the update
-    gate's, which keeps here. All other biases are zero. For other cells put the draw
-    in its place yourself: `bias_init` may be a tuple with one for each gate.
+    For an LSTM, the draw is the whole bias of the forget gate, and its negative is that
+    of the input gate, so that the cell lets in as much as it lets go. For a GRU, the
+    draw is the bias of the update gate, which keeps the state here. All other biases
+    are zero. For other cells, set the initialiser yourself: `bias_init` may be a tuple
+    with one for each gate.
 
     Args:
-        initializer: `Chrono(max_steps)`, `uniform_gate`, `PowerLaw()`, or one of yours.
-        cell: with the gates of an LSTM, i, f, g, o, or of a GRU, r, z, n.
+        initializer: `Chrono(max_steps)`, `uniform_gate`, `PowerLaw()`, or your own.
+        cell: a cell with the gates of an LSTM (i, f, g, o) or of a GRU (r, z, n).
 
     Returns:
         A new cell of the same type.
 
     Raises:
-        ValueError: if the cell has other gates, or no bias.
+        ValueError: if the cell has other gates or no bias.
 
     Example:
         >>> import jax
