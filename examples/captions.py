@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Say what is in a picture: "three seven one".
+"""Caption pictures of digits in words: "three seven one".
 
-A picture shows one to five handwritten digits in a row, at chance gaps and heights. A
-convolutional network in Flax looks at it; a recurrent decoder with attention writes the
-caption, word by word, until it writes the end. Every picture of the training is new,
-and no digit of the training is in a picture of the test.
+A picture shows one to five handwritten digits in a row, at random gaps and heights. A
+convolutional network in Flax encodes it. A recurrent decoder with attention writes the
+caption word by word, until it writes the end token. Every training picture is new, and
+no digit of the training set is in a test picture.
 
     python examples/captions.py --help
 
-The training is saved ten times on the way. Whatever stops it, the same command goes on
-from there, and ends as it would have ended.
+Training is saved ten times. After any interruption, the same command resumes from the
+last save and reaches the same result.
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-the training and still reports on the best parameters so far.
+training and reports on the best parameters so far.
 """
 
 import dataclasses
@@ -44,24 +44,24 @@ SAVES = 10
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Caption pictures of digits, in words.
+    """Caption pictures of digits in words.
 
-    Ctrl-C stops the training and reports on the best parameters so far; the same
-    command goes on.
+    Ctrl-C stops training and reports on the best parameters so far. The same command
+    resumes.
 
     Attributes:
         cell: the recurrent cell of the decoder.
-        hidden_size: its units.
-        features: of each place that the convolutions give.
-        dropout: share of these that training leaves out.
-        steps: of the training.
-        batch_size: pictures in a step; each is drawn anew.
-        learning_rate: of Adam, at its height.
+        hidden_size: units of that cell.
+        features: of each position of the encoded picture.
+        dropout: rate of dropout on these features.
+        steps: of training.
+        batch_size: new pictures in each step.
+        learning_rate: the maximum of the schedule.
         weight_decay: of Adam.
-        beams: of the search for captions of the test.
-        tests: pictures of the test.
-        seed: what all random numbers start from.
-        output: directory for picture and checkpoints.
+        beams: of the beam search on the test.
+        tests: pictures in the test.
+        seed: of all random numbers.
+        output: directory for the picture and checkpoints.
     """
 
     cell: Literal["gru", "lstm", "elman"] = "gru"
@@ -99,11 +99,11 @@ class Config:
 
 
 class Run(NamedTuple):
-    """All that the training keeps: what is saved."""
+    """Everything that changes in training, and is saved."""
 
     state: training.State
     best: Params
-    curve: jax.Array  # (SAVES, 2), loss of training and accuracy of validation
+    curve: jax.Array  # (SAVES, 2), training loss and validation accuracy
 
 
 @functools.partial(jax.jit, static_argnames=("config", "beams"))
@@ -115,7 +115,7 @@ def write(
 
 
 def exact(written: jax.Array, truth: data.Captioned) -> np.ndarray:
-    """Return which captions are right, from the first word to the end."""
+    """Return which captions are entirely right."""
     return np.asarray((written == truth.tokens).all(0))
 
 
@@ -128,10 +128,10 @@ def start(config: Config, optimizer: optax.GradientTransformation) -> Run:
 
 
 def make_step(config: Config, digits: data.Digits, optimizer: Any) -> Any:
-    """Return a compiled step on pictures drawn for it."""
+    """Return a compiled step that draws its own pictures."""
     loss = config.model().loss
 
-    # Not a scan over many: XLA on CPU is slow at convolutions inside of a loop.
+    # No scan over steps, because XLA on CPU is slow at convolutions inside a loop.
     @jax.jit
     def step(state: training.State) -> tuple[training.State, jax.Array]:
         key = jax.random.fold_in(jax.random.fold_in(state.key, 1), state.step)
@@ -150,7 +150,7 @@ def train(
     stop: threading.Event,
     console: Console,
 ) -> Run:
-    """Return the run after its last step, or after the last save before a stop."""
+    """Return the run after its last step, or after the last save if it was stopped."""
     rate = optax.cosine_onecycle_schedule(
         config.steps, config.learning_rate, 0.1, 10.0, 1000.0
     )
@@ -171,7 +171,7 @@ def train(
                 state, value = step(state)
                 losses.append(value)
                 bar.update(task, completed=at + 1)
-                if stop.is_set():  # what is not saved is done again when resumed
+                if stop.is_set():  # steps since the save run again
                     return ended(run)
             run = after(config, run, state, losses, held, number)
             training.save(directory, run)
@@ -181,7 +181,7 @@ def train(
 
 
 def ended(run: Run) -> Run:
-    """Return the run that was stopped, if it has come to anything."""
+    """Return the run that was stopped, if it has a result."""
     if int(run.state.step) == 0:
         raise KeyboardInterrupt
     return run
@@ -195,7 +195,7 @@ def after(
     held: data.Captioned,
     number: int,
 ) -> Run:
-    """Return the run with one more point of its curve, and its best parameters."""
+    """Return the run with one more point of its curve and its best parameters."""
     loss = float(jnp.stack(losses).mean())
     if not np.isfinite(loss):
         raise cli.Failure(
@@ -209,7 +209,7 @@ def after(
 
 
 def name_of(config: Config) -> str:
-    """Return a name for what is trained; other flags, other checkpoints."""
+    """Return a name for checkpoints; it depends on the flags that affect training."""
     fields = dataclasses.asdict(config)
     for name in ("output", "beams", "tests"):
         del fields[name]
@@ -217,7 +217,7 @@ def name_of(config: Config) -> str:
 
 
 def resume(directory: Path, run: Run, console: Console) -> tuple[Run, int]:
-    """Return the run as it was saved last, if it was, and its saves so far."""
+    """Return the last saved run, if there is one, and the number of its saves."""
     with warnings.catch_warnings(record=True) as passed_over:
         warnings.simplefilter("always", RuntimeWarning)
         saved = training.restore(directory, run)
@@ -227,7 +227,7 @@ def resume(directory: Path, run: Run, console: Console) -> tuple[Run, int]:
         return run, 0
     console.print(
         f"Going on after step {int(saved.state.step)}; remove {directory} to start "
-        "anew.",
+        "again.",
         soft_wrap=True,
     )
     return saved, int(np.isfinite(saved.curve[:, 1]).sum())
@@ -271,7 +271,7 @@ def run(config: Config) -> int:
     seconds = time.perf_counter() - began
     console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
     if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command goes on.")
+        console.print("Stopped by Ctrl-C; the same command resumes.")
     return cli.INTERRUPTED if stop.is_set() else 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of digits in a row and their captions, and what has to be beaten."""
+"""Pictures of digits in a row, their captions, and baselines."""
 
 from typing import NamedTuple
 
@@ -19,23 +19,25 @@ SHARES = {"training": 0.6, "validation": 0.15, "test": 0.25}
 
 
 class Digits(NamedTuple):
-    """Handwritten digits, each of which is in one part of the data alone."""
+    """Handwritten digits; each digit is in only one part of the data."""
 
     images: jax.Array  # (n, 8, 8), from 0 to 1
     labels: jax.Array  # (n,)
 
 
 class Captioned(NamedTuple):
-    """Pictures and what they show."""
+    """Pictures and their captions."""
 
     pictures: jax.Array  # (N, HEIGHT, WIDTH)
-    tokens: jax.Array  # (MOST + 1, N): words, then END, then END again
-    lengths: jax.Array  # (N,), the END counted
-    which: jax.Array  # (N, MOST), the digits; those beyond the length are not drawn
+    tokens: jax.Array  # (MOST + 1, N): words, then END to the last step
+    lengths: jax.Array  # (N,), including the END
+    which: (
+        jax.Array
+    )  # (N, MOST), indices of digits; those beyond the length are not shown
 
 
 def parts() -> dict[str, Digits]:
-    """Return scikit-learn's digits, split digit by digit; the split never changes."""
+    """Return scikit-learn's digits in three parts; the split never changes."""
     data = load_digits()
     images = jnp.asarray(data.images / 16, "float32")
     order = np.random.default_rng(0).permutation(len(images))
@@ -48,7 +50,7 @@ def parts() -> dict[str, Digits]:
 
 
 def compose(key: jax.Array, digits: Digits, count: int) -> Captioned:
-    """Return pictures of one to five digits, with chance gaps, at chance heights."""
+    """Return pictures of one to five digits, at random gaps and heights."""
     keys = jax.random.split(key, 4)
     amount = jax.random.randint(keys[0], (count,), 1, MOST + 1)
     which = jax.random.randint(keys[1], (count, MOST), 0, len(digits.images))
@@ -64,7 +66,7 @@ def compose(key: jax.Array, digits: Digits, count: int) -> Captioned:
     shown = jnp.where(drawn[..., None, None], digits.images[which], 0.0)
     each = jnp.arange(count)[:, None, None, None]
     blank = jnp.zeros((count, HEIGHT, WIDTH))
-    # What is not drawn may lie outside; JAX drops it.
+    # Digits that are not shown may lie outside; JAX drops them.
     pictures = blank.at[each, rows, columns].add(shown, mode="drop")
     words = jnp.where(drawn, digits.labels[which], END)
     tokens = jnp.concatenate([words, jnp.full((count, 1), END)], axis=1).T
@@ -72,7 +74,7 @@ def compose(key: jax.Array, digits: Digits, count: int) -> Captioned:
 
 
 def words(tokens: np.ndarray) -> str:
-    """Return a caption as text, up to its end."""
+    """Return a caption as text, up to its end token."""
     named = []
     for token in tokens.tolist():
         if token == END:
@@ -84,8 +86,8 @@ def words(tokens: np.ndarray) -> str:
 def baselines(digits: dict[str, Digits], test: Captioned) -> dict[str, np.ndarray]:
     """Return whether each caption of the test is right, for each baseline.
 
-    Both classifiers are given what the network must find: how many digits there are,
-    and each of them cut out, unmoved. They read the same training digits.
+    Both classifiers get what the network must find: the number of digits, and an exact
+    crop of each. They train on the same digits.
     """
     train, held = digits["training"], digits["test"]
     flat = np.asarray(train.images).reshape(-1, SIDE * SIDE)
@@ -99,7 +101,7 @@ def baselines(digits: dict[str, Digits], test: Captioned) -> dict[str, np.ndarra
         guess = model.predict(np.asarray(held.images).reshape(-1, SIDE * SIDE))
         correct = (guess == np.asarray(held.labels))[np.asarray(test.which)]
         right[name] = (correct | ~drawn).all(1)
-    # Captions of one word are the most frequent ones, each as much as another.
+    # Captions of one word are the most frequent ones, and equally frequent.
     best = np.bincount(np.asarray(train.labels)).argmax()
     tokens = np.asarray(test.tokens)
     right["most frequent caption"] = (tokens[0] == best) & (tokens[1] == END)

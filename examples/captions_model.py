@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network: a convolutional eye in Flax, a recurrent decoder that looks through it.
+"""The network: a convolutional encoder in Flax and a recurrent decoder with attention.
 
-The eye turns a picture into features on a grid. The decoder writes one word after the
-other, and looks, for each, at the part of the grid that it needs.
+The encoder, called the eye, maps a picture to features on a grid. The decoder writes
+one word at a time and attends to a part of the grid for each word.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ class Eye(nn.Module):
 
     @nn.compact
     def __call__(self, pictures: jax.Array, *, train: bool) -> jax.Array:
-        """Return features of every place, which know where they are."""
+        """Return features of every position, with a position embedding."""
         x = pictures[..., None]
-        # Strides and no pooling, whose gradient is slow on CPU.
+        # Strides in place of pooling, whose gradient is slow on CPU.
         for size, width, stride in ((32, 4, 2), (64, 4, 2), (self.features, 3, 1)):
             x = nn.relu(nn.Conv(size, (width, width), strides=(stride, stride))(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -57,13 +57,13 @@ class Params(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Captioner:
-    """What the network is; its parameters are apart.
+    """The hyper-parameters of the network, without its parameters.
 
     Attributes:
         cell: of the decoder.
-        features: of each place that the eye gives.
-        embedding: numbers that stand for a word.
-        dropout: share of the eye's features that training leaves out.
+        features: of each position in the output of the eye.
+        embedding: size of the embedding of a word.
+        dropout: rate of dropout on the features of the eye.
     """
 
     cell: rj.Cell
@@ -73,12 +73,12 @@ class Captioner:
 
     @property
     def eye(self) -> Eye:
-        """The convolutions."""
+        """The convolutional encoder."""
         return Eye(self.features, self.dropout)
 
     @property
     def decoder(self) -> rj.Attention:
-        """The cell, and where it looks."""
+        """The cell with attention."""
         return rj.Attention(self.cell, memory_features=self.features)
 
     def init(self, key: jax.Array) -> Params:
@@ -97,7 +97,7 @@ class Captioner:
         )
 
     def look(self, params: Params, pictures: jax.Array, key: Any = None) -> Any:
-        """Return the decoder's parameters with pictures for a memory."""
+        """Return the decoder's parameters with the encoded pictures as memory."""
         rngs = None if key is None else {"dropout": key}
         seen = self.eye.apply(params.eye, pictures, train=key is not None, rngs=rngs)
         return self.decoder.bind(params.decoder, seen, time_axis=1)
@@ -114,7 +114,7 @@ class Captioner:
         return training.cross_entropy(logits, batch.tokens, mask=mask), carry
 
     def writer(self, params: Params, pictures: jax.Array) -> Callable[..., Any]:
-        """Return the step that writes: a word and a state to the logits of the next."""
+        """Return a step from a carry and a word to the logits of the next word."""
         params_d = self.look(params, pictures)
 
         def step(carry: Any, token: jax.Array) -> tuple[Any, jax.Array]:
@@ -124,7 +124,7 @@ class Captioner:
         return step
 
     def caption(self, params: Params, pictures: jax.Array, beams: int) -> jax.Array:
-        """Return the best captions that so many beams find, `(STEPS, N)`."""
+        """Return the best captions of a beam search, `(STEPS, N)`."""
         count = len(pictures)
         found = generation.beam_search(
             self.writer(params, pictures),
@@ -139,7 +139,7 @@ class Captioner:
     def attention(
         self, params: Params, pictures: jax.Array, tokens: jax.Array
     ) -> jax.Array:
-        """Return where it looked for each word, `(STEPS, N, ROWS, COLUMNS)`."""
+        """Return the attention weights of each word, `(STEPS, N, ROWS, COLUMNS)`."""
         params_d = self.look(params, pictures)
         inputs = params.table[tasks.delay(tokens, data.START)]
         _, ys = rj.unroll(self.decoder, params_d, inputs)

@@ -12,19 +12,19 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-SHOWN = 5  # pictures of the test
+SHOWN = 5  # test pictures in the figure
 STYLES = (("#0060b0", "-"), ("#6fc3ff", ":"), ("#1b8a5a", "--"), ("#d95f02", "-."))
 STYLES += (("#777777", ":"),)
-TOO_LOW = ("most frequent caption",)  # for the picture
+TOO_LOW = ("most frequent caption",)  # to be drawn
 
 
 class Results(NamedTuple):
-    """Captions of the test, by all methods."""
+    """Captions of the test by all methods."""
 
     name: str
     test: data.Captioned
     written: np.ndarray  # (STEPS, N)
-    right: dict[str, np.ndarray]  # of each method, (N,); the network comes first
+    right: dict[str, np.ndarray]  # by method, (N,); the network comes first
     shown: np.ndarray  # (SHOWN,), which pictures are drawn
     attention: np.ndarray  # (STEPS, SHOWN, rows, columns)
     curve: np.ndarray  # (saves, 2)
@@ -37,7 +37,7 @@ class Results(NamedTuple):
 
 
 def chosen(right: np.ndarray) -> np.ndarray:
-    """Return which pictures to draw: the first ones, and then the first wrong one."""
+    """Return which pictures to draw: the first ones, then the first wrong one."""
     first = np.arange(SHOWN)
     wrong = np.flatnonzero(~right[SHOWN - 1 :])
     first[-1] += wrong[0] if len(wrong) else 0
@@ -45,7 +45,7 @@ def chosen(right: np.ndarray) -> np.ndarray:
 
 
 def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with the loss and the time left; silent where there is no one."""
+    """Return a bar with the loss and the time left, hidden without a terminal."""
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=None),
@@ -72,14 +72,14 @@ def table(console: Console, results: Results) -> None:
         shown.add_row(name, *(f"{share:.1%}" for share in shares))
     console.print(shown)
     console.print(
-        "Ideal crops: these are told how many digits there are, and given each of\n"
-        "them cut out. All read the same training digits, none of which is in the test."
+        "Ideal crops: the method gets the number of digits and a crop of each digit.\n"
+        "All methods use the same training digits. None of them is in the test."
     )
     console.print(verdict(results), highlight=False)
 
 
 def verdict(results: Results) -> str:
-    """Return how the network fares against the best baseline, in one sentence."""
+    """Return a sentence that compares the network with the best baseline."""
     names = list(results.right)
     mine = results.right[names[0]]
     rival = max(names[2:], key=lambda name: results.right[name].mean())
@@ -91,13 +91,13 @@ def verdict(results: Results) -> str:
     return (
         f"{names[0]}: {mine.mean():.1%} of {len(mine)} captions; "
         f"{how} {abs(lead):.1%} against {rival} (± {2 * error:.1%}){noise}.\n"
-        "±: two standard errors over pictures, which share the digits of the test; one "
-        "training."
+        "±: two standard errors over pictures, which share test digits; one training "
+        "run."
     )
 
 
 def picture(path: Path, results: Results) -> None:
-    """Save the first pictures of the test, where it looked, and the accuracy."""
+    """Save the first test pictures with attention, and the accuracy."""
     figure = Figure(figsize=(13, 8.5), layout="constrained")
     names = list(results.right)
     share = results.right[names[0]].mean()
@@ -115,7 +115,7 @@ def picture(path: Path, results: Results) -> None:
 
 
 def draw_attention(figure: SubFigure, results: Results) -> None:
-    """Draw, for each picture, one panel for each word: where it looked."""
+    """Draw the attention: a row for each picture, a panel for each word."""
     steps = len(results.written)
     axes = figure.subplots(SHOWN, steps + 1, squeeze=False)
     peak = results.attention.max()
@@ -144,8 +144,8 @@ def draw_attention(figure: SubFigure, results: Results) -> None:
         panel.set_xticks([])
         panel.set_yticks([])
     figure.suptitle(
-        "where it looked for each word: the first pictures of the test, and then the "
-        "first that it gets wrong"
+        "attention for each word: the first test pictures, then the first with a wrong "
+        "caption"
     )
 
 
@@ -168,15 +168,15 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
 
 
 def draw_curve(axes: Axes, results: Results) -> None:
-    """Draw loss and accuracy of the validation along the training."""
+    """Draw training loss and validation accuracy over the training steps."""
     saves = len(results.curve)
     steps = np.linspace(0, results.steps, saves + 1)[1:]
     axes.plot(steps, results.curve[:, 1], "o-", color=STYLES[0][0], lw=2)
-    axes.set_title("validation, greedy: captions right")
-    axes.set_xlabel("steps of training")
+    axes.set_title("validation: captions right, greedy")
+    axes.set_xlabel("training steps")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
     loss = axes.twinx()
     loss.plot(steps, results.curve[:, 0], ":", color="#777777", lw=2)
-    loss.set_ylabel("loss of training, nats a word (dotted)")
+    loss.set_ylabel("training loss, nats per word (dotted)")
     loss.set_ylim(bottom=0)

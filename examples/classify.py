@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recognise noisy series: MNIST-1D, with and without clipping of the gradient.
+"""Classify the noisy series of MNIST-1D, with and without gradient clipping.
 
-Two layers read each series in both directions; for every feature its highest value over
-time goes to a linear head, so that it does not matter where in the series the digit
-is. Several seeds are trained with the same flags, each with clipping on and off.
+Two layers read each series in both directions. The maximum of every feature over time
+goes to a linear head, so the position of the digit in the series does not matter.
+Several seeds are trained with the same flags, each with and without clipping.
 
     python examples/classify.py --help
 
-Every network is saved as it is trained. Whatever stops it, the same command goes on
-from there, and ends as it would have ended.
+Every network is saved during training. After any interruption, the same command resumes
+from the last save and reaches the same result.
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-the training and still reports on the networks that are finished.
+training and reports on the finished networks.
 """
 
 import dataclasses
@@ -40,24 +40,25 @@ CELLS = {"gru": rj.GRU, "lstm": rj.LSTM, "elman": rj.Elman}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Recognise the noisy series of MNIST-1D, generated on the spot.
+    """Classify the noisy series of MNIST-1D, which are generated here.
 
-    Ctrl-C stops the training and reports on what is finished; the same command goes on.
+    Ctrl-C stops training and reports on the finished networks. The same command
+    resumes.
 
     Attributes:
         cell: the recurrent cell.
-        layers: how many, each in both directions.
+        layers: number of layers, each in both directions.
         hidden_size: units of each direction.
-        dropout: share of outputs that training leaves out.
+        dropout: rate of dropout on outputs.
         epochs: passes over the training series.
         batch_size: series in a gradient step.
-        learning_rate: of Adam, at its height.
-        weight_decay: of kernels.
-        max_norm: of the gradient, where it is clipped.
-        seeds: networks with clipping, and as many without.
-        seed: the first of them.
-        samples: series in the data set, a fifth of them for the test.
-        output: directory for picture and checkpoints.
+        learning_rate: the maximum of the schedule.
+        weight_decay: of the kernels.
+        max_norm: of the gradient, if it is clipped.
+        seeds: number of networks with clipping, and of those without.
+        seed: the first seed.
+        samples: series in the data set. A fifth is the test.
+        output: directory for the picture and checkpoints.
     """
 
     cell: Literal["gru", "lstm", "elman"] = "gru"
@@ -104,7 +105,7 @@ class Params(NamedTuple):
 
 
 class Run(NamedTuple):
-    """One network in training: what is saved."""
+    """One network in training, as it is saved."""
 
     state: training.State
     curve: jax.Array  # (epochs, 3): training loss, test accuracy, largest gradient
@@ -180,7 +181,7 @@ def train(
     stop: threading.Event,
     advance: Any,
 ) -> Run | None:
-    """Return one network after its last epoch, or None if it was stopped before."""
+    """Return one network after its last epoch, or None if it was stopped."""
     key_init, key = jax.random.split(jax.random.key(seed))
     tx = optimizer(config, len(digits.x), clip)
     state = training.init_state(init(config, key_init), tx, key=key)
@@ -207,7 +208,7 @@ def train(
 
 
 def name_of(config: Config) -> str:
-    """Return a name for what is trained; other flags, other checkpoints."""
+    """Return a name for checkpoints; it depends on the flags that affect training."""
     fields = dataclasses.asdict(config)
     for name in ("output", "seed", "seeds"):
         del fields[name]
@@ -267,7 +268,7 @@ def run(config: Config) -> int:
     seconds = time.perf_counter() - began
     console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
     if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command goes on.")
+        console.print("Stopped by Ctrl-C; the same command resumes.")
     return cli.INTERRUPTED if stop.is_set() else 0
 
 

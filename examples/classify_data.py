@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MNIST-1D: forty numbers that are one of ten digits, shifted, sheared and noisy."""
+"""MNIST-1D: series of forty numbers that show a digit, shifted, sheared and noisy."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 CLASSES = 10
-# Accuracy of the test, from the paper: Greydanus and Kobak, 2024. Scaling down deep
+# Test accuracy from the paper: Greydanus and Kobak, 2024. Scaling down deep
 # learning with MNIST-1D. https://arxiv.org/abs/2011.14439
 PUBLISHED = {"CNN": 0.94, "GRU": 0.91, "MLP": 0.68, "logistic regression": 0.32}
 
 
 class Digits(NamedTuple):
-    """Series and what they are: those to learn from, and those of the test."""
+    """Series and their labels, for training and for the test."""
 
     x: jax.Array  # (N, 40)
     y: jax.Array  # (N,)
@@ -23,12 +23,12 @@ class Digits(NamedTuple):
 
 
 def digits(size: int = 5000) -> Digits:
-    """Return the data set, made here by its package: nothing is downloaded."""
+    """Return the data set. Its package generates it; nothing is downloaded."""
     import mnist1d.data
 
     args = mnist1d.data.get_dataset_args()
     args.num_samples = size
-    state = np.random.get_state()  # the package seeds the generator of all of NumPy
+    state = np.random.get_state()  # the package seeds NumPy's global generator
     made = mnist1d.data.make_dataset(args)
     np.random.set_state(state)
     return Digits(
@@ -40,7 +40,7 @@ def digits(size: int = 5000) -> Digits:
 
 
 def logistic_regression(data: Digits, steps: int = 1000, decay: float = 1e-3) -> float:
-    """Return the accuracy of the linear classifier, trained to its optimum."""
+    """Return the test accuracy of a linear classifier, trained to its optimum."""
     import optax
 
     def loss(weights: tuple[jax.Array, jax.Array]) -> jax.Array:

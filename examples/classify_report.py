@@ -16,23 +16,23 @@ GREY = "#777777"
 
 
 class Results(NamedTuple):
-    """What came of the training."""
+    """The results of training."""
 
     name: str
-    curves: dict[bool, np.ndarray]  # with clipping, without: (seeds, epochs, 3)
+    curves: dict[bool, np.ndarray]  # by clipping: (seeds, epochs, 3)
     logistic: float
     digits: data.Digits
-    guesses: np.ndarray  # of the first seed with clipping, on the test
+    guesses: np.ndarray  # on the test, of the first seed with clipping
     max_norm: float
 
     def label(self, clip: bool) -> str:
-        """Return the name of the networks with clipping, or of those without."""
+        """Return the name of the networks with or without clipping."""
         how = f"clipped at norm {self.max_norm:g}" if clip else "not clipped"
         return f"{self.name}, {how}"
 
 
 def table(console: Console, results: Results) -> None:
-    """Print the accuracy of all."""
+    """Print the accuracy of all methods."""
     shown = Table(title="Accuracy on the test", title_justify="left")
     shown.add_column("")
     for title in ("mean", "seeds", "largest gradient"):
@@ -51,23 +51,23 @@ def table(console: Console, results: Results) -> None:
         shown.add_row(f"{name}, published", f"{accuracy:.0%}")
     console.print(shown)
     console.print(
-        "After the last epoch; the test chooses nothing. Published: the models of the\n"
-        "data set's paper, smaller and trained with other means than ours."
+        "Accuracy after the last epoch; the test selected nothing. Published: models\n"
+        "of the data set's paper, which are smaller and were trained differently."
     )
     console.print(verdict(results), highlight=False)
 
 
 def verdict(results: Results) -> str:
-    """Return how the network fares against the published GRU, in one sentence."""
+    """Return a sentence that compares the network with the published GRU."""
     mean = results.curves[True][:, -1, 1].mean()
     lead = mean - data.PUBLISHED["GRU"]
     how = f"{lead:+.1%} on the published GRU"
     error = np.sqrt(mean * (1 - mean) / len(results.digits.y_test))
-    return f"{mean:.1%} correct, {how}; the test alone leaves ±{2 * error:.1%}."
+    return f"{mean:.1%} correct, {how}; ±{2 * error:.1%} from the size of the test."
 
 
 def picture(path: Path, results: Results) -> None:
-    """Save series of the test, accuracy by epoch, and gradient norms."""
+    """Save the figure: test series, accuracy by epoch, and gradient norms."""
     figure = Figure(figsize=(12, 8), layout="constrained")
     mean = results.curves[True][:, -1, 1].mean()
     figure.suptitle(
@@ -85,7 +85,7 @@ def picture(path: Path, results: Results) -> None:
 
 
 def draw_series(axes: Axes, results: Results, number: int) -> None:
-    """Draw the first series of the test that is such a digit."""
+    """Draw the first test series of a digit."""
     truth = np.asarray(results.digits.y_test)
     found = np.flatnonzero(truth == number)
     axes.set_xticks([])
@@ -101,7 +101,7 @@ def draw_series(axes: Axes, results: Results, number: int) -> None:
 
 
 def draw_accuracy(axes: Axes, results: Results) -> None:
-    """Draw the accuracy by epoch, and what others reached."""
+    """Draw the accuracy by epoch, and that of the baselines."""
     for clip, curves in results.curves.items():
         epochs = np.arange(1, curves.shape[1] + 1)
         each = curves[:, :, 1]
@@ -125,7 +125,7 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
         )
     axes.set(xlabel="epoch", ylabel="accuracy on the test", ylim=(0, 1.05))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_title("accuracy: mean, and range over seeds")
+    axes.set_title("accuracy: mean and range over seeds")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.08))
     axes.grid(alpha=0.3)
 

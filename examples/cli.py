@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The terminal: flags, progress, Ctrl-C, and one line for whatever goes wrong."""
+"""The terminal: flags, progress, Ctrl-C, and errors in one line."""
 
 import contextlib
 import io
@@ -17,28 +17,28 @@ from rich.console import Console
 
 from recurrent_jax.training import CheckpointError
 
-INTERRUPTED = 130  # what shells expect of a program that Ctrl-C has stopped
+INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 
 
 class Failure(Exception):
-    """What is reported as one line, without a traceback."""
+    """An error that is reported in one line, without a traceback."""
 
 
 def parse(config: type) -> Any:
-    """Return `config` filled from the flags."""
+    """Return a `config` with the values of the flags."""
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
             return tyro.cli(config, prog=program())
     except SystemExit as stop:
-        if stop.code:  # tyro draws a box around its complaint: fold it into one line
+        if stop.code:  # tyro prints a box; make it one line
             text = re.split("─{2,} *│", box.getvalue().partition("\n")[2])[0]
             complain(" ".join(re.sub("[─│╭╮╰╯]", " ", text).split()))
         raise
 
 
 def program() -> str:
-    """Return the name that the program was started by."""
+    """Return the name of the program."""
     return Path(sys.argv[0]).name
 
 
@@ -48,7 +48,7 @@ def complain(message: str) -> None:
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Return the exit status of `run`, after one line for what it raised."""
+    """Return the exit status of `run`; print an error as one line."""
     try:
         return run()
     except (Failure, CheckpointError, OSError) as error:
@@ -61,7 +61,7 @@ def guarded(run: Callable[[], int]) -> int:
 
 @contextlib.contextmanager
 def ctrl_c() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag to look at; the second one interrupts."""
+    """Set an event at the first Ctrl-C; interrupt at the second."""
     pressed = threading.Event()
 
     def handler(signum: int, frame: Any) -> None:
@@ -77,7 +77,7 @@ def ctrl_c() -> Iterator[threading.Event]:
 
 
 def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with the loss and the time left; silent where there is no one."""
+    """Return a bar with the loss and the time left, hidden without a terminal."""
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=None),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model in Flax Linen: embedding, convolution, two recurrent layers, head.
 
-It reads the letters of a first name and says whether more women or more men bear it.
+It reads the letters of a first name and predicts whether it is more often a woman's.
 
     python examples/flax_linen.py --help
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-the training and still reports on the parameters so far.
+training and reports on the parameters so far.
 """
 
 import sys
@@ -32,7 +32,7 @@ class Classifier(nn.Module):
     def __call__(
         self, codes: jax.Array, lengths: jax.Array, *, train: bool = False
     ) -> jax.Array:
-        """Return how much a name is a woman's."""
+        """Return logits; above zero means a woman's name."""
         H = self.config.hidden_size
         xs = nn.Embed(27, self.config.embedding)(codes)
         xs = nn.relu(nn.Conv(H, kernel_size=(3,))(xs))
@@ -44,7 +44,7 @@ class Classifier(nn.Module):
 
 
 def start(config: task.Config, names: data.Names) -> task.Model:
-    """Return a step of training, and what the model says of names."""
+    """Return a training step, and a function from names to logits."""
     model, key = Classifier(config), jax.random.key(config.seed)
     params = jax.jit(model.init)(key, names.codes[:1], names.lengths[:1])
     optimizer = task.optimizer(config, len(names.women))

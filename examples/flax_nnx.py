@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model in Flax NNX: embedding, convolution, two recurrent layers, head.
 
-It reads the letters of a first name and says whether more women or more men bear it.
+It reads the letters of a first name and predicts whether it is more often a woman's.
 
     python examples/flax_nnx.py --help
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-the training and still reports on the parameters so far.
+training and reports on the parameters so far.
 """
 
 import sys
@@ -34,14 +34,14 @@ class Classifier(nnx.Module):
         self.head = nnx.Linear(H, 1, rngs=rngs)
 
     def __call__(self, codes: jax.Array, lengths: jax.Array) -> jax.Array:
-        """Return how much a name is a woman's."""
+        """Return logits; above zero means a woman's name."""
         xs = nnx.relu(self.conv(self.embed(codes)))
         (_, last), _ = self.recurrent(xs, lengths=lengths)
         return self.head(last.h)[:, 0]
 
 
 def start(config: task.Config, names: data.Names) -> task.Model:
-    """Return a step of training, and what the model says of names."""
+    """Return a training step, and a function from names to logits."""
     model = Classifier(config, nnx.Rngs(config.seed))
     optimizer = nnx.Optimizer(
         model, task.optimizer(config, len(names.women)), wrt=nnx.Param

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forecast the weather of Seattle: a recurrent cell, a linear head, a feedback loop.
+"""Forecast the weather of Seattle with a recurrent cell, a linear head and feedback.
 
-The network reads the last days of weather and forecasts the next one; the forecast is
-its next input, and so on for two weeks. The weather is given as anomalies: departures
-from what is usual at that time of year, so that a network which knows nothing forecasts
-the climatology. Statistics come from the training days alone. Every method knows the
-calendar, the climatology most of all.
+The network reads the last days of weather and forecasts the next day. The forecast is
+its next input, and so on for two weeks. The weather is given as anomalies, that is
+deviations from the mean at that time of year. A network that knows nothing therefore
+forecasts the climatology. Statistics come from the training days alone. Every method
+knows the calendar.
 
     python examples/forecast.py --help
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-the training and still reports on the best parameters so far.
+training and reports on the best parameters so far.
 """
 
 import dataclasses
@@ -42,23 +42,24 @@ V = len(data.VARIABLES)
 class Config:
     """Forecast Seattle's weather with a recurrent cell, 14 days ahead.
 
-    Ctrl-C stops the training and reports on the best parameters so far.
+    Ctrl-C stops training and reports on the best parameters so far.
 
     Attributes:
         cell: the recurrent cell.
-        hidden_size: units of the cell; two years of days do not feed many.
-        window: days of history that a forecast reads.
-        seeds: networks, trained side by side from different random numbers.
-        seed: what the random numbers of all of them start from.
-        epochs: passes over the training windows, at most.
-        patience: epochs without a better validation before training stops.
-        train_days: days ahead, through the feedback loop, that the loss counts.
+        hidden_size: units of the cell; two years of data suffice for only a few.
+        window: days of history before a forecast.
+        seeds: number of networks, trained together from different seeds.
+        seed: of the random numbers of all networks.
+        epochs: maximum of passes over the training windows.
+        patience: epochs without a better validation loss before training stops.
+        train_days: days ahead, with feedback, in the training loss.
         batch_size: windows in a gradient step.
         learning_rate: of Adam.
         weight_decay: of Adam.
-        dropout: share of the cell's outputs that training leaves out.
-        data: a file of daily weather like the one in vega-datasets, the default.
-        output: directory that the picture is saved in.
+        dropout: rate of dropout on the outputs of the cell.
+        data: a file of daily weather in the format of vega-datasets, whose file is
+            the default.
+        output: directory for the picture.
     """
 
     cell: Literal["lstm", "gru", "elman", "peephole"] = "lstm"
@@ -106,12 +107,12 @@ class State(NamedTuple):
     params: Params
     opt_state: optax.OptState
     best: Params
-    best_loss: jax.Array  # of validation
+    best_loss: jax.Array  # validation loss
     best_epoch: jax.Array
 
 
 def init(cell: rj.Cell, key: jax.Array) -> Params:
-    """Return a fresh network; its head is zero, so it forecasts no anomaly."""
+    """Return fresh parameters. The head is zero, so it forecasts no anomaly."""
     return Params(
         cell=cell.init(key, in_features=V + 2),
         kernel=jnp.zeros((cell.hidden_size + V, V)),
@@ -126,7 +127,7 @@ def forecast(
     season: jax.Array,
     keep: jax.Array | float = 1.0,
 ) -> jax.Array:
-    """Return the weather of the days ahead, each read in order to forecast the next.
+    """Return the forecasts of the days ahead, each of which is the next input.
 
     Args:
         cell: the recurrent cell.
@@ -156,7 +157,7 @@ def forecast(
 def cut(
     inputs: jax.Array, windows: jax.Array, days: int = data.HORIZON
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return history, and season and weather of the first `days` after it."""
+    """Return the history, and season and weather of the first `days` after it."""
     today = windows.shape[1] - data.HORIZON
     ahead = inputs[windows[:, today : today + days]]
     return inputs[windows[:, :today]], ahead[..., V:], ahead[..., :V]
@@ -169,7 +170,7 @@ def make_epoch(
     inputs: jax.Array,
     splits: data.Splits,
 ) -> Callable[..., tuple[State, jax.Array]]:
-    """Return one epoch of all seeds at once, as one compiled function."""
+    """Return a compiled function that trains all seeds for one epoch."""
     train, validation = jnp.asarray(splits.train), jnp.asarray(splits.validation)
     batch_size = min(config.batch_size, len(train))
     batches = len(train) // batch_size
@@ -200,7 +201,7 @@ def make_epoch(
 
 
 def keep_best(state: State, loss: jax.Array, number: Any) -> State:
-    """Return the state with its parameters as the best, if their loss is lower."""
+    """Return the state, with its parameters as the best ones if their loss is lower."""
     new = (state.params, loss, jnp.asarray(number))
     old = (state.best, state.best_loss, state.best_epoch)
     better = loss < state.best_loss
@@ -251,7 +252,7 @@ def train(
 def predict(
     cell: rj.Cell, params: Params, inputs: jax.Array, weather: data.Weather, test: Any
 ) -> np.ndarray:
-    """Return the forecasts of all seeds in degrees, `(seeds, N, HORIZON, 4)`."""
+    """Return the forecasts of all seeds in original units, `(seeds, N, HORIZON, 4)`."""
     history, season, _ = cut(inputs, jnp.asarray(test))
     run = jax.jit(jax.vmap(functools.partial(forecast, cell), in_axes=(0, None, None)))
     anomalies = np.asarray(run(params, history, season))
@@ -283,7 +284,7 @@ def run(config: Config) -> int:
     seconds = time.perf_counter() - start
     console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
     if stop.is_set():
-        console.print("Stopped by Ctrl-C: these are the best parameters until then.")
+        console.print("Stopped by Ctrl-C; the result is of the best parameters so far.")
     return cli.INTERRUPTED if stop.is_set() else 0
 
 

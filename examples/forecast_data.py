@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weather of Seattle as arrays, and what any forecast has to beat."""
+"""The weather of Seattle as arrays, and baselines."""
 
 import csv
 import importlib.util
@@ -15,24 +15,24 @@ YEAR = 365  # days of validation and of test
 
 
 class Weather(NamedTuple):
-    """Everything the forecasts read, one row a day."""
+    """All data for the forecasts, one row per day."""
 
     dates: np.ndarray  # (days,)
     values: np.ndarray  # (days, 4), degrees C, degrees C, log(1 + mm), m/s
-    climatology: np.ndarray  # (days, 4), the usual value at that time of year
-    scale: np.ndarray  # (4,), deviation of values from climatology
+    climatology: np.ndarray  # (days, 4), the mean at that time of year
+    scale: np.ndarray  # (4,), standard deviation from the climatology
     inputs: np.ndarray  # (days, 4 + 2), standardised anomalies and season
 
     def degrees(self, anomalies: np.ndarray, days: np.ndarray) -> np.ndarray:
-        """Return standardised anomalies of `days` in their units."""
+        """Return standardised anomalies of `days` in their original units."""
         return self.climatology[days] + anomalies * self.scale
 
 
 class Splits(NamedTuple):
     """Windows of consecutive days: T of history, then `HORIZON` to forecast.
 
-    Each array holds row numbers, `(N, T + HORIZON)`. A window lies in one split with
-    all of its days, so none is seen in training and counted in the test.
+    Each array contains row numbers, `(N, T + HORIZON)`. All days of a window are in one
+    split, so no day of the test is used in training.
     """
 
     train: np.ndarray
@@ -42,7 +42,7 @@ class Splits(NamedTuple):
 
 def shipped_file() -> Path:
     """Return the weather of Seattle, 2012 to 2015, that vega-datasets ships."""
-    spec = importlib.util.find_spec("vega_datasets")  # an import would need pandas
+    spec = importlib.util.find_spec("vega_datasets")  # importing it would need pandas
     if spec is None or spec.origin is None:
         raise Failure("vega-datasets is not installed; install it or pass --data FILE")
     return Path(spec.origin).parent / "_data" / "seattle-weather.csv"
@@ -88,7 +88,7 @@ def parse(path: Path, line: int, row: dict[str, str]) -> tuple[np.datetime64, li
 
 
 def prepare(dates: np.ndarray, values: np.ndarray) -> Weather:
-    """Return the network's inputs; all statistics are of the training days alone."""
+    """Return the inputs of the network, with statistics of the training days alone."""
     train = slice(0, len(dates) - 2 * YEAR)
     usual = climatology(dates, dates[train], values[train])
     scale = (values - usual)[train].std(0)
@@ -123,7 +123,7 @@ def day_of_year(dates: np.ndarray) -> np.ndarray:
 def climatology(
     dates: np.ndarray, train_dates: np.ndarray, train_values: np.ndarray
 ) -> np.ndarray:
-    """Return the mean of all training days within 30 days of the time of year."""
+    """Return the mean of training days within 30 days of the same time of year."""
     apart = np.abs(day_of_year(dates)[:, None] - day_of_year(train_dates))
     near = np.minimum(apart, 365.25 - apart) <= 30
     return near @ train_values / near.sum(1, keepdims=True)
@@ -138,8 +138,8 @@ def persistence(weather: Weather, windows: np.ndarray) -> np.ndarray:
 def autoregression(weather: Weather, splits: Splits) -> tuple[np.ndarray, int]:
     """Return the linear forecast of the test windows, and the number of its lags.
 
-    It is direct: for each day ahead, a least-squares regression on the inputs of the
-    last days, the same that the network reads. Validation chooses how many of them.
+    There is one least-squares regression for each day ahead, on the inputs of the last
+    days, which are those of the network. Validation selects the number of lags.
     """
     window = splits.test.shape[1] - HORIZON
     candidates = [lags for lags in (1, 2, 3, 5, 7, 14, 28) if lags <= window]

@@ -53,7 +53,7 @@ class Results:
 
 
 def table(console: Console, results: Results) -> None:
-    """Print errors by horizon, and who is best at each."""
+    """Print errors by horizon, and the best method at each."""
     first, last = results.weather.dates[results.test[[0, -1], [0, -1]]]
     seeds, count = results.network.shape[:2]
     shown = Table(title="Error (RMSE, °C) by days ahead", title_justify="left")
@@ -74,8 +74,8 @@ def table(console: Console, results: Results) -> None:
         shown.add_row(f"{results.name}, mean forecast", *together)
     console.print(shown)
     console.print(
-        "±: spread over seeds. Linear AR: a direct least-squares autoregression.\n"
-        "Noise: less than two standard errors, from the months of the test."
+        "±: standard deviation over seeds. Linear AR: a least-squares autoregression\n"
+        "for each day ahead. Noise: within two standard errors over the test months."
     )
     console.print(f"{count} forecasts, test period {first} to {last}.", highlight=False)
     for days in SHOWN:
@@ -85,7 +85,7 @@ def table(console: Console, results: Results) -> None:
 def compare(results: Results, days: int, rival: str) -> tuple[float, bool]:
     """Return the network's lead over a baseline in degrees, and whether it is noise.
 
-    Noise is within two standard errors, over months, since days are not independent.
+    Noise means within two standard errors over months; days are not independent.
     """
     lead = (results.errors[rival] - results.errors[results.name])[days - 1, 0]
     truth = results.truth[:, days - 1, 0]
@@ -102,7 +102,7 @@ def best_baseline(results: Results, days: int) -> str:
 
 
 def verdict(results: Results, days: int) -> str:
-    """Return who wins at the daily maximum, that many days ahead, in one sentence."""
+    """Return a sentence on the best method for the daily maximum, `days` ahead."""
     mine, rival = results.name, best_baseline(results, days)
     lead, noise = compare(results, days, rival)
     if noise:
@@ -118,7 +118,7 @@ def verdict(results: Results, days: int) -> str:
 
 
 def picture(path: Path, results: Results) -> None:
-    """Save two forecasts, chosen by date and not by result, and the errors."""
+    """Save two forecasts, selected by date and not by result, and the errors."""
     figure = Figure(figsize=(11, 8.5), layout="constrained")
     figure.suptitle(title(results), fontsize=14, fontweight="bold")
     grid = figure.add_gridspec(2, 2)
@@ -136,7 +136,7 @@ def picture(path: Path, results: Results) -> None:
 
 
 def title(results: Results) -> str:
-    """Return how the network compares with the best of the baselines."""
+    """Return a title that compares the network with the best baseline."""
     parts = []
     for days in SHOWN:
         lead, noise = compare(results, days, best_baseline(results, days))
@@ -154,7 +154,7 @@ def colours(results: Results) -> dict[str, tuple[str, str]]:
 
 
 def draw_forecast(axes: Axes, results: Results, row: int) -> None:
-    """Draw one forecast: history and truth, the seeds, the baselines."""
+    """Draw one forecast: observations, the seeds and the baselines."""
     window, style = results.test[row], colours(results)
     dates = results.weather.dates
     axes.plot(

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long can they remember? Three tasks, five networks, growing length.
+"""Measure how long networks remember: three tasks, five networks, growing length.
 
-Each network is trained from the start at each length, with the same number of steps,
-until it solves the task; the first length that it does not solve ends its row. Beside
-the lengths stands the diagnosis of the same networks before training: how many decades
-a gradient loses over 100 steps.
+At each length a network is trained from the beginning, until it solves the task or
+reaches the maximum number of steps. The first length that it does not solve ends its
+row. The table also shows how many decades the gradient of each untrained network loses
+over 100 steps.
 
     python examples/long_memory.py --help
 
-Results are saved after each length. Whatever stops it, the same command goes on after
-the last one, and ends as it would have ended.
+Results are saved after each length. After any interruption, the same command resumes
+after the last finished length and reaches the same result.
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-after the length it is at and reports on what is finished.
+after the current length and reports on the finished ones.
 """
 
 import dataclasses
@@ -38,25 +38,25 @@ import recurrent_jax as rj
 from recurrent_jax import diagnostics, training
 from recurrent_jax.initializers import Chrono, timescales
 
-CHECK = 50  # steps between one look at the loss and the next
+CHECK = 50  # steps between two checks of the loss
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Measure how long a memory training finds, in Elman, IRNN, LSTM and GRU.
+    """Measure over how many steps Elman, IRNN, LSTM and GRU learn to remember.
 
-    Ctrl-C stops after the length it is at; the same command goes on.
+    Ctrl-C stops after the current length. The same command resumes.
 
     Attributes:
-        tasks: which of them.
-        lengths: of the sequences, growing.
-        steps: of training at each length, at most.
-        batch_size: sequences in a step, drawn anew each time.
+        tasks: names of the tasks.
+        lengths: of the sequences, in growing order.
+        steps: maximum of training steps at each length.
+        batch_size: new sequences in each step.
         hidden_size: units of every network.
         learning_rate: of Adam.
-        solved: share of the loss without memory at which a task counts as solved.
-        seed: what all random numbers start from.
-        output: directory for picture and results.
+        solved: fraction of the loss without memory at which a task counts as solved.
+        seed: of all random numbers.
+        output: directory for the picture and results.
     """
 
     tasks: tuple[str, ...] = tuple(tasks.TASKS)
@@ -96,7 +96,7 @@ class Params(NamedTuple):
 
 
 def cells(config: Config, length: int) -> dict[str, rj.Cell]:
-    """Return the networks by name; only the chrono draw looks at the length."""
+    """Return the networks by name; only the chrono initialisation uses the length."""
     H = config.hidden_size
     return {
         "Elman": rj.Elman(H),
@@ -108,7 +108,7 @@ def cells(config: Config, length: int) -> dict[str, rj.Cell]:
 
 
 def plain(cell: rj.Cell) -> rj.Cell:
-    """Return the cell without its initialisation: one for both LSTMs, compiled once."""
+    """Return the cell with default initialisers: both LSTMs share a compilation."""
     return rj.LSTM(cell.hidden_size) if isinstance(cell, rj.LSTM) else cell
 
 
@@ -145,14 +145,14 @@ def some_steps(
 
 
 def optimizer(config: Config) -> Any:
-    """Return Adam with clipping; steps that explode all the same are skipped."""
+    """Return Adam with clipping, which skips updates that are not finite."""
     return training.adamw(config.learning_rate, max_norm=1.0, skip=1000)
 
 
 def train(
     config: Config, name: str, network: str, length: int, advance: Callable[[int], None]
 ) -> list[float]:
-    """Return the loss of each look, up to the one that finds the task solved."""
+    """Return the loss at each check, up to the check at which the task is solved."""
     task, cell = tasks.TASKS[name], cells(config, length)[network]
     key_init, key = jax.random.split(jax.random.key(config.seed))
     state = training.init_state(init(cell, task, key_init), optimizer(config), key=key)
@@ -167,7 +167,7 @@ def train(
 
 
 def diagnose(config: Config) -> dict[str, np.ndarray]:
-    """Return each network's gradient by lag before training, at the longest length."""
+    """Return the gradient by lag of each untrained network, at the longest length."""
     length = config.lengths[-1]
     task = tasks.TASKS[config.tasks[0]]
     key, key_init = jax.random.split(jax.random.key(config.seed))
@@ -183,12 +183,12 @@ def diagnose(config: Config) -> dict[str, np.ndarray]:
 def climb(
     config: Config, stop: threading.Event, console: Console
 ) -> dict[tuple[str, str, int], list[float]]:
-    """Return the losses of every task, network and length that was come to."""
+    """Return the losses of every task, network and length that was reached."""
     path = config.output / f"long_memory-{name_of(config)}.json"
     saved = json.loads(path.read_text()) if path.exists() else []
     curves = {(name, network, length): c for name, network, length, c in saved}
     if curves:
-        console.print(f"Going on; remove {path} to start anew.", soft_wrap=True)
+        console.print(f"Going on; remove {path} to start again.", soft_wrap=True)
     names = list(cells(config, config.lengths[0]))
     total = len(config.tasks) * len(names) * len(config.lengths) * config.steps
     with report.progress_bar(console) as bar:
@@ -217,16 +217,16 @@ def climb(
 
 
 def save(path: Path, curves: dict[tuple[str, str, int], list[float]]) -> None:
-    """Write all results; the old file is whole until the new one is."""
+    """Write all results; the new file replaces the old one only when it is complete."""
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps([[*key, curve] for key, curve in curves.items()]))
     beside.replace(path)
 
 
 def name_of(config: Config) -> str:
-    """Return a name for what is measured; other flags, other results."""
+    """Return a name for results, which depends on the flags that affect them."""
     fields = dataclasses.asdict(config)
-    for name in ("output", "tasks", "lengths"):  # one more asks for no other
+    for name in ("output", "tasks", "lengths"):  # other results do not depend on these
         del fields[name]
     return hashlib.sha256(repr(fields).encode()).hexdigest()[:8]
 
@@ -251,7 +251,7 @@ def run(config: Config) -> int:
     seconds = time.perf_counter() - began
     console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
     if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command goes on.")
+        console.print("Stopped by Ctrl-C; the same command resumes.")
     return cli.INTERRUPTED if stop.is_set() else 0
 
 

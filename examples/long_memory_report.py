@@ -15,18 +15,18 @@ from recurrent_jax import diagnostics
 
 COLOURS = ("#0072b2", "#e69f00", "#d55e00", "#000000", "#009e73")
 MARKERS = ("o", "s", "^", "D", "v")
-LEAST = 0.01  # what is below is drawn here
+LEAST = 0.01  # lower values are drawn here
 NOTE = (
-    "Solved: {solved:.0%} of the loss without memory or less, within {steps} steps.\n"
-    "Lengths are tried in order, up to the first that is not solved. One seed: a\n"
-    "difference of one length is no finding.\n"
-    "* Before training, of the first task at the longest length: decades that the\n"
-    "gradient of the last output gains over 100 steps back."
+    "Solved: at most {solved:.0%} of the loss without memory, within {steps} steps.\n"
+    "Lengths run in order, up to the first that is not solved. There is one seed,\n"
+    "so a difference of one length is not significant.\n"
+    "* Before training, for the first task at the longest length: the decades that\n"
+    "the gradient of the last output gains over 100 steps backward."
 )
 
 
 class Results(NamedTuple):
-    """What came of it."""
+    """The results."""
 
     curves: dict[tuple[str, str, int], list[float]]  # task, network, length
     gradients: dict[str, np.ndarray]  # by network, before training
@@ -46,16 +46,16 @@ class Results(NamedTuple):
         )
 
     def last(self, task: str, network: str, length: int) -> float:
-        """Return the loss that training ended with, or NaN."""
+        """Return the last loss of training, or NaN."""
         return self.curves.get((task, network, length), [np.nan])[-1]
 
     def decades(self, network: str) -> float:
-        """Return what a gradient gains over 100 steps, in decades."""
+        """Return the decades that a gradient gains over 100 steps."""
         return float(diagnostics.decades(self.gradients[network]))
 
 
 def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with what is trained and the time left; silent without a reader."""
+    """Return a bar with network and time left, hidden without a terminal."""
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=None),
@@ -67,7 +67,7 @@ def progress_bar(console: Console) -> progress.Progress:
 
 
 def table(console: Console, results: Results, steps: int) -> None:
-    """Print the longest length that each network solves of each task."""
+    """Print the longest length of each task that each network solves."""
     shown = Table(title="Longest length solved", title_justify="left")
     shown.add_column("")
     for task in results.tasks:
@@ -81,7 +81,7 @@ def table(console: Console, results: Results, steps: int) -> None:
 
 
 def entry(results: Results, task: str, network: str) -> str:
-    """Return the longest length, and what training left of the next one."""
+    """Return the longest length solved, and the loss left at the next one."""
     longest = results.longest(task, network)
     for length in results.lengths:
         last = results.last(task, network, length)
@@ -96,7 +96,7 @@ def picture(path: Path, results: Results) -> None:
     rows = 1 if count == 2 else 2
     figure = Figure(figsize=(11, 1 + 4 * rows), layout="constrained")
     figure.suptitle(
-        "What training solves at growing length, and the gradient before training",
+        "Tasks solved at growing length, and the gradient before training",
         fontsize=14,
         fontweight="bold",
     )
@@ -112,7 +112,7 @@ def picture(path: Path, results: Results) -> None:
 
 
 def draw_task(axes: Axes, results: Results, task: str) -> None:
-    """Draw what every network has left of the loss, by length."""
+    """Draw the remaining loss of every network by length."""
     axes.axhspan(LEAST / 2, results.solved, color="#009e73", alpha=0.08, lw=0)
     axes.axhline(1, color="#bbbbbb", linewidth=1)
     for network, colour, marker in zip(
@@ -129,7 +129,7 @@ def draw_task(axes: Axes, results: Results, task: str) -> None:
     axes.set(
         xscale="log", yscale="log", ylim=(0.9 * LEAST, 2), title=task, xlabel="length"
     )
-    axes.set_ylabel("loss left, of that without memory")
+    axes.set_ylabel("loss, relative to that without memory")
     axes.set_xlim(0.85 * results.lengths[0], 1.18 * results.lengths[-1])
     axes.text(
         0.97, 0.03, "solved", color="#006b4e", ha="right", transform=axes.transAxes
@@ -140,7 +140,7 @@ def draw_task(axes: Axes, results: Results, task: str) -> None:
 
 
 def draw_gradients(axes: Axes, results: Results) -> None:
-    """Draw the gradient by lag of the networks before training."""
+    """Draw the gradient by lag of the untrained networks."""
     for (network, curve), colour, marker in zip(
         results.gradients.items(), COLOURS, MARKERS, strict=False
     ):

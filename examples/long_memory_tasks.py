@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three tasks that only a long memory solves, drawn anew for every step of training."""
+"""Three tasks that need a long memory, with new data for every training step."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-COPIED, ALPHABET = 5, 4  # how many symbols are copied, and out of how many
+COPIED, ALPHABET = 5, 4  # symbols to copy, and size of the alphabet
 
 
 class Batch(NamedTuple):
-    """Inputs, and what is wanted at the last steps."""
+    """Inputs, and targets at the last steps."""
 
     xs: jax.Array  # (T, N, in)
     targets: jax.Array  # (last, N): numbers or classes
@@ -22,12 +22,12 @@ class Task(NamedTuple):
 
     draw: Callable[[jax.Array, int, int], Batch]  # key, length, batch size
     features: int
-    outputs: int  # 1 for a number, else the classes
-    last: int  # steps at the end that count
+    outputs: int  # 1 for a number, otherwise the number of classes
+    last: int  # steps at the end that enter the loss
 
 
 def adding(key: jax.Array, length: int, size: int) -> Batch:
-    """Return numbers of which two are marked, one in each half, and their sum.
+    """Return numbers, one marked in each half; the target is the sum of these two.
 
     Hochreiter and Schmidhuber, 1997. Long short-term memory.
     https://doi.org/10.1162/neco.1997.9.8.1735
@@ -47,7 +47,7 @@ def adding(key: jax.Array, length: int, size: int) -> Batch:
 
 
 def copying(key: jax.Array, length: int, size: int) -> Batch:
-    """Return a few symbols, a long pause, and a signal to write them down.
+    """Return a few symbols, a long pause, and a signal to repeat the symbols.
 
     Arjovsky, Shah and Bengio, 2016. Unitary evolution recurrent neural networks.
     https://arxiv.org/abs/1511.06464
@@ -60,7 +60,7 @@ def copying(key: jax.Array, length: int, size: int) -> Batch:
 
 
 def temporal_order(key: jax.Array, length: int, size: int) -> Batch:
-    """Return noise with X or Y near the start and near the middle: which, in order?
+    """Return noise with X or Y near start and middle; the target is their order.
 
     Hochreiter and Schmidhuber, 1997. Long short-term memory, experiment 6a.
     https://doi.org/10.1162/neco.1997.9.8.1735
@@ -88,10 +88,10 @@ SHORTEST = 2 * COPIED + 1
 
 
 def loss(task: Task, guesses: jax.Array, targets: jax.Array) -> jax.Array:
-    """Return squared error or cross-entropy, as a share of what no memory reaches.
+    """Return squared error or cross-entropy, relative to the loss without memory.
 
-    Without memory the best guess of a sum is 1, which leaves its variance, 1 / 6; of a
-    class it is a guess at random.
+    Without memory the best guess of a sum is 1, with the variance 1 / 6 as its error.
+    The best guess of a class is random.
     """
     if task.outputs == 1:
         return jnp.square(guesses[..., 0] - targets).mean() * 6

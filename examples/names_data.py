@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""First names of the 1990 census of the United States, and what a guess must beat."""
+"""First names of the 1990 census of the United States, and baselines."""
 
 import collections
 import importlib.util
@@ -15,18 +15,18 @@ TEST = 1000  # names
 
 
 class Names(NamedTuple):
-    """Names as arrays, one a row."""
+    """Names as arrays, one name per row."""
 
     codes: np.ndarray  # (names, longest), int
     lengths: np.ndarray  # (names,), int
-    women: np.ndarray  # (names,), whether more women than men bear it, 0.0 or 1.0
+    women: np.ndarray  # (names,), 1.0 if more women than men have it, else 0.0
 
     def __getitem__(self, rows: np.ndarray) -> "Names":  # type: ignore[override]
         """Return some of the names."""
         return Names(self.codes[rows], self.lengths[rows], self.women[rows])
 
     def text(self) -> list[str]:
-        """Return the names as they are written."""
+        """Return the names as strings."""
         rows = zip(self.codes, self.lengths, strict=True)
         return ["".join(chr(64 + code) for code in row[:n]) for row, n in rows]
 
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, float]:
 
 
 def load() -> Names:
-    """Return every name once; one that both bear is of those who bear it more often."""
+    """Return every name once, with the sex that has it more often."""
     female, male = read(shipped("female")), read(shipped("male"))
     every = sorted(female.keys() | male.keys())
     lengths = np.array([len(name) for name in every])
@@ -69,9 +69,9 @@ def split(names: Names, seed: int) -> tuple[Names, Names]:
 
 
 def endings(train: Names, test: Names, longest: int) -> np.ndarray:
-    """Return for each name if the usual answer to its longest known ending is right.
+    """Return for each name whether the label of its longest known ending is right.
 
-    An ending of no letters is known always: with `longest` 0 the answer is one for all.
+    The empty ending is always known. With `longest` 0 the label is the same for all.
     """
     votes: dict[str, list[float]] = collections.defaultdict(list)
     for name, is_woman in zip(train.text(), train.women, strict=True):
@@ -86,6 +86,6 @@ def endings(train: Names, test: Names, longest: int) -> np.ndarray:
 
 
 def percent(each: np.ndarray) -> str:
-    """Return the mean of one number a name in percent, and its standard error."""
+    """Return the mean over names in percent, and its standard error."""
     error = each.std() / math.sqrt(len(each))
     return f"{100 * each.mean():.1f} ± {100 * error:.1f}"

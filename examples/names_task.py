@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both Flax examples share: flags, batches, the optimiser and the table."""
+"""The common part of both Flax examples: flags, batches, optimiser and table."""
 
 import dataclasses
 import time
@@ -20,17 +20,17 @@ from recurrent_jax.training import clipping
 class Config:
     """Tell women's first names from men's, letter by letter, with a model in Flax.
 
-    Ctrl-C stops the training and reports on the parameters so far.
+    Ctrl-C stops training and reports on the parameters so far.
 
     Attributes:
         hidden_size: units of each recurrent layer.
-        embedding: numbers that stand for a letter.
-        dropout: share that training leaves out between the recurrent layers.
+        embedding: size of the embedding of a letter.
+        dropout: rate of dropout between the recurrent layers.
         epochs: passes over the names.
         batch_size: names in a gradient step.
-        learning_rate: of Adam, at its height.
+        learning_rate: the maximum of the schedule.
         weight_decay: of Adam.
-        seed: what all random numbers start from.
+        seed: of all random numbers.
     """
 
     hidden_size: int = 48
@@ -58,7 +58,7 @@ Model = tuple[Callable[..., Any], Callable[..., Any]]
 
 
 def optimizer(config: Config, count: int) -> optax.GradientTransformation:
-    """Return a chain for `count` names: clip, then Adam that starts and ends slowly."""
+    """Return clipping and Adam with warm-up and decay, for `count` names."""
     steps = config.epochs * -(-count // config.batch_size)
     rate = optax.warmup_cosine_decay_schedule(
         0.0, config.learning_rate, min(50, steps // 4), steps
@@ -69,7 +69,7 @@ def optimizer(config: Config, count: int) -> optax.GradientTransformation:
 
 
 def batches(config: Config, names: data.Names, epoch: int) -> Iterator[data.Names]:
-    """Return the names in an order of this epoch; the last batch is filled up."""
+    """Yield batches in the order of this epoch; the last is filled from the start."""
     order = np.random.default_rng((config.seed, epoch)).permutation(len(names.women))
     count = -(-len(order) // config.batch_size)
     for batch in np.resize(order, (count, config.batch_size)):
@@ -88,7 +88,7 @@ def run(
     Args:
         config: the flags.
         what: the name of the model.
-        start: returns a step, `(batch) -> loss`, and `(names) -> logits`.
+        start: returns a training step, `(batch) -> loss`, and `(names) -> logits`.
     """
     began, console = time.perf_counter(), Console()
     train, test = data.split(data.load(), config.seed)
@@ -112,14 +112,14 @@ def run(
     table(console, what, right, train, test)
     console.print(f"{time.perf_counter() - began:.0f} s in all")
     if stop.is_set():
-        console.print("Stopped by Ctrl-C: these are the parameters until then.")
+        console.print("Stopped by Ctrl-C; the result is of the parameters so far.")
     return cli.INTERRUPTED if stop.is_set() else 0
 
 
 def table(
     console: Console, what: str, right: np.ndarray, train: data.Names, test: data.Names
 ) -> None:
-    """Print how often each method is right on names that it has not seen."""
+    """Print the accuracy of each method on names not seen in training."""
     others = {
         "always a woman's": data.endings(train, test, 0),
         "by the last letter": data.endings(train, test, 1),

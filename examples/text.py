@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Learn to write like Python's own help, one character at a time.
+"""Model the help text that ships with Python, one character at a time.
 
-A recurrent network reads the text that ships with Python and forecasts its next
-character. It is trained by truncated back-propagation: its state goes on from chunk to
-chunk, the gradient does not. What it has learned is measured in bits per character on
-text that it has not seen, beside Markov models and compressors on the same text.
+A recurrent network reads the text and predicts the next character. It is trained by
+truncated back-propagation: the state passes from chunk to chunk, but the gradient does
+not. The result is measured in bits per character on unseen text, and compared with
+Markov models and compressors on the same text.
 
     python examples/text.py --help
 
-The training is saved after every epoch. Whatever stops it, the same command goes on
-from there, and ends as it would have ended.
+Training is saved after every epoch. After any interruption, the same command resumes
+from the last epoch and reaches the same result.
 
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
-the training and still reports on the best parameters so far.
+training and reports on the best parameters so far.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ import recurrent_jax as rj
 from recurrent_jax import training
 
 CELLS = {"gru": rj.GRU, "lstm": rj.LSTM, "elman": rj.Elman}
-WARM_UP = 1000  # characters before a held-out text that set the state
+WARM_UP = 1000  # characters read before a held-out text to set the state
 PROMPT = "\n\nThe "
 
 
@@ -48,23 +48,23 @@ PROMPT = "\n\nThe "
 class Config:
     """Model the text that ships with Python, character by character.
 
-    Ctrl-C stops the training and reports on the best parameters so far; the same
-    command goes on.
+    Ctrl-C stops training and reports on the best parameters so far. The same command
+    resumes.
 
     Attributes:
         cell: the recurrent cell.
-        layers: how many, one upon the other.
-        hidden_size: units of each.
-        embedding: numbers that stand for a character.
-        dropout: share of outputs that training leaves out, between layers and at last.
-        streams: pieces of the text that are read side by side.
-        length: characters that the gradient goes back.
+        layers: number of recurrent layers.
+        hidden_size: units of each layer.
+        embedding: size of the embedding of a character.
+        dropout: rate of dropout between layers and on the last outputs.
+        streams: parts of the text that are read in parallel.
+        length: characters in a chunk, over which gradients propagate.
         epochs: passes over the text.
-        learning_rate: of Adam, at its height.
-        weight_decay: of kernels.
-        seed: what all random numbers start from.
-        samples: epochs from one sample to the next; 0 for none.
-        output: directory for picture and checkpoints.
+        learning_rate: the maximum of the schedule.
+        weight_decay: of the kernels.
+        seed: of all random numbers.
+        samples: epochs between samples; 0 for no samples.
+        output: directory for the picture and checkpoints.
     """
 
     cell: Literal["gru", "lstm", "elman"] = "gru"
@@ -110,15 +110,15 @@ class Params(NamedTuple):
 
 
 class Run(NamedTuple):
-    """All that the training keeps: what is saved after every epoch."""
+    """Everything that changes in training, and is saved after every epoch."""
 
     state: training.State
     best: Params
-    curve: jax.Array  # (epochs, 2), bits per character of training and validation
+    curve: jax.Array  # (epochs, 2), bits per character in training and validation
 
 
 def init(config: Config, size: int, key: jax.Array) -> Params:
-    """Return fresh parameters for so many characters."""
+    """Return fresh parameters for an alphabet of `size` characters."""
     keys = jax.random.split(key, 3)
     draw = rj.initializers.glorot_uniform
     return Params(
@@ -154,7 +154,7 @@ def loss(
 def make_steps(
     config: Config, text: jax.Array, optimizer: optax.GradientTransformationExtraArgs
 ) -> Callable[[training.State], tuple[training.State, jax.Array]]:
-    """Return a compiled function: many steps, and the sum of their losses in bits."""
+    """Return a compiled function that runs steps and sums their losses in bits."""
     step = functools.partial(
         training.train_chunk,
         length=config.length,
@@ -191,7 +191,7 @@ def write(
     count: int = 300,
     temperature: float = 0.7,
 ) -> jax.Array:
-    """Return characters after the prompt, each drawn and then read."""
+    """Return characters after the prompt; each is drawn and fed back."""
     start = config.network().initial_carry((1,))
     carry, guesses = logits(config, params, start, prompt[:, None])
 
@@ -217,7 +217,7 @@ def start(config: Config, size: int, optimizer: Any) -> Run:
 def train(
     config: Config, corpus: data.Corpus, stop: threading.Event, console: Console
 ) -> Run:
-    """Return the run after its last epoch, or after the last before it was stopped."""
+    """Return the run after its last epoch, or after the last one before a stop."""
     text, validation = (
         training.cut_streams(corpus.encode(part), count)
         for part, count in zip(corpus.parts[:2], (config.streams, 8), strict=True)
@@ -241,7 +241,7 @@ def train(
                 state, value = some(state, part)
                 total += float(value)
                 bar.update(task, advance=0.1)
-                if stop.is_set():  # the epoch is lost, and done again when resumed
+                if stop.is_set():  # a resumed run repeats this epoch
                     return ended(run)
             run = after_epoch(config, run, state, total / steps, validation, epoch)
             training.save(directory, run)
@@ -253,7 +253,7 @@ def train(
 
 
 def ended(run: Run) -> Run:
-    """Return the run that was stopped, if it has come to anything."""
+    """Return the run that was stopped, if it has a result."""
     if int(run.state.step) == 0:
         raise KeyboardInterrupt
     return run
@@ -267,7 +267,7 @@ def after_epoch(
     validation: jax.Array,
     epoch: int,
 ) -> Run:
-    """Return the run with its curve, and its best parameters, after an epoch."""
+    """Return the run after an epoch, with its curve and its best parameters."""
     if not np.isfinite(seen):
         raise cli.Failure(
             f"the loss is {seen} in epoch {epoch + 1}; try a --learning-rate below "
@@ -280,7 +280,7 @@ def after_epoch(
 
 
 def name_of(config: Config, corpus: data.Corpus) -> str:
-    """Return a name for what is trained on what; other flags, other checkpoints."""
+    """Return a name for checkpoints, which depends on flags and text."""
     fields = dataclasses.asdict(config)
     for name in ("output", "samples"):
         del fields[name]
@@ -289,7 +289,7 @@ def name_of(config: Config, corpus: data.Corpus) -> str:
 
 
 def resume(directory: Path, run: Run, steps: int, console: Console) -> tuple[Run, int]:
-    """Return the run as it was saved last, if it was, and its epochs so far."""
+    """Return the last saved run, if there is one, and its number of epochs."""
     with warnings.catch_warnings(record=True) as passed_over:
         warnings.simplefilter("always", RuntimeWarning)
         saved = training.restore(directory, run)
@@ -299,7 +299,7 @@ def resume(directory: Path, run: Run, steps: int, console: Console) -> tuple[Run
         return run, 0
     epochs = int(saved.state.step) // steps
     console.print(
-        f"Going on after epoch {epochs}; remove {directory} to start anew.",
+        f"Going on after epoch {epochs}; remove {directory} to start again.",
         soft_wrap=True,
     )
     return saved, epochs
@@ -308,7 +308,7 @@ def resume(directory: Path, run: Run, steps: int, console: Console) -> tuple[Run
 def sample(
     config: Config, run: Run, corpus: data.Corpus, epoch: int, console: Console
 ) -> None:
-    """Print what the network writes by now."""
+    """Print a sample of the network."""
     key = jax.random.fold_in(jax.random.key(config.seed), epoch)
     codes = write(config, run.state.params, jnp.asarray(corpus.encode(PROMPT)), key)
     text = (PROMPT + corpus.decode(np.asarray(codes))).strip()
@@ -317,7 +317,7 @@ def sample(
 
 
 def measure(config: Config, params: Params, corpus: data.Corpus) -> np.ndarray:
-    """Return the bits of each character of the test, read as one text."""
+    """Return the bits of each character of the test, which is read as one text."""
     _, validation, test = corpus.parts
     codes = corpus.encode(validation[-WARM_UP:] + test)
     each = np.asarray(bits(config, params, jnp.asarray(codes[:, None])))[
@@ -355,7 +355,7 @@ def run(config: Config) -> int:
     seconds = time.perf_counter() - began
     console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
     if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command goes on.")
+        console.print("Stopped by Ctrl-C; the same command resumes.")
     return cli.INTERRUPTED if stop.is_set() else 0
 
 

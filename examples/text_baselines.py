@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network has to beat: Markov models and compressors, in bits per character."""
+"""The baselines: Markov models and compressors, in bits per character."""
 
 import bz2
 import lzma
@@ -16,7 +16,7 @@ ORDERS = range(1, 13)
 def ids(codes: np.ndarray, orders: int) -> list[np.ndarray]:
     """Return, for n = 0, 1, ..., a number for the n characters that end at each place.
 
-    Equal characters have equal numbers; before the text stands what is not in it.
+    Equal strings have equal numbers. A character that is not in the text precedes it.
     """
     base = codes.max() + 2
     result = [np.zeros(len(codes), np.int64)]
@@ -27,16 +27,16 @@ def ids(codes: np.ndarray, orders: int) -> list[np.ndarray]:
 
 
 def preceding(number: np.ndarray) -> np.ndarray:
-    """Return the number at the place before; the first place has one of its own.
+    """Return the number at the previous place; the first place has its own number.
 
-    Unless all are equal, as those of no characters are.
+    If all numbers are zero, as for n = 0, the first place has zero too.
     """
     first = number.max() + 1 if number.any() else 0
     return np.concatenate([[first], number[:-1]])
 
 
 def discounts(counts: np.ndarray) -> np.ndarray:
-    """Return what modified Kneser-Ney takes off each count."""
+    """Return what modified Kneser-Ney subtracts from each count."""
     ones, twos, threes, fours = (max(1, (counts == n).sum()) for n in (1, 2, 3, 4))
     share = ones / (ones + 2 * twos)
     steps = [
@@ -44,19 +44,19 @@ def discounts(counts: np.ndarray) -> np.ndarray:
         2 - 3 * share * threes / twos,
         3 - 4 * share * fours / threes,
     ]
-    # Of few counts the formulas may give nothing, or more than there is.
+    # For few counts the formulas may give zero, or more than the count.
     taken = np.concatenate([[0], np.clip(steps, 0.1, [1, 2, 3])])
     return taken[np.minimum(counts, 3)]
 
 
 class Grams(NamedTuple):
-    """Characters in a text, each after a context, by their numbers."""
+    """The characters of a text with their contexts, as numbers."""
 
     grams: np.ndarray  # context and character, at each place
     contexts: np.ndarray  # context alone, at each place
 
     def mix(self, counts: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        """Return the probability at each place, with that of a lower order in it."""
+        """Return the probability at each place, interpolated with a lower order."""
         context = np.zeros(len(counts), np.int64)
         context[self.grams] = self.contexts
         taken, size = discounts(counts), self.contexts.max() + 1
@@ -69,8 +69,8 @@ class Grams(NamedTuple):
 def markov(history: np.ndarray, test: np.ndarray, base: int) -> dict[int, np.ndarray]:
     """Return the bits of each test character by order-n models, for each order.
 
-    Interpolated and smoothed by modified Kneser-Ney: an order below the first counts
-    after how many characters a gram is found, not how often.
+    The models are interpolated and smoothed by modified Kneser-Ney. Lower orders count
+    the number of different characters before a gram, and not its occurrences.
 
     References:
         Chen and Goodman, 1998. An empirical study of smoothing techniques for language
@@ -99,7 +99,7 @@ def markov_bits(corpus: Corpus) -> dict[int, float]:
 
 
 def xz(data: bytes) -> bytes:
-    """Return the data compressed as xz does at its best, without the headers."""
+    """Return the data, compressed with the best setting of xz, without headers."""
     best = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}
     return lzma.compress(data, lzma.FORMAT_RAW, filters=[best])
 
@@ -112,9 +112,9 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def compressed_bits(corpus: Corpus) -> dict[str, tuple[float, float]]:
-    """Return bits per character of the test, after the training text, and alone.
+    """Return bits per character of the test, after the training text and alone.
 
-    After the training text: what the test adds to the compressed size.
+    After the training text means what the test adds to the compressed size.
     """
     train, _, test = corpus.parts
     before, rest = train.encode(), test.encode()

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The help text that ships with Python, once and in three parts, as codes."""
+"""The help text that ships with Python, in three parts, as codes."""
 
 from pydoc_data.topics import topics
 from typing import NamedTuple
 
 import numpy as np
 
-SHARES = (0.9, 0.05, 0.05)  # of training, validation and test
-ESCAPE = np.log2(0x110000)  # bits to say which of all characters an unknown one is
+SHARES = (0.9, 0.05, 0.05)  # for training, validation and test
+ESCAPE = np.log2(0x110000)  # bits that identify one of all Unicode characters
 
 
 class Corpus(NamedTuple):
-    """The text in parts; a character that training does not have is the last code."""
+    """The text in parts; the last code is for characters unknown in training."""
 
     parts: tuple[str, str, str]
     alphabet: str  # of the training part, sorted
@@ -33,10 +33,10 @@ class Corpus(NamedTuple):
 
 
 def corpus() -> Corpus:
-    """Return the topics of `help()` in the order of their names, cut in three.
+    """Return the topics of `help()` in the order of their names, split in three.
 
-    Many a paragraph stands under several topics. Each is taken once, so that the test
-    is of text that the training does not have.
+    Many paragraphs occur under several topics. Each is used once, so that the test
+    contains no paragraph of the training text.
     """
     seen: set[str] = set()
     text = "\n".join(once(topics[name], seen) for name in sorted(topics))
@@ -46,7 +46,7 @@ def corpus() -> Corpus:
 
 
 def once(text: str, seen: set[str]) -> str:
-    """Return the paragraphs of a text that are not seen yet, and note them."""
+    """Return the paragraphs that are not in `seen`, and add them to it."""
     kept = []
     for paragraph in text.split("\n\n"):
         if paragraph.strip() not in seen:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 BLUE, ORANGE, GREEN, GREY = "#0060b0", "#d95f02", "#1b8a5a", "#777777"
-LINES, WIDTH = 16, 76  # of the excerpt in the picture
+LINES, WIDTH = 16, 76  # of the excerpt in the figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Results:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch that the network is of."""
+        """The epoch with the lowest validation loss."""
         return int(np.nanargmin(self.curve[:, 1])) + 1
 
     @property
@@ -43,14 +43,14 @@ class Results:
 
     @property
     def rivals(self) -> dict[str, float]:
-        """Every baseline that has read the training text, the best first."""
+        """Every baseline that has read the training text, best first."""
         result = {f"Markov, order {self.order}": self.markov[self.order]}
         result |= {name: after for name, (after, _) in self.compressed.items()}
         return dict(sorted(result.items(), key=lambda item: item[1]))
 
 
 def table(console: Console, results: Results) -> None:
-    """Print bits per character of all methods, and who is best."""
+    """Print bits per character of all methods, and which is best."""
     title = f"Bits per character, {len(results.text):,} characters of test"
     shown = Table(title=title, title_justify="left")
     shown.add_column("")
@@ -69,15 +69,15 @@ def table(console: Console, results: Results) -> None:
         shown.add_row(name, f"{after:.3f}", f"{alone:.3f}")
     console.print(shown)
     console.print(
-        "Markov: modified Kneser-Ney, its order chosen on the test itself.\n"
+        "Markov: modified Kneser-Ney; its order is selected on the test itself.\n"
         "Compressors: what the test adds to the compressed training text.\n"
-        "The network stays as it is; compressors go on learning from the test."
+        "The network does not learn from the test; the compressors do."
     )
     console.print(verdict(results), highlight=False)
 
 
 def verdict(results: Results) -> str:
-    """Return who wins, in one sentence."""
+    """Return a sentence that compares the network with all baselines."""
     mine = results.network
     beaten = [f"{n} by {v - mine:.3f}" for n, v in results.rivals.items() if v > mine]
     better = [f"{n} by {mine - v:.3f}" for n, v in results.rivals.items() if v <= mine]
@@ -88,7 +88,7 @@ def verdict(results: Results) -> str:
 
 
 def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with the loss and the time left; silent where there is no one."""
+    """Return a bar with the loss and the time left, hidden without a terminal."""
     return progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=None),
@@ -103,7 +103,7 @@ def progress_bar(console: Console) -> progress.Progress:
 
 
 def picture(path: Path, results: Results) -> None:
-    """Draw the training, all methods, and what surprises the network in the test."""
+    """Save the figure: training, all methods, and an excerpt with its surprise."""
     figure = Figure(figsize=(13, 9.5), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.25))
     left, right = top.subplots(1, 2)
@@ -119,7 +119,7 @@ def draw_curve(axes: Axes, results: Results) -> None:
     axes.plot(epochs, results.curve[:, 0], color=GREY, label="training, with dropout")
     axes.plot(epochs, results.curve[:, 1], color=BLUE, lw=2, label="validation")
     axes.axhline(results.network, color=ORANGE, label="test, best epoch")
-    axes.set_title(f"{results.name}, while it learns")
+    axes.set_title(f"{results.name} in training")
     axes.set_xlabel("epoch")
     axes.set_ylabel("bits per character")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -128,7 +128,7 @@ def draw_curve(axes: Axes, results: Results) -> None:
 
 
 def draw_methods(axes: Axes, results: Results) -> None:
-    """Draw every method as a bar."""
+    """Draw a bar for every method."""
     bars = {results.name: (results.network, BLUE)}
     bars |= {name: (value, GREY) for name, value in results.rivals.items()}
     bars |= {
@@ -141,11 +141,11 @@ def draw_methods(axes: Axes, results: Results) -> None:
     for row, value in enumerate(values):
         axes.text(value, row, f" {value:.2f}", va="center")
     axes.set_xlim(0, max(values) * 1.1)
-    axes.set_title("bits per character on the test; less is better")
+    axes.set_title("bits per character on the test; lower is better")
 
 
 def draw_excerpt(axes: Axes, results: Results) -> None:
-    """Draw the start of the test, each character on the colour of its surprise."""
+    """Draw the start of the test, with the surprise of each character as colour."""
     surprise, row, column = np.full((LINES, WIDTH), np.nan), 0, 0
     for character, value in zip(results.text, results.each, strict=True):
         if character == "\n" or column == WIDTH:
@@ -159,6 +159,6 @@ def draw_excerpt(axes: Axes, results: Results) -> None:
             )
             column += 1
     image = axes.imshow(surprise, cmap="Oranges", vmin=0, vmax=8, aspect="auto")
-    axes.set_title("the start of the test: the darker, the less expected")
+    axes.set_title("start of the test; darker characters were less expected")
     axes.set_axis_off()
     axes.figure.colorbar(image, ax=axes, label="bits", fraction=0.03, pad=0.01)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the classic figure: how the gradient vanishes, explodes, or lasts.
+"""Draw the classic figure of vanishing and exploding gradients.
 
-Elman networks whose recurrent kernels have spectral radius 0.5, 1 and 2, against LSTM
-and GRU with and without chrono biases, all untrained, over 500 steps: the gradient of
-the last output with respect to the state, by how many steps lie between. Beside it the
-Lyapunov exponents of the same networks: the largest is the slope that the gradient
-settles to.
+It compares Elman networks, whose recurrent kernels have spectral radius 0.5, 1 and 2,
+with LSTM and GRU with and without chrono biases. All are untrained and run over 500
+steps. The figure shows the gradient of the last output with respect to the state, by
+the number of steps between them. It also shows the Lyapunov exponents of the same
+networks. The slope of the gradient converges to the largest exponent.
 
     python examples/vanishing.py --help
 
@@ -28,7 +28,7 @@ import recurrent_jax as rj
 from recurrent_jax import diagnostics
 from recurrent_jax.initializers import Chrono, SpectralRadius, timescales
 
-SHOWN = (1, 10, 100)  # steps back, beside the last
+SHOWN = (1, 10, 100)  # lags in the table, before the longest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +38,11 @@ class Config:
     Attributes:
         hidden_size: units of every network.
         steps: of the sequence.
-        batch_size: sequences, of which the mean is shown.
-        features: of a step of the input.
-        scale: deviation of the input, which is normal noise.
-        seed: of input and networks.
-        output: directory that the picture is saved in.
+        batch_size: sequences; the results are means over them.
+        features: of the input.
+        scale: standard deviation of the input, which is normal noise.
+        seed: of the input and the networks.
+        output: directory for the picture.
     """
 
     hidden_size: int = 64
@@ -80,7 +80,7 @@ def cells(config: Config) -> dict[str, rj.Cell]:
 
 
 def measure(config: Config, console: Console) -> dict[str, diagnostics.Comparison]:
-    """Return gradients and exponents of all networks on one input."""
+    """Return gradients and exponents of all networks on the same input."""
     key, key_xs = jax.random.split(jax.random.key(config.seed))
     shape = (config.steps, config.batch_size, config.features)
     xs = config.scale * jax.random.normal(key_xs, shape)
@@ -116,15 +116,17 @@ def table(console: Console, found: dict[str, diagnostics.Comparison]) -> None:
         )
     console.print(shown)
     console.print(
-        "Slopes are least squares. The last column is the largest Lyapunov exponent\n"
-        "in the same unit, measured forward in time; the slope is measured backward."
+        "Slopes are least-squares fits. The last column is the largest Lyapunov\n"
+        "exponent in the same unit. It is measured forward in time, the slope backward."
     )
 
 
 def picture(path: Path, found: dict[str, diagnostics.Comparison]) -> None:
     """Save the figure."""
     figure = diagnostics.plot_comparison(found)
-    figure.suptitle("Untrained networks: what reaches a state from a later loss")
+    figure.suptitle(
+        "Untrained networks: the gradient of a later loss with respect to the state"
+    )
     figure.savefig(path, dpi=130)
 
 
