@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step at a time: as data comes in, and in another process.
+"""One step at a time, as data arrive, also in another process.
 
-A stream is a carry and a step. Stepping gives what `unroll` gives of the whole
-sequence at once, so a network is trained with the one and served with the other.
+A stream is a carry and a step. Stepping returns the same outputs as `unroll` over the
+whole sequence. Train with `unroll`, and serve with `step`.
 """
 
 import dataclasses
@@ -28,11 +28,11 @@ from recurrent_jax.networks._bidirectional import Bidirectional
 def step(cell: Model, params: Any, carry: Any, x: Arrays) -> tuple[Any, Any]:
     """Return `(carry, y)` after one step of a cell, or of `Deep` layers of cells.
 
-    For a cell it is `cell.step`. Layers that run one after the other give the same
-    when all of them make one step.
+    For a cell this is `cell.step`. For `Deep` every layer makes one step, which returns
+    the same outputs as running layer after layer.
 
     Args:
-        cell: any cell, or a network that does not look ahead.
+        cell: any cell, or a network that does not read later inputs.
         params: what `cell.init` returned.
         carry: the state before the step; the first one is
             `cell.initial_carry(batch_shape, params=params)`.
@@ -42,7 +42,7 @@ def step(cell: Model, params: Any, carry: Any, x: Arrays) -> tuple[Any, Any]:
         The state after the step, and the output.
 
     Raises:
-        TypeError: if the network reads from both ends, so that no step is its last.
+        TypeError: if the network reads later inputs, as `Bidirectional` does.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -66,14 +66,14 @@ def step(cell: Model, params: Any, carry: Any, x: Arrays) -> tuple[Any, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class _Plain:
-    """A strategy that has nothing to choose: the batch need not be known."""
+    """A strategy that does not depend on the size of the batch."""
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         return forward(loop, carry)[:2]
 
 
 def _looks_ahead(part: Any) -> bool:
-    """Say whether there is anything in a network that reads backwards."""
+    """Return whether any part of a network reads backward."""
     if isinstance(part, Bidirectional):
         return True
     if isinstance(part, tuple):
@@ -88,9 +88,9 @@ Platforms = Annotated[tuple[str, ...], Parts(Plain("a string", (str,)))]
 
 
 class Stream(NamedTuple):
-    """A step and its start, exported: `load` returns one."""
+    """An exported step and its start, as `load` returns them."""
 
-    start: Callable[[Any], tuple[jax.Array, ...]]  # the carry for inputs like x
+    start: Callable[[Any], tuple[jax.Array, ...]]  # the initial carry for inputs like x
     step: Callable[[tuple[jax.Array, ...], Any], tuple[tuple[jax.Array, ...], Any]]
 
 
@@ -105,26 +105,26 @@ def export(
 ) -> bytes:
     """Return a step as bytes that any process with JAX can run, without this library.
 
-    Parameters are in it as constants; a carry is a tuple of its arrays. The bytes are a
-    zip file of two `jax.export` artefacts, `start` and `step`, so that `load` is a
-    convenience and no need.
+    The bytes contain the parameters as constants. The carry is a tuple of arrays. The
+    bytes are a zip file of two `jax.export` artefacts, `start` and `step`, which can be
+    read without `load`.
 
     Args:
         step: `(carry, x) -> (carry, y)`, a pure function, such as
-            `partial(cell.step, params)`, with a head or without.
+            `partial(cell.step, params)`, with or without a head.
         start: `batch_shape -> carry`, such as
             `partial(cell.initial_carry, params=params)`.
-        x: one input without batch, arrays or `jax.ShapeDtypeStruct`; only shapes and
-            dtypes matter.
-        batch: the size of the batch; a name, for one that is chosen at each call; None
-            for inputs without batch axis.
-        platforms: to compile for, such as `("cpu", "cuda")`; this one if None.
+        x: one input without batch axes, arrays or `jax.ShapeDtypeStruct`; only shapes
+            and dtypes matter.
+        batch: the size of the batch, or a name for a size that may differ between
+            calls, or None for inputs without a batch axis.
+        platforms: to compile for, such as `("cpu", "cuda")`; the current one if None.
 
     Returns:
-        The bytes. They hold for as long as `jax.export` promises.
+        The bytes, which are as portable and durable as `jax.export` promises.
 
     Raises:
-        TypeError, ValueError: if the carry changes from step to step.
+        TypeError, ValueError: if the type of the carry changes from step to step.
 
     Example:
         >>> import functools
@@ -183,13 +183,13 @@ def load(data: Bytes) -> Stream:
     """Return the stream that `export` wrote.
 
     Args:
-        data: what `export` returned, from a file perhaps.
+        data: what `export` returned.
 
     Returns:
-        `Stream(start, step)`, of compiled functions.
+        `Stream(start, step)`, two compiled functions.
 
     Raises:
-        ValueError: if the bytes are no such artefact.
+        ValueError: if the bytes are not from `export`.
 
     Example:
         >>> import recurrent_jax as rj
@@ -223,7 +223,7 @@ def _size(batch: int | str | None) -> Any:
 
 
 def _causal(network: Any, looks_ahead: bool) -> None:
-    """Check that a network can be stepped."""
+    """Check that a network can run step by step."""
     if looks_ahead:
         raise TypeError(
             f"streaming.step: {network!r} holds a Bidirectional, which reads later "
@@ -232,7 +232,7 @@ def _causal(network: Any, looks_ahead: bool) -> None:
 
 
 def _same_carry(structure: Any, before: Any, carry: Any) -> None:
-    """Check that a step returns a carry like the one it was given."""
+    """Check that a step returns a carry of the type that it gets."""
     after = jax.tree.leaves(carry)
     alike = jax.tree.structure(carry) == structure and all(
         (a.shape, a.dtype) == (b.shape, b.dtype)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of other libraries, there and back, from plain dictionaries of arrays."""
+"""Conversion of weights from and to other libraries, as dictionaries of arrays."""
 
 from recurrent_jax.convert._arrays import LossyConversionWarning
 from recurrent_jax.convert._cudnn import from_cudnn, to_cudnn

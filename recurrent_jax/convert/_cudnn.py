@@ -26,23 +26,24 @@ def from_cudnn(
     num_layers: Size = 1,
     bidirectional: bool = False,
 ) -> tuple[Cell | Network, Any]:
-    """Return what the flat weights of `jax.experimental.rnn.lstm` are here.
+    """Return a cell or network, and its parameters, from flat cuDNN weights.
 
-    They are PyTorch's arrays end to end: first both matrices of every layer and
-    direction, then both biases of each. On AMD GPUs undo `swap_lstm_gates` first.
+    They are the weights of `jax.experimental.rnn.lstm`: PyTorch's arrays one after
+    another, first both matrices of every layer and direction, then both biases of each.
+    On AMD GPUs undo `swap_lstm_gates` first.
 
     Args:
-        weights: one axis of numbers, as `init_lstm_weight` makes them.
-        input_size: as there.
-        hidden_size: as there.
-        num_layers: as there.
-        bidirectional: as there.
+        weights: a vector, as from `init_lstm_weight`.
+        input_size: the argument of `init_lstm_weight`: input features.
+        hidden_size: its argument: hidden units.
+        num_layers: its argument: the number of layers.
+        bidirectional: its argument: whether there are two directions.
 
     Returns:
         An `LSTM`, a `Bidirectional` or, for several layers, a `Deep`; and its params.
 
     Raises:
-        ValueError: if these sizes do not make as many numbers.
+        ValueError: if the number of weights does not match these sizes.
 
     Example:
         >>> import jax
@@ -81,20 +82,20 @@ def from_cudnn(
 def to_cudnn(network: Part, params: Params, *, nearest: bool = False) -> Array:
     """Return parameters as the flat weights that `jax.experimental.rnn.lstm` takes.
 
-    `from_cudnn` gives them back, bit for bit. That function computes in float32 alone.
+    `from_cudnn` restores them bit for bit. cuDNN computes only in float32.
 
     Args:
         network: an `LSTM`, a `Bidirectional` of two, or a `Deep` of such layers.
         params: its parameters.
-        nearest: convert also what it computes otherwise (another activation, no
+        nearest: also convert what cuDNN computes differently (another activation, no
             biases), with a `LossyConversionWarning`.
 
     Returns:
-        One axis of numbers, of NumPy.
+        A NumPy vector.
 
     Raises:
         TypeError: if cuDNN has no such layer.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if cuDNN does not compute the same, and `nearest` is False.
 
     Example:
         >>> import jax
@@ -119,7 +120,7 @@ def to_cudnn(network: Part, params: Params, *, nearest: bool = False) -> Array:
 
 
 def _count(input_size: int, hidden_size: int, num_layers: int, ways: int) -> int:
-    """Return how many numbers there are, however absurd the sizes."""
+    """Return the number of weights, also for absurd sizes."""
     own, above = hidden_size + 2, hidden_size * ways
     first, each = input_size + own, above + own
     return 4 * hidden_size * ways * (first + (num_layers - 1) * each)
@@ -128,7 +129,7 @@ def _count(input_size: int, hidden_size: int, num_layers: int, ways: int) -> int
 def _shapes(
     input_size: int, hidden_size: int, num_layers: int, bidirectional: bool
 ) -> list[tuple[int, str, tuple[int, ...]]]:
-    """Return direction, name and shape of every array, in their order."""
+    """Return direction, name and shape of every array, in order."""
     wide, ways = 4 * hidden_size, 1 + bidirectional
     matrices: list[tuple[int, str, tuple[int, ...]]] = []
     biases: list[tuple[int, str, tuple[int, ...]]] = []

@@ -19,18 +19,18 @@ _NAMES = ("weight_ih", "weight_hh", "bias", "bias_n")
 
 @_checks.checked
 def from_equinox(module: Any) -> tuple[Cell | Network, Any]:
-    """Return what a cell of Equinox is here.
+    """Return a cell, and its parameters, from a cell of Equinox.
 
     Args:
         module: an `eqx.nn.LSTMCell` or `eqx.nn.GRUCell`; or a dictionary of their
-            `weight_ih`, `weight_hh`, `bias` and `bias_n`; or a list, of layers.
+            `weight_ih`, `weight_hh`, `bias` and `bias_n`; or a list of layers.
 
     Returns:
         An `LSTM` or a `GRU`, or a `Deep` of them for a list; and its parameters.
 
     Raises:
         ValueError: if names or shapes are not those of such a cell.
-        TypeError: if dtypes are mixed, or what should be an array is none.
+        TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
         >>> import numpy as np
@@ -101,20 +101,20 @@ def to_equinox(
 ) -> dict[str, Array] | list[dict[str, Array]]:
     """Return parameters as the weights of a cell of Equinox.
 
-    `from_equinox` gives them back, bit for bit. `eqx.tree_at` puts them into a module.
+    `from_equinox` restores them bit for bit. Put them into a module with `eqx.tree_at`.
 
     Args:
         network: an `LSTM` or a `GRU`, or a `Deep` of them.
         params: its parameters.
-        nearest: convert also what Equinox computes otherwise (another activation, a
+        nearest: also convert what Equinox computes differently (another activation, a
             reset before the product), with a `LossyConversionWarning`.
 
     Returns:
-        Arrays of NumPy by name, absent ones left out; for a `Deep` a list of these.
+        NumPy arrays by name, without absent ones; a list of these for a `Deep`.
 
     Raises:
         TypeError: if Equinox has no such cell.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if no cell of Equinox computes the same, and `nearest` is False.
 
     Example:
         >>> import jax

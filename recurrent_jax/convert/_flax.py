@@ -38,7 +38,7 @@ def from_linen(
     residual: bool = False,
     spatial_shape: tuple[Size, ...] | None = None,
 ) -> tuple[Cell | Network, Any]:
-    """Return what the variables of recurrent modules of `flax.linen` are here.
+    """Return a cell or network, and its parameters, from `flax.linen` variables.
 
     Cells are known by the names of their parameters, and found under `params` and
     `cell`, in both directions of a `Bidirectional`, and in the layers of a
@@ -49,7 +49,7 @@ def from_linen(
 
     Args:
         variables: of a cell, an `RNN`, a `Bidirectional` or a `Sequential` of these;
-            or a list, of one layer each.
+            or a list with one entry for each layer.
         gate_fn: the function of the gates, as the cells of Flax were given it.
         activation_fn: that of the candidate, as they were given it.
         residual: whether a `SimpleCell` was built with `residual=True`.
@@ -62,7 +62,7 @@ def from_linen(
 
     Raises:
         ValueError: if names or shapes are not those of such modules.
-        TypeError: if dtypes are mixed, or what should be an array is none.
+        TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
         >>> import numpy as np
@@ -98,14 +98,14 @@ def from_nnx(
     activation_fn: Activation = jnp.tanh,
     residual: bool = False,
 ) -> tuple[Cell | Network, Any]:
-    """Return what the parameters of recurrent modules of `flax.nnx` are here.
+    """Return a cell or network, and its parameters, from `flax.nnx` parameters.
 
-    Both trees of an LSTM are known, that of `LSTMCell` and that of
-    `OptimizedLSTMCell`.
+    For an LSTM the trees of `LSTMCell` and of `OptimizedLSTMCell` are accepted.
 
     Args:
         params: `nnx.to_pure_dict(nnx.state(module, nnx.Param))` of a cell, an `RNN`, a
-            `Bidirectional` or a `Sequential` of these; or a list, of one layer each.
+            `Bidirectional` or a `Sequential` of these; or a list with one entry for
+            each layer.
         gate_fn: the function of the gates, as the cells of Flax were given it.
         activation_fn: that of the candidate, as they were given it.
         residual: whether a `SimpleCell` was built with `residual=True`.
@@ -116,7 +116,7 @@ def from_nnx(
 
     Raises:
         ValueError: if names or shapes are not those of such modules.
-        TypeError: if dtypes are mixed, or what should be an array is none.
+        TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
         >>> import numpy as np
@@ -181,7 +181,7 @@ def _flat(found: list[Any] | Direction) -> list[Direction]:
 def to_linen(network: Part, params: Params, *, nearest: bool = False) -> dict[str, Any]:
     """Return parameters as the variables of modules of `flax.linen`.
 
-    `from_linen` gives them back, bit for bit, if it is told the activations. Names are
+    `from_linen` restores them bit for bit, if it gets the activations. The names are
     those of a cell, of a `Bidirectional` of `RNN`s, and of a `Sequential` of these.
 
     Args:
@@ -189,17 +189,17 @@ def to_linen(network: Part, params: Params, *, nearest: bool = False) -> dict[st
             Flax's form, or a `ConvLSTM` without peepholes; a `Bidirectional` of two; or
             a `Deep` of such layers.
         params: its parameters.
-        nearest: convert also what Flax computes otherwise (a reset before the product,
-            no bias, an output activation other than the candidate's) or must round (a
-            ConvLSTM's forget bias), with a `LossyConversionWarning`.
+        nearest: also convert what Flax computes differently (a reset before the
+            product, no bias, an output activation other than the candidate's) or must
+            round (the forget bias of a ConvLSTM), with a `LossyConversionWarning`.
 
     Returns:
-        `{"params": ...}`; a cell's own variables go to an `RNN` as
+        `{"params": ...}`. To use the variables of a cell in an `RNN`, write
         `{"params": {"cell": ...}}`.
 
     Raises:
         TypeError: if Flax has no such cell.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if no cell of Flax computes the same, and `nearest` is False.
 
     Example:
         >>> import jax
@@ -231,24 +231,24 @@ def to_nnx(
 ) -> dict[str, Any]:
     """Return parameters as those of modules of `flax.nnx`.
 
-    `from_nnx` gives them back, bit for bit, if it is told the activations. Its GRU has
-    no second bias of the candidate, so ours must be zero.
+    `from_nnx` restores them bit for bit, if it gets the activations. The GRU of
+    `flax.nnx` has no second bias in its candidate, so ours must be zero.
 
     Args:
         network: an `Elman`, `ResidualElman`, `LSTM` or `GRU`, a `Bidirectional` of two,
             or a `Deep` of such layers.
         params: its parameters.
-        optimized: of an LSTM, the tree of `OptimizedLSTMCell`, not of `LSTMCell`.
-        nearest: convert also what Flax computes otherwise (a second bias, a reset
+        optimized: for an LSTM, return the tree of `OptimizedLSTMCell`.
+        nearest: also convert what Flax computes differently (a second bias, a reset
             before the product, no bias), with a `LossyConversionWarning`.
 
     Returns:
-        What `nnx.replace_by_pure_dict` takes; a cell's own parameters go to an `RNN`
-        as `{"cell": ...}`.
+        What `nnx.replace_by_pure_dict` takes. To use the parameters of a cell in an
+        `RNN`, write `{"cell": ...}`.
 
     Raises:
         TypeError: if Flax has no such cell.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if no cell of Flax computes the same, and `nearest` is False.
 
     Example:
         >>> import jax

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From ONNX: `RNN`, `LSTM` and `GRU` nodes, one after another."""
+"""Conversion from ONNX: chains of `RNN`, `LSTM` and `GRU` nodes."""
 
 import os
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     ModelProto = Any  # known only where ONNX is installed
 
-_LARGEST = 2**31  # bytes, of any message of Protocol Buffers
+_LARGEST = 2**31  # bytes, the limit of Protocol Buffers
 _KNOWN = {
     "activation_alpha",
     "activation_beta",
@@ -43,25 +43,25 @@ def from_onnx(
     direction: Literal["forward", "reverse"] = "forward",
     layout: Literal[0, 1] = 0,
 ) -> tuple[Cell | Network, Any]:
-    """Return what the recurrent nodes of a model of ONNX are here.
+    """Return a cell or network, and its parameters, from an ONNX model.
 
-    The model is one node, or a chain of them as exporters write it. Every attribute is
-    honoured or refused by name. Two are not of the cell but of the run, so you say them
-    too: `direction="reverse"` is `unroll(..., reverse=True)`, and `layout=1`, or a
-    batch-first input, is `time_axis=1`.
+    The model is one node, or a chain of nodes as exporters write it. Every attribute is
+    honoured or refused by name. Two of them do not belong to the cell but to the call,
+    so you must pass them as well: `direction="reverse"` means `unroll(...,
+    reverse=True)`, and `layout=1`, or a batch-major input, means `time_axis=1`.
 
     Args:
-        model: a model, or the path of one. Weights must stand in it.
-        direction: that you expect of nodes with one direction.
-        layout: that you expect of the input.
+        model: a model, or its path. It must contain the weights.
+        direction: the expected direction of nodes with one direction.
+        layout: the expected layout of the input.
 
     Returns:
         An `Elman`, `LSTM`, `PeepholeLSTM`, `CIFG` or `GRU`, a `Bidirectional`, or a
         `Deep` for several nodes; and its parameters.
 
     Raises:
-        ValueError: if the file is damaged, or holds anything that is not understood.
-        TypeError: if weights are of mixed dtypes or not floats.
+        ValueError: if the file is damaged, or contains anything that is not supported.
+        TypeError: if weights have mixed dtypes or are not floats.
         ModuleNotFoundError: without the package `onnx` (extra `convert`).
 
     Example:
@@ -215,7 +215,7 @@ def _weights(
 def _fields(
     where: str, op: str, ways: int, more: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return what of the attributes become fields of a cell, for each direction."""
+    """Return the fields of the cell of each direction, from the attributes."""
     names = more.get("activations", _DEFAULTS[op] * ways)
     count = len(FIELDS[op])
     if len(names) != count * ways:

@@ -29,15 +29,16 @@ _NAMES = {Elman: "vanilla_rnn", LSTM: "lstm", GRU: "gru"}
 
 @_checks.checked
 def from_haiku(params: Any) -> tuple[Cell | Network, Any]:
-    """Return what the parameters of recurrent cores of Haiku are here.
+    """Return a cell or network, and its parameters, from parameters of Haiku.
 
-    Its LSTM adds 1 to the forget gate at each step, which is stored in the bias here;
-    its GRU takes the new state where ours keeps the old, so that gate is negated.
+    Haiku's LSTM adds 1 to the forget gate at each step; here that 1 is in the bias. The
+    update gate of Haiku's GRU takes the new state where ours keeps the old one, so its
+    weights are negated.
 
     Args:
-        params: a dictionary of modules, each a dictionary of arrays, of one core, or
-            of several of one kind, as in a `DeepRNN`: `lstm`, `lstm_1`, ... Kinds
-            that differ have no order there: pass a list of dictionaries.
+        params: a dictionary of modules, each a dictionary of arrays: of one core, or
+            of several of one kind, as in a `DeepRNN`: `lstm`, `lstm_1`, ... Different
+            kinds have no order in it, so pass a list of dictionaries.
 
     Returns:
         An `Elman` of ReLU, an `LSTM` or a `GRU` that resets before the product, or a
@@ -45,7 +46,7 @@ def from_haiku(params: Any) -> tuple[Cell | Network, Any]:
 
     Raises:
         ValueError: if names or shapes are not those of such cores.
-        TypeError: if dtypes are mixed, or what should be an array is none.
+        TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
         >>> import numpy as np
@@ -73,7 +74,7 @@ def from_haiku(params: Any) -> tuple[Cell | Network, Any]:
 
 
 def _in_order(cores: list[str]) -> list[str]:
-    """Return names by the number at their end, which Haiku gives them."""
+    """Return names in the order of the numbers that Haiku appends."""
     found = [re.fullmatch(r"(.*?)(?:_(\d+))?", core) for core in cores]
     if not cores or len({match[1] for match in found if match}) > 1:
         raise ValueError(
@@ -140,23 +141,23 @@ def to_haiku(
 ) -> dict[str, dict[str, Array]]:
     """Return parameters as those of a recurrent core of Haiku, or of a `DeepRNN`.
 
-    `from_haiku` gives them back, bit for bit. For an LSTM that takes forget biases
-    whose difference to 1 is a number of their dtype, as those from Haiku are.
+    `from_haiku` restores them bit for bit. For an LSTM this requires forget biases from
+    which 1 can be subtracted without rounding, as those from Haiku.
 
     Args:
         network: an `Elman` of ReLU, an `LSTM`, a `GRU` that resets before the product,
             or a `Deep` of layers of one kind.
         params: its parameters.
-        nearest: convert also what Haiku computes otherwise (another activation, a
+        nearest: also convert what Haiku computes differently (another activation, a
             reset after the product, no bias) or must round (a forget bias), with a
             `LossyConversionWarning`.
 
     Returns:
-        Arrays of NumPy by module and name; modules are called as Haiku calls them.
+        NumPy arrays by module and name, with the names of Haiku.
 
     Raises:
         TypeError: if Haiku has no such core.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if no core of Haiku computes the same, and `nearest` is False.
 
     Example:
         >>> import jax

@@ -70,21 +70,22 @@ def from_keras(
     strides: Size | tuple[Size, ...] = 1,
     padding: str = "valid",
 ) -> tuple[Cell | Network, Any]:
-    """Return what the weights of a recurrent layer of Keras are here.
+    """Return a cell or network, and its parameters, from weights of Keras.
 
-    The kind, and whether there is a bias or another direction, are read off number and
-    shapes; all else is for you to repeat. Keras is batch-first: `time_axis=1`.
+    The number and shapes of the weights determine the kind of layer, its biases and
+    directions. Pass everything else. Keras is batch-major, so pass `time_axis=1` to
+    `unroll`.
 
     Args:
-        weights: `layer.get_weights()`: kernel, recurrent kernel and perhaps a bias,
-            twice for a `Bidirectional`; or a list of these, of one layer each.
-        activation: as there; by name or as a function.
-        recurrent_activation: as there.
-        reset_after: as there, of a GRU; looked at where there is no bias to tell.
-        merge_mode: as there, of a `Bidirectional`.
-        spatial_shape: of the images that a ConvLSTM takes.
-        strides: as there, of a ConvLSTM.
-        padding: as there, of a ConvLSTM.
+        weights: `layer.get_weights()`: kernel, recurrent kernel and optional bias,
+            twice for a `Bidirectional`; or a list with one such entry per layer.
+        activation: the argument of the Keras layer, a name or a function.
+        recurrent_activation: the same, for the gates.
+        reset_after: the argument of a Keras GRU. Used only if there is no bias.
+        merge_mode: the argument of a Keras `Bidirectional`.
+        spatial_shape: the shape of the images that a ConvLSTM takes.
+        strides: the argument of a Keras ConvLSTM.
+        padding: the argument of a Keras ConvLSTM.
 
     Returns:
         An `Elman`, `LSTM`, `GRU` or `ConvLSTM`, a `Bidirectional` or, for several
@@ -93,7 +94,7 @@ def from_keras(
     Raises:
         ValueError: if number or shapes are not those of such a layer, or a name is
             not known.
-        TypeError: if dtypes are mixed, or what should be an array is none.
+        TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
         >>> import numpy as np
@@ -235,23 +236,23 @@ def _conv(
 def to_keras(network: Part, params: Params, *, nearest: bool = False) -> list[Any]:
     """Return parameters as the weights of a recurrent layer of Keras.
 
-    `from_keras` gives them back, bit for bit, if it is told the fields of the cell
-    that no weight tells: activations, a GRU's `reset_after`, `merge_mode`, and shapes
-    of a ConvLSTM.
+    `from_keras` restores them bit for bit, if it gets the fields that the weights do
+    not show: activations, `reset_after` of a GRU, `merge_mode`, and the shapes of a
+    ConvLSTM.
 
     Args:
         network: an `Elman`, `LSTM`, `GRU`, or `ConvLSTM` without peepholes; a
             `Bidirectional` of two; or a `Deep` of such layers.
         params: its parameters.
-        nearest: convert also what Keras computes otherwise (an output activation other
-            than the candidate's, peepholes), with a `LossyConversionWarning`.
+        nearest: also convert what Keras computes differently (an output activation
+            other than the candidate's, peepholes), with a `LossyConversionWarning`.
 
     Returns:
-        What `layer.set_weights` takes; for a `Deep` a list of these.
+        What `layer.set_weights` takes; a list of these for a `Deep`.
 
     Raises:
         TypeError: if Keras has no such layer.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if no layer of Keras computes the same, and `nearest` is False.
 
     Example:
         >>> import jax

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""safetensors: names and arrays in a file that nothing has to be unpickled from."""
+"""safetensors: files of named arrays, without pickle."""
 
 import os
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ from recurrent_jax.convert import _arrays
 from recurrent_jax.convert._arrays import Array
 
 Like = TypeVar("Like")
-# What NumPy holds, ml_dtypes beside it, by the names that the format has for them.
+# The dtypes of NumPy and ml_dtypes, by their names in the format.
 _DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -37,18 +37,19 @@ _DTYPES = {
 def save_safetensors(path: FilePath, params: Arrays) -> None:
     """Write parameters, or any pytree of arrays, to a safetensors file.
 
-    The names are the places in the tree: `kernel`, or `0.forward.kernel` of a network.
-    A flat dictionary, such as `to_torch` makes, keeps its own. Cells are not written:
-    keep `repr(cell)`, which is code that builds it.
+    The name of an array is its path in the tree, such as `kernel`, or
+    `0.forward.kernel` in a network. A flat dictionary, such as from `to_torch`, keeps
+    its names. Cells are not saved. Store `repr(cell)`, which is code that builds the
+    cell.
 
     Args:
-        path: of the file, which is replaced.
-        params: a pytree of arrays; None in it is left out.
+        path: of the file. An existing file is replaced.
+        params: a pytree of arrays. None is left out.
 
     Raises:
-        TypeError: if a leaf is no array, or of a dtype that `read_safetensors` lacks.
-        ValueError: if two places have one name.
-        OSError: if the file cannot be written; one that was there stays as it is.
+        TypeError: if a leaf is not an array, or its dtype is not supported.
+        ValueError: if two paths have the same name.
+        OSError: if the file cannot be written. An existing file then does not change.
         ModuleNotFoundError: without the package `safetensors` (extra `convert`).
 
     Example:
@@ -96,11 +97,11 @@ def read_safetensors(path: FilePath) -> dict[str, Array]:
         path: of the file.
 
     Returns:
-        Arrays of NumPy.
+        NumPy arrays by name.
 
     Raises:
-        ValueError: if the file is truncated, not of this format, or holds a dtype that
-            NumPy lacks, such as an 8-bit float.
+        ValueError: if the file is truncated, not of this format, or contains a dtype
+            that NumPy does not have, such as an 8-bit float.
         ModuleNotFoundError: without the package `safetensors` (extra `convert`).
 
     Example:
@@ -143,15 +144,15 @@ def load_safetensors(path: FilePath, like: Like) -> Like:
 
     Args:
         path: of the file.
-        like: parameters of the same structure, shapes and dtypes, or only these, as
-            `jax.eval_shape` gives them.
+        like: parameters of the same structure, shapes and dtypes, or their shapes
+            and dtypes alone, as from `jax.eval_shape`.
 
     Returns:
-        Arrays of JAX in the structure of `like`.
+        JAX arrays in the structure of `like`.
 
     Raises:
-        ValueError: if the file is damaged, or names or shapes are not those of `like`.
-        TypeError: if a dtype is not.
+        ValueError: if the file is damaged, or names or shapes differ from those of
+        `like`. TypeError: if a dtype differs.
 
     Example:
         >>> import functools, jax, os, tempfile

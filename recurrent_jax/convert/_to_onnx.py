@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""To ONNX: one `RNN`, `LSTM` or `GRU` node for each layer."""
+"""Conversion to ONNX: one `RNN`, `LSTM` or `GRU` node for each layer."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     ModelProto = Any  # known only where ONNX is installed
 
-OPSET, IR_VERSION = 17, 8  # what runtimes of the last years load
+OPSET, IR_VERSION = 17, 8  # supported by runtimes of the last years
 _MERGES = {"sum": "ReduceSum", "mean": "ReduceMean", "product": "ReduceProd"}
 _AXIS = "axis_of_directions"
 
@@ -33,30 +33,30 @@ def to_onnx(
     lengths: bool = False,
     initial_states: bool = False,
 ) -> ModelProto:
-    """Return a model of ONNX that computes what `unroll` does.
+    """Return an ONNX model that computes the same as `unroll`.
 
-    Every layer is one node: `RNN`, `LSTM` or `GRU`. Between them stands what brings the
-    axis of directions where the next one wants it. The inputs are `X`, `(time, batch,
-    features)`, and as asked for `sequence_lens`, int32 `(batch,)`, and for each layer n
-    `initial_h_n` and `initial_c_n`, `(directions, batch, hidden)`. The outputs are `Y`,
-    and `Y_h_n` and `Y_c_n`. `from_onnx` gives the parameters back, bit for bit. Numbers
-    of activations and the clip are 32-bit floats in ONNX.
+    Every layer is one node: `RNN`, `LSTM` or `GRU`. Between the nodes are operations
+    that move the axis of directions. The inputs are `X`, `(time, batch, features)`, and
+    on request `sequence_lens`, int32 `(batch,)`, and for each layer n `initial_h_n` and
+    `initial_c_n`, `(directions, batch, hidden)`. The outputs are `Y`, `Y_h_n` and
+    `Y_c_n`. `from_onnx` restores the parameters bit for bit. Constants of activations
+    and the clip are 32-bit floats in ONNX.
 
     Args:
         network: an `Elman`, `LSTM`, `PeepholeLSTM`, `CIFG` or `GRU`, a `Bidirectional`
-            of two, or a `Deep` of such layers; of any activations that ONNX has, and of
-            `activations.Clipped` ones for its clip, if all gates are.
+            of two, or a `Deep` of such layers, with any activations that ONNX has.
+            `activations.Clipped` becomes `clip` if all gates have it.
         params: its parameters.
-        direction: `"reverse"` for what `unroll(..., reverse=True)` computes.
+        direction: `"reverse"` for `unroll(..., reverse=True)`.
         lengths: whether there is an input of lengths.
-        initial_states: whether there are inputs for the carry; without, it is zero.
+        initial_states: whether there are inputs for the carry, which is otherwise zero.
 
     Returns:
-        A model of operator set 17, passed by ONNX's checker.
+        A model of operator set 17, validated by ONNX's checker.
 
     Raises:
         TypeError: if ONNX has no such operator, or no such dtype.
-        ValueError: if no attribute says what a field of a cell says.
+        ValueError: if ONNX has no attribute for a field of a cell.
         ModuleNotFoundError: without the package `onnx` (extra `convert`).
 
     Example:
@@ -105,7 +105,7 @@ def to_onnx(
 
 
 class _Graph:
-    """Nodes, weights, inputs and outputs, as layers are added one after another."""
+    """Nodes, weights, inputs and outputs of a model to which layers are added."""
 
     def __init__(self, direction: str, lengths: bool, initial_states: bool) -> None:
         self.direction, self.initial_states = direction, initial_states
@@ -121,7 +121,7 @@ class _Graph:
         self.nodes.append((op, inputs, outputs, more))
 
     def add(self, layer: Any, params: Any) -> None:
-        """Add a layer, and what brings its output into our shape."""
+        """Add a layer, and operations that bring its output into our shape."""
         merges = ["concatenate", *_MERGES, None]
         ways = _layers.directions("to_onnx", layer, params, merges)
         for way in ways:
@@ -196,7 +196,7 @@ class _Graph:
 def _attributes(
     where: str, op: str, ways: tuple[Direction, ...], direction: str
 ) -> dict[str, Any]:
-    """Return all attributes of a node, each written out."""
+    """Return all attributes of a node explicitly."""
     first = ways[0].cell
     both = [_onnx_cells.write_functions(where, way.cell, op) for way in ways]
     clips = {_onnx_cells.clip_of(where, way.cell, op) for way in ways}

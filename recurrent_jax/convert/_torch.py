@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch: `nn.RNN`, `nn.LSTM` and `nn.GRU`, their cells among them."""
+"""PyTorch: `nn.RNN`, `nn.LSTM` and `nn.GRU`, and their cells."""
 
 import re
 from collections.abc import Mapping
@@ -30,25 +30,26 @@ def from_torch(
     dropout: Rate = 0.0,
     prefix: str = "",
 ) -> tuple[Cell | Network, Any]:
-    """Return what the weights of a recurrent module of PyTorch are here.
+    """Return a cell or network, and its parameters, from a PyTorch `state_dict`.
 
-    Kind, layers, directions, projection and biases are read off names and shapes.
-    PyTorch has two biases where one acts; they are added, but for those of a GRU's
-    candidate. What is `batch_first=True` there is `unroll(..., time_axis=1)` here.
+    Names and shapes determine the kind of cell, layers, directions, projection and
+    biases. Where the two biases of PyTorch act as one, they are added; in the candidate
+    of a GRU they stay apart. For `batch_first=True` call `unroll(..., time_axis=1)`.
 
     Args:
         state_dict: `module.state_dict()` of `nn.RNN`, `nn.LSTM`, `nn.GRU` or one of
             their cells, or the same names with arrays of any kind.
-        nonlinearity: of `nn.RNN`, which its weights do not tell: `"tanh"` or `"relu"`.
-        dropout: between layers, which the weights do not tell either.
-        prefix: take only the names that start so, as `"encoder.lstm."`.
+        nonlinearity: the argument of `nn.RNN`, `"tanh"` or `"relu"`, which the weights
+            do not show.
+        dropout: the argument of the module, which the weights do not show.
+        prefix: use only names with this prefix, such as `"encoder.lstm."`.
 
     Returns:
         A cell, a `Bidirectional` or, for several layers, a `Deep`; and its parameters.
 
     Raises:
         ValueError: if names or shapes are not those of one such module.
-        TypeError: if dtypes are mixed, or what should be an array is none.
+        TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
         >>> import numpy as np
@@ -93,23 +94,24 @@ def to_torch(
 ) -> dict[str, Array]:
     """Return parameters as the `state_dict` of a recurrent module of PyTorch.
 
-    `from_torch` gives them back, bit for bit: all of a bias stands in `bias_ih`, and
-    -0.0 in `bias_hh`, but for a GRU's candidate. Not in the weights, and so for you to
-    repeat there: `nonlinearity="relu"`, `dropout` and `batch_first`.
+    `from_torch` restores them bit for bit. The whole bias is in `bias_ih` and `bias_hh`
+    is -0.0, except in the candidate of a GRU. The weights do not contain
+    `nonlinearity="relu"`, `dropout` and `batch_first`; pass these to the PyTorch
+    module.
 
     Args:
         network: an `Elman` with tanh or ReLU, `LSTM`, `ProjectedLSTM` or `GRU`, a
             `Bidirectional` of two, or a `Deep` of such layers, all alike.
         params: its parameters.
-        nearest: convert also what PyTorch computes otherwise (another activation, a
+        nearest: also convert what PyTorch computes differently (another activation, a
             reset before the product), with a `LossyConversionWarning`.
 
     Returns:
-        NumPy arrays by name; `torch.from_numpy` makes tensors of them.
+        NumPy arrays by name. Convert each with `torch.from_numpy`.
 
     Raises:
         TypeError: if PyTorch has no such layer.
-        ValueError: if it has none that computes the same, and `nearest` is False.
+        ValueError: if no module of PyTorch computes the same, and `nearest` is False.
 
     Example:
         >>> import jax

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens inside: gradients through time, Jacobians, chaos, gates, memory.
+"""Diagnostics: gradients through time, Jacobians, chaos, gates and memory.
 
-Each is a pure function of a cell, its parameters and a sequence, for any cell; each
-has a plot, which needs Matplotlib.
+Each is a pure function of a cell, its parameters and a sequence, for any cell. Each has
+a plot, which needs Matplotlib.
 
 | question | function | plot |
 |---|---|---|
-| Does a gradient vanish? | `gradient_by_lag`, `decades` | `plot_gradients` |
-| What does a step do? | `jacobians`, `singular_values` | `plot_singular_values` |
+| Does the gradient vanish? | `gradient_by_lag`, `decades` | `plot_gradients` |
+| What does one step do? | `jacobians`, `singular_values` | `plot_singular_values` |
 | Is it chaotic? | `lyapunov_exponents` | `plot_exponents` |
-| Are the gates open, shut, stuck? | `gates`, `saturation` | `plot_gates` |
-| How long is a unit's memory? | `effective_memory` | `plot_memory` |
-| Which cell, which initialisation? | `compare` | `plot_comparison` |
+| Are the gates open, closed or saturated? | `gates`, `saturation` | `plot_gates` |
+| How many steps does a unit remember? | `effective_memory` | `plot_memory` |
+| Which cell or initialisation is better? | `compare` | `plot_comparison` |
 """
 
 from recurrent_jax._core import serial

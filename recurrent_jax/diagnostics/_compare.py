@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cells and initialisations side by side."""
+"""Comparison of cells and initialisations."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
@@ -19,7 +19,7 @@ Cells = Annotated[Mapping[str, Cell], Named(CELL, least=1)]
 
 
 class Comparison(NamedTuple):
-    """What is known of one cell."""
+    """The diagnostics of one cell."""
 
     gradient: jax.Array  # (time, *batch), what gradient_by_lag returns
     decades: jax.Array  # (), per 100 steps
@@ -30,18 +30,18 @@ class Comparison(NamedTuple):
 def compare(
     cells: Cells, xs: FloatArrays, *, key: Key, count: Size = 8
 ) -> dict[str, Comparison]:
-    """Return gradients by lag and Lyapunov exponents of fresh cells, on one input.
+    """Return gradients by lag and Lyapunov exponents of new cells, on the same input.
 
     All are initialised from the same key.
 
     Args:
-        cells: by name; two of a kind with other initialisers are two cells.
+        cells: by name. Two cells may differ only in their initialisers.
         xs: the inputs, `(time, *batch, features)`, of two steps or more.
         key: of the initialisation.
-        count: how many exponents; fewer where a state has fewer floats.
+        count: number of exponents; fewer if a state has fewer floats.
 
     Returns:
-        For each name a `Comparison`; `plot_comparison` draws them.
+        A `Comparison` for each name; `plot_comparison` draws them.
 
     Raises:
         ValueError, TypeError: if shapes or types do not fit, or there is no step.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of gates."""
+"""Plots of gates."""
 
 from typing import Any
 
@@ -19,10 +19,10 @@ from recurrent_jax.diagnostics._gates import saturation
 
 @_checks.checked
 def plot_gates(gates: Curves, *, axes: Axes | None = None) -> Any:
-    """Draw how often the units of each gate are shut, and how often open.
+    """Plot how often the units of each gate are closed, and how often open.
 
-    A dot is a unit. Near the origin it works as a dial, along the diagonal as a
-    switch, in a corner it is stuck.
+    Each dot is a unit. Near the origin a gate takes intermediate values, along the
+    diagonal it switches, and in a corner it is saturated.
 
     Args:
         gates: what `gates` returned.
@@ -57,7 +57,7 @@ def plot_gates(gates: Curves, *, axes: Axes | None = None) -> Any:
 
 @_checks.checked
 def plot_memory(spans: Curves, *, axes: Axes | None = None) -> Any:
-    """Draw how long the units remember, the most forgetful first.
+    """Plot how long the units remember, in ascending order.
 
     Args:
         spans: by name, each what `effective_memory` returned, `(hidden,)`.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates: how open they are, how stuck, and how long they remember."""
+"""Values of gates, their saturation, and their memory."""
 
 import dataclasses
 from typing import Annotated, Any, NamedTuple
@@ -16,7 +16,7 @@ from recurrent_jax.diagnostics._path import follow
 
 Gate = Annotated[jax.Array, OneArray("floating-point", least=1, axes="(..., hidden)")]
 Margin = Annotated[float, Number(above=0, most=0.5)]
-# In the order in which a cell passes them through its `gate_activation`.
+# In the order in which a step calls `gate_activation`.
 _NAMES: dict[type[Cell], tuple[str, ...]] = {
     cells.LSTM: ("i", "f", "o"),
     cells.PeepholeLSTM: ("i", "f", "o"),
@@ -43,9 +43,8 @@ def gates(
 ) -> dict[str, jax.Array]:
     """Return the value of every gate at every step of a sequence, by name.
 
-    A gate is whatever a cell passes through its field `gate_activation` in a step: the
-    values are overheard there, so they are those of the cell's own equations, for
-    cells of yours too.
+    A gate is any result of the cell's field `gate_activation` in a step. The values are
+    recorded there, so they come from the cell's own equations, also for your own cells.
 
     Args:
         cell: with a field `gate_activation`.
@@ -54,9 +53,9 @@ def gates(
         carry: the state to start from.
 
     Returns:
-        Arrays, `(time, *batch, hidden)`, under the letters of the cell's equations:
-        `i, f, o` of an LSTM, `r, z` of a GRU; `gate_0, gate_1, ...` of a cell that
-        this function does not know by name, in the order of its step.
+        Arrays, `(time, *batch, hidden)`, by the letters of the cell's equations:
+        `i, f, o` for an LSTM and `r, z` for a GRU. For a cell that this function does
+        not know, the names are `gate_0, gate_1, ...`, in the order of evaluation.
 
     Raises:
         TypeError: if the cell has no `gate_activation`.
@@ -86,7 +85,7 @@ def gates(
         return heard[-1]
 
     fields: dict[str, Any] = {"gate_activation": overhear}
-    # All steps at once: time is one more batch axis where the carries are known.
+    # All steps at once. Time is a batch axis because the carries are known.
     dataclasses.replace(cell, **fields).recur(path.params, path.carries, path.zs)
     names = _NAMES.get(type(cell), ())
     if len(names) != len(heard):
@@ -95,9 +94,9 @@ def gates(
 
 
 class Saturation(NamedTuple):
-    """How often each unit's gate is shut, and how often open."""
+    """How often the gate of each unit is closed, and how often open."""
 
-    shut: jax.Array  # (H,), shares of all steps
+    shut: jax.Array  # (H,), fractions of all steps
     open: jax.Array  # (H,)
 
 
@@ -105,14 +104,14 @@ class Saturation(NamedTuple):
 def saturation(gate: Gate, *, margin: Margin = 0.1) -> Saturation:
     """Return how often each unit of a gate is within a margin of 0, and of 1.
 
-    A gate that is always at one end has no gradient left to move it.
+    A gate that is always near 0 or 1 has almost no gradient that could change it.
 
     Args:
         gate: the values of one gate, `(..., hidden)`, as `gates` returns.
-        margin: how near to an end counts.
+        margin: the distance from 0 or 1 that counts.
 
     Returns:
-        The shares of steps, each `(hidden,)`.
+        The fractions of steps, each `(hidden,)`.
 
     Raises:
         ValueError: if the margin is not between 0 and 0.5.
@@ -137,16 +136,17 @@ def saturation(gate: Gate, *, margin: Margin = 0.1) -> Saturation:
 
 @_checks.checked
 def effective_memory(keep: Gate) -> jax.Array:
-    r"""Return how many steps each unit remembers, from the gate that keeps.
+    r"""Return how many steps each unit remembers, from the gate that keeps its state.
 
     $$
     \tau = \frac{1}{1 - \bar{f}}, \qquad
     \bar{f} = \exp \left( \frac{1}{T} \sum_t \log f_t \right)
     $$
 
-    What is left of a state after T steps is the product of the gates, hence their
-    geometric mean. At $\tau$ of 1 nothing is kept; a gate of 0.99 makes it 100. It is
-    the memory by the gate alone: what goes round through h is not in it.
+    After T steps a state is multiplied by the product of the gates, so the geometric
+    mean of the gates counts. If $\tau$ is 1, nothing is kept. A gate of 0.99 leads to
+    100. This is the memory of the gate alone. It does not include what the recurrent
+    connections keep.
 
     Args:
         keep: the values of the gate that multiplies the old state, `(..., hidden)`:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gradient by lag: whether what happened long ago still counts."""
+"""The gradient of a loss with respect to earlier states, by lag."""
 
 import functools
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Curve = Annotated[jax.Array, OneArray("floating-point", least=1, axes="(time, *b
 
 
 def total(y: Any) -> jax.Array:
-    """Return the sum of an output's floats: the loss where none is given."""
+    """Return the sum of the floats of an output, the default loss."""
     return to_vector(jax.tree.map(jnp.ravel, y)).sum()
 
 
@@ -33,7 +33,7 @@ def gradient_by_lag(
     loss: Callable[[Any], jax.Array] = total,
     carry: Arrays | None = None,
 ) -> jax.Array:
-    r"""Return how large the gradient of the last step's loss is at each earlier state.
+    r"""Return the norm of the gradient of the last loss at each earlier state.
 
     $$
     g_k = \log_{10} \left\| \frac{\partial L(y_T)}{\partial s_{T - k}} \right\|,
@@ -43,22 +43,22 @@ def gradient_by_lag(
         \frac{\partial L}{\partial s_t}
     $$
 
-    A line that falls is the vanishing gradient, one that rises the exploding one. The
-    gradient is brought to length one after every step and its length kept as a
-    logarithm, so that neither end of the floating point range is met: hundreds of
-    decades are exact.
+    A falling line is a vanishing gradient, and a rising line an exploding one. The
+    gradient is normalised after every step, and the logarithm of its norm is summed.
+    Therefore it neither underflows nor overflows, and hundreds of decades are exact.
 
     Args:
-        cell: any cell. A stack in one loop is `Stack`.
+        cell: any cell. For several layers use `Stack`.
         params: what `cell.init` returned.
         xs: the inputs, `(time, *batch, features)`.
-        loss: of the last output $y_T$, a scalar; a sum over the batch, so that each
-            sequence has a gradient of its own. The sum of the output if not given.
+        loss: a function of the last output $y_T$ that returns a scalar. It must be a
+            sum over the batch, so that each sequence has its own gradient. The default
+            is the sum of the output.
         carry: the state to start from.
 
     Returns:
-        $g_1, \ldots, g_T$, `(time, *batch)`: the first entry is the state that the
-        last step started from. $-\infty$ where no gradient arrives at all.
+        $g_1, \ldots, g_T$, `(time, *batch)`. The first entry belongs to the state
+        before the last step. It is $-\infty$ where the gradient is zero.
 
     Raises:
         ValueError, TypeError: if shapes or types do not fit, or there is no step.
@@ -123,13 +123,13 @@ def _scalar(value: Any) -> jax.Array:
 
 
 def _cut(path: Path) -> tuple[Any, Any]:
-    """Return carries and inputs of all steps but the last, and of the last."""
+    """Return carries and inputs of all steps except the last, and of the last."""
     steps = (path.carries, path.zs)
     return jax.tree.map(lambda a: a[:-1], steps), jax.tree.map(lambda a: a[-1], steps)
 
 
 def _unit(vector: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return a vector of length one, and the logarithm of all lengths so far."""
+    """Return a unit vector, and the logarithm of the product of norms so far."""
     norm = jnp.linalg.norm(vector, axis=-1)
     divisor = jnp.where(norm > 0, norm, jnp.ones_like(norm))
     return vector / divisor[..., None], length + jnp.log(norm)
@@ -137,18 +137,18 @@ def _unit(vector: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @_checks.checked
 def decades(curve: Curve, *, steps: Size = 100) -> jax.Array:
-    r"""Return how many decades a gradient gains over so many steps back: one number.
+    r"""Return how many decades a gradient gains over `steps` backward steps.
 
-    The slope of the least-squares line through $g_k$, times `steps`. Below zero it
-    vanishes, above zero it explodes; -30 means that a hundred steps leave a part in
-    $10^{30}$.
+    This is the slope of the least-squares line through $g_k$, times `steps`. Below zero
+    the gradient vanishes, above zero it explodes. The value -30 means that the gradient
+    shrinks by a factor of $10^{30}$ over 100 steps.
 
     Args:
         curve: what `gradient_by_lag` returned, `(time, *batch)`, of two steps or more.
-        steps: the distance.
+        steps: the number of steps.
 
     Returns:
-        The number, a mean over the batch; $-\infty$ if the gradient ends somewhere.
+        The number, a mean over the batch; $-\infty$ if the gradient becomes zero.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one step does to a small change of the state."""
+"""Jacobians of single steps."""
 
 import functools
 from typing import Any
@@ -21,8 +21,8 @@ def jacobians(
 
     $$ J_t = \frac{\partial s_t}{\partial s_{t - 1}} $$
 
-    The state is all parts of the carry side by side, for an LSTM $[h, c]$, so S is the
-    number of their floats: 2 H.
+    The state is the concatenation of all parts of the carry, $[h, c]$ for an LSTM. S is
+    the number of its floats, 2 H for an LSTM.
 
     Args:
         cell: any cell.
@@ -31,8 +31,8 @@ def jacobians(
         carry: the state to start from.
 
     Returns:
-        The Jacobians, `(time, *batch, S, S)`, after by before. That is much memory:
-        take small batches.
+        The Jacobians, `(time, *batch, S, S)`, after by before. They take much memory,
+        so use small batches.
 
     Raises:
         ValueError, TypeError: if shapes or types do not fit, or there is no step.
@@ -69,12 +69,12 @@ def _jacobians(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> jax.
 def singular_values(
     cell: OneCell, params: Params, xs: Arrays, *, carry: Arrays | None = None
 ) -> jax.Array:
-    r"""Return the singular values of every step's Jacobian, largest first.
+    r"""Return the singular values of the Jacobian of every step, largest first.
 
     $$ J_t = U_t \, \mathrm{diag}(\varsigma_t) \, V_t^\top $$
 
-    They bound what a step can do to a gradient. All near one is dynamical isometry;
-    all below one, and gradients must vanish.
+    They bound how much a step can change the norm of a gradient. If all are near one,
+    the cell has dynamical isometry. If all are below one, gradients must vanish.
 
     Args:
         cell: any cell.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lyapunov exponents: how fast nearby states part, or meet."""
+"""Lyapunov exponents: how fast nearby states move apart or together."""
 
 import functools
 from typing import Any
@@ -32,23 +32,23 @@ def lyapunov_exponents(
     \lambda_j = \frac{1}{T} \sum_{t=1}^{T} \log \left| (R_t)_{jj} \right|
     $$
 
-    Small changes of a state grow or shrink as $e^{\lambda_1 t}$. Above zero the cell
-    is chaotic under this input; all below zero and it forgets where it started. A
-    gradient that goes back T steps scales in the same way, so a long `gradient_by_lag`
-    has a slope of $\lambda_1 / \ln 10$ decades per step.
+    Small changes of a state grow or shrink as $e^{\lambda_1 t}$. If $\lambda_1$ is
+    above zero, the cell is chaotic under this input. If all exponents are below zero,
+    the cell forgets its initial state. A gradient over T backward steps scales in the
+    same way, so a long `gradient_by_lag` has a slope of $\lambda_1 / \ln 10$ decades
+    per step.
 
     Args:
         cell: any cell.
         params: what `cell.init` returned.
-        xs: the inputs, `(time, *batch, features)`, long, for this is a limit.
-        count: how many exponents; all S of them if None.
-        burn_in: how many steps at first go into the direction of $Q$ alone, and not
-            into the mean.
+        xs: the inputs, `(time, *batch, features)`. Use many steps; this is a limit.
+        count: number of exponents; all S if None.
+        burn_in: number of first steps that change $Q$ but are not part of the mean.
         carry: the state to start from.
 
     Returns:
-        The exponents in nats per step, `(*batch, count)`; $-\infty$ where a direction
-        is lost altogether, as with units of a rectifier that are off.
+        The exponents in nats per step, `(*batch, count)`. An exponent is $-\infty$ if a
+        direction is lost entirely, as with inactive ReLU units.
 
     Raises:
         ValueError, TypeError: if shapes or types do not fit, `burn_in` leaves no step,
@@ -108,7 +108,7 @@ def _exponents(
         Q, R = jnp.linalg.qr(push(carry, z, Q))
         return Q, jnp.log(jnp.abs(jnp.diagonal(R, axis1=-2, axis2=-1)))
 
-    # Of no particular direction: along an axis, an exponent could be missed.
+    # A random direction, because an axis could miss an exponent.
     Q = jax.random.orthogonal(jax.random.key(0), S, dtype=vector.dtype)[:, :k]
     Q = jnp.broadcast_to(
         Q.reshape((1,) * len(path.batch_shape) + Q.shape), (*path.batch_shape, S, k)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cell's way through a sequence, with the state of each step as a vector."""
+"""The trajectory of a cell along a sequence, with states as vectors."""
 
 import math
 from typing import Any, NamedTuple
@@ -13,16 +13,16 @@ from recurrent_jax._core.cell import Cell
 
 
 class Path(NamedTuple):
-    """Where a sequence has led: one entry for each step, `(time, *batch, ...)`."""
+    """The trajectory along a sequence; one entry per step, `(time, *batch, ...)`."""
 
     params: Any  # prepared
-    carries: Any  # that the steps started from
+    carries: Any  # before each step
     zs: Any  # the projected inputs
     batch_shape: tuple[int, ...]
 
 
 def follow(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> Path:
-    """Return the path of a cell over a sequence, time first."""
+    """Return the time-major trajectory of a cell along a sequence."""
     _checks.instance(where, cell, order="(cell, params, xs)")
     params = _checks.arrays(where, "params", params)
     xs = _checks.arrays(where, "xs", xs)
@@ -47,13 +47,13 @@ def follow(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> Path:
 
 
 def to_vector(carry: Any, batch_shape: tuple[int, ...] = ()) -> jax.Array:
-    """Return all floats of a carry side by side, `(*batch, S)`."""
+    """Return the concatenation of all floats of a carry, `(*batch, S)`."""
     parts = [p.reshape(*batch_shape, -1) for p in jax.tree.leaves(carry) if _real(p)]
     return jnp.concatenate(parts, axis=-1)
 
 
 def to_carry(vector: jax.Array, like: Any) -> Any:
-    """Return the carry of a vector; what is not float is taken from `like`."""
+    """Return the carry of a vector; other leaves than floats come from `like`."""
     leaves, structure = jax.tree.flatten(like)
     batch, start = vector.ndim - 1, 0
     for n, leaf in enumerate(leaves):

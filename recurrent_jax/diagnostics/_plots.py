@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of gradients and Jacobians."""
+"""Plots of gradients and Jacobians."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -33,11 +33,11 @@ Comparisons = Annotated[
 
 @_checks.checked
 def plot_gradients(curves: Curves, *, axes: Axes | None = None) -> Any:
-    """Draw gradients by lag; in brackets, the decades gained over 100 steps.
+    """Plot gradients by lag. The legend shows the decades gained over 100 steps.
 
     Args:
         curves: by name, each what `gradient_by_lag` returned, `(time, *batch)`. The
-            line is the mean over the batch, the shade reaches from least to most.
+            line is the mean over the batch. The shaded area is the range.
         axes: Matplotlib's axes to draw on; of a new figure if None.
 
     Returns:
@@ -58,7 +58,7 @@ def plot_gradients(curves: Curves, *, axes: Axes | None = None) -> Any:
     for name, curve, style in styled(curves):
         each = np.asarray(curve, float).reshape(len(curve), -1)
         lag = np.arange(1, len(each) + 1)
-        # Drawn where it is finite; a gradient that has ended leaves the picture.
+        # Only finite values are drawn. A gradient of zero has none.
         mean, low, high = (
             np.where(np.isfinite(a), a, np.nan)
             for a in (each.mean(1), each.min(1), each.max(1))
@@ -78,7 +78,7 @@ def plot_gradients(curves: Curves, *, axes: Axes | None = None) -> Any:
 
 @_checks.checked
 def plot_singular_values(values: Spectra, *, axes: Axes | None = None) -> Any:
-    """Draw the singular values of the steps' Jacobians over time.
+    """Plot the singular values of the Jacobians over time.
 
     Args:
         values: what `singular_values` returned, `(time, *batch, S)`.
@@ -114,7 +114,7 @@ def plot_singular_values(values: Spectra, *, axes: Axes | None = None) -> Any:
 
 @_checks.checked
 def plot_exponents(exponents: Curves, *, axes: Axes | None = None) -> Any:
-    """Draw Lyapunov spectra, largest exponent first.
+    """Plot Lyapunov spectra, largest exponent first.
 
     Args:
         exponents: by name, each what `lyapunov_exponents` returned, `(*batch, count)`.
@@ -150,7 +150,7 @@ def plot_exponents(exponents: Curves, *, axes: Axes | None = None) -> Any:
 
 @_checks.checked
 def plot_comparison(comparisons: Comparisons) -> Any:
-    """Draw what `compare` found on one figure: gradients by lag, Lyapunov spectra.
+    """Plot the result of `compare`: gradients by lag and Lyapunov spectra.
 
     Args:
         comparisons: by name.
@@ -175,7 +175,7 @@ def plot_comparison(comparisons: Comparisons) -> Any:
     plot_exponents({k: c.exponents for k, c in comparisons.items()}, axes=right)
     left.set_title("gradient by lag (decades per 100 steps)")
     right.set_title("Lyapunov spectrum")
-    # One legend for both, beside the lines and not upon them.
+    # One legend for both, outside of the axes.
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
     right.get_legend().remove()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models that read what they write: text, and forecasts.
+"""Autoregressive models of text and numbers: each prediction is the next input.
 
-All take the model as one pure function, `step(carry, x) -> (carry, prediction)`: any
-cell of this library or the user's, with an embedding before and a head after it.
+Every function takes the model as one pure function `step(carry, x) -> (carry,
+prediction)`. It may contain any cell, an embedding before it and a head after it.
 """
 
 from recurrent_jax.generation._beam import Beams, beam_search

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beam search: the best sequences, not the best tokens."""
+"""Beam search for the most probable sequences."""
 
 from typing import Any, NamedTuple
 
@@ -16,10 +16,10 @@ from recurrent_jax.generation._generate import ORDER, Step
 
 
 class Beams(NamedTuple):
-    """What `beam_search` found, the best first."""
+    """The result of `beam_search`, best sequence first."""
 
-    tokens: jax.Array  # (beams, steps, *batch); after the end nothing but end tokens
-    lengths: jax.Array  # (beams, *batch), the end token counted
+    tokens: jax.Array  # (beams, steps, *batch); only end tokens after the end
+    lengths: jax.Array  # (beams, *batch), including the end token
     scores: jax.Array  # (beams, *batch)
     log_probs: jax.Array  # (beams, *batch), of the whole sequence
 
@@ -50,35 +50,37 @@ def beam_search(
     \mathrm{lp}(x) = \Big(\frac{5 + |x|}{6}\Big)^{\alpha}
     $$
 
-    Each step lengthens every candidate by every token and keeps the best scores. A
-    candidate that has ended stays as it is, and in the search as long as its score is
-    among the best. One beam is greedy; as many as there are sequences find the best of
-    all. A candidate without end at the last step competes as it stands.
+    Each step extends every candidate by every token and keeps the best scores. A
+    candidate that has ended does not change, and stays in the search as long as its
+    score is among the best. One beam is a greedy search. With as many beams as there
+    are sequences the search is exact. Candidates that have not ended at the last step
+    compete with their scores.
 
-    The step runs over beams by `jax.vmap`: it sees `(*batch)` as in `generate`, and
-    what it closes over, the memory of an `Attention` among it, is not copied.
+    `jax.vmap` maps the step over beams, so the step gets `(*batch)` as in `generate`.
+    Arrays that the step closes over, such as the memory of an `Attention`, are not
+    copied.
 
     Args:
         step: `(carry, token) -> (carry, logits)`, as for `generate`.
-        carry: the state to start from.
+        carry: the initial carry.
         token: the first token to read, integers `(*batch)`.
-        steps: the longest sequence, its end token counted.
-        beams: how many candidates to keep.
-        end: the token after which a sequence is over.
-        length_penalty: $\alpha$. Log-probabilities only fall with length; 0 lets them,
-            greater values favour longer sequences. May be traced.
+        steps: the maximum length, including the end token.
+        beams: number of candidates to keep.
+        end: the token that ends a sequence.
+        length_penalty: $\alpha$. Log-probabilities fall with length. 0 does not correct
+            for this; larger values favour longer sequences. May be traced.
 
     Returns:
-        Tokens, lengths, scores and log-probabilities, each with a first axis of beams.
-        If there are fewer sequences than beams, the rest have a score of minus
+        Tokens, lengths, scores and log-probabilities, each with beams as first axis.
+        If there are fewer sequences than beams, the other beams have a score of minus
         infinity.
 
     Raises:
-        TypeError, ValueError: if tokens are no integers, logits do not fit them, or a
+        TypeError, ValueError: if tokens are not integers, logits do not fit them, or a
             number is not positive.
 
     Example:
-        The likeliest first token leads to a worse pair:
+        The most probable first token leads to a less probable pair:
 
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
@@ -132,7 +134,7 @@ def beam_search(
 
 
 def _start(carry: Any, token: jax.Array, beams: Size, dtype: Any) -> _State:
-    """Return equal beams, of which all but the first are impossible."""
+    """Return equal beams, all with probability zero except the first."""
 
     def copy(a: jax.Array) -> jax.Array:
         return jnp.broadcast_to(a, (beams, *jnp.shape(a)))
@@ -148,9 +150,9 @@ def _start(carry: Any, token: jax.Array, beams: Size, dtype: Any) -> _State:
 
 
 def _longer(state: _State, log_probs: jax.Array, end: Count | None) -> jax.Array:
-    """Return the log-probability of each beam with each token after it."""
+    """Return the log-probability of each beam followed by each token."""
     if end is not None:
-        # What is over goes on with end tokens alone, at no price.
+        # A beam that has ended continues with end tokens of probability one.
         stay = jnp.where(jnp.arange(log_probs.shape[-1]) == end, 0.0, -jnp.inf)
         stay = expand_like(stay.astype(log_probs.dtype), log_probs)
         log_probs = jnp.where(state.over[..., None], stay, log_probs)
@@ -158,7 +160,7 @@ def _longer(state: _State, log_probs: jax.Array, end: Count | None) -> jax.Array
 
 
 def _best(scores: jax.Array, beams: int) -> tuple[jax.Array, jax.Array]:
-    """Return from which beam the best candidates come, and with which token."""
+    """Return the parent beams and the tokens of the best candidates."""
     vocabulary = scores.shape[-1]
     flat = jnp.moveaxis(scores, 0, -2)
     _, index = lax.top_k(flat.reshape(*flat.shape[:-2], -1), beams)
@@ -167,12 +169,12 @@ def _best(scores: jax.Array, beams: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _pick(a: jax.Array, parent: jax.Array) -> jax.Array:
-    """Return, for each beam and sequence, what its parent beam has."""
+    """Return the values of the parent beam, for each beam and sequence."""
     return jnp.take_along_axis(a, trail(parent, a), axis=0)
 
 
 def _trace(tokens: jax.Array, parents: jax.Array) -> jax.Array:
-    """Return whole sequences, `(beams, steps, *batch)`: from the last step back."""
+    """Return whole sequences, `(beams, steps, *batch)`, traced from the last step."""
 
     def body(beam: jax.Array, now: Any) -> tuple[jax.Array, jax.Array]:
         token, parent = now

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what generation is given."""
+"""Checks of the arguments of generation."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from recurrent_jax._checks.input_kinds import OneArray
 
 
 def logits_of(where: str, logits: Any, token: Any) -> jax.Array:
-    """Return the logits of a step after a check that there are some for each token."""
+    """Return the logits of a step, after a check that every token has logits."""
     is_float = OneArray("floating-point", least=1).has_type(logits)
     if not is_float or logits.shape[:-1] != token.shape:
         raise ValueError(
@@ -36,7 +36,7 @@ def end(where: str, end: Any, token: Any) -> None:
 
 
 def options(key: Any, temperature: Any, top_k: Any, top_p: Any) -> None:
-    """Check the options of drawing tokens."""
+    """Check the options for drawing tokens."""
     given = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     names = [name for name, value in given.items() if value is not None]
     if key is None and names:
@@ -47,7 +47,7 @@ def options(key: Any, temperature: Any, top_k: Any, top_p: Any) -> None:
 
 
 def draws(draw: Any, key: Any) -> None:
-    """Check that what draws has a key, and the other way round."""
+    """Check that `draw` and `key` are given together."""
     if draw is not None:
         _checks.takes("forecast", "draw", draw, "(key, prediction) -> x")
     if (draw is None) != (key is None):
@@ -59,7 +59,7 @@ def draws(draw: Any, key: Any) -> None:
 
 
 def known(known: Any, steps: Any) -> None:
-    """Check that what is known of the future is known for all steps."""
+    """Check that `known` has all steps."""
     for path, leaf in jax.tree.leaves_with_path(known):
         if np.ndim(leaf) == 0 or np.shape(leaf)[0] != steps:
             name = f"known{jax.tree_util.keystr(path)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tokens may be drawn: logits in, logits out, minus infinity where not."""
+"""Functions that set the logits of excluded tokens to minus infinity."""
 
 from typing import Annotated
 
@@ -18,13 +18,13 @@ Mass = Annotated[ArrayLike, Scalar(above=0, most=1)]
 
 @_checks.checked
 def top_k(logits: Logits, k: Size) -> jax.Array:
-    """Return logits with all but the `k` greatest at minus infinity.
+    """Return logits, with all but the `k` greatest set to minus infinity.
 
-    Of equal ones the first are kept, so that it is always `k`.
+    Of equal logits the first are kept, so that exactly `k` remain.
 
     Args:
         logits: `(*batch, vocabulary)`.
-        k: at least 1; more than there are tokens keeps all.
+        k: at least 1. If it exceeds the vocabulary, all are kept.
 
     Returns:
         Logits of the same shape.
@@ -52,14 +52,14 @@ def top_k(logits: Logits, k: Size) -> jax.Array:
 
 @_checks.checked
 def top_p(logits: Logits, p: Mass) -> jax.Array:
-    """Return logits with all but the nucleus at minus infinity.
+    """Return logits, with all outside of the nucleus set to minus infinity.
 
-    The nucleus is the fewest most probable tokens that together have a probability of
-    at least `p`; the most probable one is always in it.
+    The nucleus is the smallest set of most probable tokens that together have a
+    probability of at least `p`. It always contains the most probable token.
 
     Args:
         logits: `(*batch, vocabulary)`.
-        p: above 0, up to 1, which keeps all; may be traced.
+        p: above 0 and at most 1, which keeps all. May be traced.
 
     Returns:
         Logits of the same shape.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers that are fed back: forecasts, and how sure they are."""
+"""Forecasts of numbers, and their uncertainty."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
@@ -33,22 +33,22 @@ def forecast(
     draw: Draw | None = None,
     key: Key | None = None,
 ) -> tuple[Any, jax.Array]:
-    r"""Return what a model expects next, and next, each read to forecast the one after.
+    r"""Return forecasts of several steps; each forecast is the next input.
 
     $$ (s_t, \hat x_{t+1}) = \mathrm{step}(s_{t-1}, \hat x_t) $$
 
-    Without `draw` the prediction itself is fed back, such as a mean: a single course,
-    which knows nothing of how unsure it is. With `draw` and a key it is one possible
-    course; `ensemble` makes many.
+    Without `draw` the prediction itself is fed back, for example a mean. The result is
+    a single course without a measure of uncertainty. With `draw` and a key the result
+    is one random course. `ensemble` returns many.
 
     Args:
         step: `(carry, x) -> (carry, prediction)`, a pure function; with `known`,
             `(carry, x, now) -> (carry, prediction)`.
-        carry: the state after the past: after all of it but the last value.
-        x: the last value, `(*batch, features)`.
-        steps: how many values to forecast.
-        known: what is known of the future, such as the calendar: a pytree of arrays
-            `(steps, ...)`, of which each step is given its own.
+        carry: the carry after all past values except the last.
+        x: the last past value, `(*batch, features)`.
+        steps: number of values to forecast.
+        known: known future inputs, such as the calendar: a pytree of arrays
+            `(steps, ...)`, from which each step gets its own.
         draw: `(key, prediction) -> x`, such as `normal`.
         key: for `draw`.
 
@@ -56,8 +56,9 @@ def forecast(
         The final carry, and the values, `(steps, *batch, features)`.
 
     Raises:
-        TypeError, ValueError: if a prediction is not like a value, `known` has not
-            `steps` steps, or `draw` and `key` are not both given.
+        TypeError, ValueError: if a prediction does not have the type of a value, if
+            `known` does not have `steps` steps, or if only one of `draw` and `key` is
+            given.
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,28 +101,28 @@ def ensemble(
     key: Key,
     known: Arrays | None = None,
 ) -> jax.Array:
-    """Return many possible courses: forecasts that draw what they feed back.
+    """Return many random courses: forecasts that draw each next input.
 
-    What is unsure at one step makes the next ones more unsure, as it should.
+    The uncertainty of each step therefore adds to that of the next steps.
 
     Args:
         step: as for `forecast`.
         carry: as for `forecast`.
         x: as for `forecast`.
-        steps: how many values to forecast.
-        draws: how many courses.
+        steps: number of values to forecast.
+        draws: number of courses.
         draw: `(key, prediction) -> x`, such as `normal`.
-        key: what all draws come from.
+        key: of all draws.
         known: as for `forecast`.
 
     Returns:
-        `(draws, steps, *batch, features)`; `interval` reads bounds off it.
+        `(draws, steps, *batch, features)`; pass it to `interval` for bounds.
 
     Raises:
         TypeError, ValueError: as for `forecast`.
 
     Example:
-        A random walk, which spreads as the root of time:
+        A random walk, whose deviation grows with the root of time:
 
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
@@ -142,7 +143,7 @@ def ensemble(
 
 @_checks.checked
 def normal(key: Key, prediction: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Return a draw from a normal distribution, given as its mean and deviation.
+    """Return a draw from a normal distribution with given mean and deviation.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -155,7 +156,7 @@ def normal(key: Key, prediction: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 
 class Interval(NamedTuple):
-    """Between these bounds lies the given share of all courses."""
+    """Bounds that contain a given fraction of all courses."""
 
     low: jax.Array  # (steps, *batch, features)
     high: jax.Array
@@ -163,11 +164,11 @@ class Interval(NamedTuple):
 
 @_checks.checked
 def interval(courses: Courses, level: Level = 0.9) -> Interval:
-    """Return bounds between which, at each step, a share of all courses lies.
+    """Return bounds that contain, at each step, a given fraction of all courses.
 
     Args:
-        courses: what `ensemble` returned, draws first.
-        level: the share; as much is left out below as above.
+        courses: what `ensemble` returned, with draws as first axis.
+        level: the fraction. Equal fractions lie below and above.
 
     Returns:
         `Interval(low, high)`, each `(steps, *batch, features)`.

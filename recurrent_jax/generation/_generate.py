@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model that writes: each token it chooses is the next it reads."""
+"""Generation of tokens: each token is the next input."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
@@ -28,10 +28,10 @@ Step = Callable[[Any, jax.Array], tuple[Any, jax.Array]]
 
 
 class Generated(NamedTuple):
-    """What `generate` wrote."""
+    """The result of `generate`."""
 
-    tokens: jax.Array  # (steps, *batch); after the end token nothing but end tokens
-    lengths: jax.Array  # (*batch), the end token counted
+    tokens: jax.Array  # (steps, *batch); only end tokens after the end
+    lengths: jax.Array  # (*batch), including the end token
     log_probs: jax.Array  # (steps, *batch), of each token; 0 after the end
     carry: Any  # after the last token that was read
 
@@ -49,7 +49,7 @@ def generate(
     top_p: Mass | None = None,
     end: Count | None = None,
 ) -> Generated:
-    r"""Write token after token, greedily or by chance, in one scan that feeds back.
+    r"""Generate tokens in one scan, greedily or at random, and feed each one back.
 
     $$
     (s_t, l_t) = \mathrm{step}(s_{t-1}, x_t), \qquad
@@ -58,35 +58,35 @@ def generate(
     x_{t+1} \sim \mathrm{softmax}(l_t / \tau)
     $$
 
-    The model is any pure `step`: an embedding, a step of any cell, a head. For a cell
-    `cell.step`, for `Deep` layers `rj.streaming.step` is the middle of it:
+    The model is any pure `step`: an embedding, a step of a recurrent cell, and a head.
+    Use `cell.step` for a cell and `rj.streaming.step` for `Deep` layers:
 
         def step(carry, token):
             carry, y = cell.step(params.cell, carry, params.table[token])
             return carry, rj.affine(y, params.kernel, params.bias)
 
-    Call it under `jax.jit`; outside of one, every call is compiled anew.
+    Call it under `jax.jit`. Outside of `jit` every call compiles again.
 
     Args:
         step: `(carry, token) -> (carry, logits)`, tokens `(*batch)` and logits
             `(*batch, vocabulary)`.
-        carry: the state to start from: initial, or that after a prompt.
-        token: the first token to read, integers `(*batch)`; the last of a prompt.
-        steps: how many tokens to write.
-        key: what tokens are drawn from; None takes the most probable one each time.
-        temperature: divides the logits before a draw: below 1 is bolder than the
-            model, above 1 more varied.
-        top_k: draw among the `k` most probable alone; see `top_k`.
-        top_p: draw from the nucleus alone, of what `top_k` has left; see `top_p`.
-        end: the token after which a sequence is over. Its carry then stays as it is.
+        carry: the initial carry, or the carry after a prompt.
+        token: the first input, integers `(*batch)`; the last token of a prompt.
+        steps: number of tokens to generate.
+        key: for random draws. None selects the most probable token each time.
+        temperature: divides the logits before a draw. Below 1 probable tokens become
+            more probable; above 1 the draws become more varied.
+        top_k: draw only from the `k` most probable tokens; see `top_k`.
+        top_p: draw only from the nucleus of the tokens that `top_k` keeps; see `top_p`.
+        end: the token that ends a sequence. Its carry then does not change.
 
     Returns:
         Tokens, lengths, the log-probability of each token under the model itself (at
-        temperature 1, and nothing cut), and the final carry.
+        temperature 1, without `top_k` and `top_p`), and the final carry.
 
     Raises:
-        TypeError, ValueError: if tokens are no integers, logits do not fit them, or an
-            option of drawing is given without a key.
+        TypeError, ValueError: if tokens are not integers, logits do not fit them, or an
+            option for drawing is given without a key.
 
     Example:
         A model that has learned to count to three:

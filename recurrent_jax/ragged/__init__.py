@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequences of all lengths: padded, masked, sorted into buckets, packed into rows.
+"""Sequences of different lengths: padding, masks, buckets and packing into rows.
 
-What is ragged lives on the host, as lists and NumPy arrays, before training. To pack
-and to unpack is JAX, so gradients pass.
+Ragged data are lists and NumPy arrays on the host, before training. Packing and
+unpacking run in JAX, so gradients pass through them.
 """
 
 from recurrent_jax.ragged._buckets import Bucket, bounds, buckets

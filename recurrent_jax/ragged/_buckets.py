@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of sequences that are about equally long."""
+"""Batches of sequences of similar length."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,26 +13,26 @@ from recurrent_jax.ragged import _check
 
 
 class Bucket(NamedTuple):
-    """One batch of sequences that are about equally long."""
+    """One batch of sequences of similar length."""
 
-    indices: np.ndarray  # (batch,), which sequences
-    time: int  # what to pad them to
+    indices: np.ndarray  # (batch,), of the sequences
+    time: int  # the length to pad them to
 
 
 @_checks.checked
 def bounds(lengths: ArrayLike, count: Size) -> tuple[int, ...]:
-    r"""Return up to `count` lengths to pad to, so that the padding is least.
+    r"""Return up to `count` lengths to pad to, with the least padding possible.
 
     $$ \min_{b_1 < \dots < b_k} \sum_n \min \{ b_i : b_i \ge \ell_n \} $$
 
-    Exactly, by dynamic programming over the lengths that occur.
+    The result is exact, by dynamic programming over the lengths that occur.
 
     Args:
         lengths: of all sequences, integers `(n,)`.
-        count: how many buckets, which is how many shapes are compiled.
+        count: number of buckets, and so of compiled shapes.
 
     Returns:
-        The bounds, rising; the last is the greatest length.
+        The bounds in rising order. The last is the greatest length.
 
     Raises:
         TypeError, ValueError: if there are no lengths, or `count` is not positive.
@@ -46,7 +46,7 @@ def bounds(lengths: ArrayLike, count: Size) -> tuple[int, ...]:
     _check.some("bounds", values)
     sizes, times = np.unique(values, return_counts=True)
     upto = np.concatenate([[0], np.cumsum(times)])
-    # cost[j]: of the first j sizes in k buckets; last[k][j]: where the last one starts.
+    # cost[j]: of the first j sizes in k buckets; last[k][j]: start of the last bucket.
     cost = np.full(len(sizes) + 1, np.inf)
     cost[0] = 0
     last = []
@@ -71,23 +71,24 @@ def buckets(
     bounds: Sequence[int],
     seed: Count | tuple[Count, ...] | None = None,
 ) -> list[Bucket]:
-    """Return batches of sequences that need the same padding.
+    """Return batches of sequences that are padded to the same length.
 
-    One epoch: every sequence comes once. The last batch of each bucket may be smaller.
+    One call is one epoch: every sequence occurs once. The last batch of each bucket may
+    be smaller.
 
     Args:
         lengths: of all sequences, integers `(n,)`.
         batch_size: sequences in a batch.
-        bounds: lengths to pad to, rising; `bounds` of this module finds good ones.
-        seed: of the order, of sequences and of batches, such as `(seed, epoch)`: equal
-            seeds give equal batches. None leaves everything in order.
+        bounds: lengths to pad to, in rising order, for example from `bounds`.
+        seed: of the order of sequences and batches, such as `(seed, epoch)`. Equal
+            seeds lead to equal batches. None keeps the given order.
 
     Returns:
         A list of `Bucket(indices, time)`.
 
     Raises:
         TypeError, ValueError: if bounds do not rise, or a sequence is longer than the
-            last.
+            last bound.
 
     Example:
         >>> import recurrent_jax as rj

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of sequences of any length."""
+"""Checks of ragged sequences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def sequences(where: str, sequences: Any) -> list[np.ndarray]:
         arrays.append(np.asarray(each))
     if not arrays:
         raise ValueError(f"{where}: sequences must hold at least one")
-    # An empty list has neither the dtype nor the features of the others.
+    # An empty list has no dtype and no features.
     filled = [a for a in arrays if a.size] or arrays
     shape, dtype = filled[0].shape[1:], filled[0].dtype
     for n, a in enumerate(arrays):
@@ -38,7 +38,7 @@ def sequences(where: str, sequences: Any) -> list[np.ndarray]:
 
 
 def fits(where: str, lengths: np.ndarray, time: Any, name: str = "time") -> int:
-    """Return a number of steps that holds the longest sequence."""
+    """Return a number of steps that is enough for the longest sequence."""
     longest = int(lengths.max(initial=0))
     if time is None:
         return longest
@@ -51,7 +51,7 @@ def fits(where: str, lengths: np.ndarray, time: Any, name: str = "time") -> int:
 
 
 def leads(where: str, a: Any, lead: Any) -> None:
-    """Check the first two axes of what is packed or unpacked."""
+    """Check the first two axes of an array to pack or unpack."""
     if a.shape[:2] != tuple(lead):
         raise ValueError(
             f"{where}: an array must begin with the axes {tuple(lead)} that the plan "
@@ -60,13 +60,13 @@ def leads(where: str, a: Any, lead: Any) -> None:
 
 
 def some(where: str, lengths: np.ndarray) -> None:
-    """Check that there are lengths."""
+    """Check that there is at least one length."""
     if not lengths.size:
         raise ValueError(f"{where}: lengths must hold at least one")
 
 
 def rising(where: str, bounds: Any, lengths: np.ndarray) -> np.ndarray:
-    """Return the bounds of buckets after a check that they rise and hold all."""
+    """Return bounds after a check that they rise and that no sequence exceeds them."""
     OneArray("integer", least=1, axes="(n,)").check(where, "bounds", bounds)
     edges = np.asarray(bounds)
     if edges.ndim != 1 or not edges.size or (np.diff(edges) <= 0).any():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many sequences in few rows, kept apart by resets."""
+"""Packing of many sequences into few rows, separated by resets."""
 
 from typing import Any, NamedTuple
 
@@ -15,20 +15,20 @@ from recurrent_jax.ragged import _check
 
 
 class Packing(NamedTuple):
-    """Where each step of padded sequences goes in packed rows: made by `packing`."""
+    """The position of each step of padded sequences in packed rows, from `packing`."""
 
-    source: np.ndarray  # (row_time, rows), index into (time, batch), flat
+    source: np.ndarray  # (row_time, rows), flat index into (time, batch)
     valid: np.ndarray  # (row_time, rows), bool: for `mask`
     resets: np.ndarray  # (row_time, rows), bool: for `resets`
-    target: np.ndarray  # (time, batch), index into (row_time, rows), flat
+    target: np.ndarray  # (time, batch), flat index into (row_time, rows)
     inside: np.ndarray  # (time, batch), bool
 
     def pack(self, xs: Any) -> Any:
-        """Return padded arrays, `(time, batch, ...)`, in rows; zeros in the gaps."""
+        """Return padded arrays `(time, batch, ...)` in rows, with zeros in the gaps."""
         return _moved("pack", xs, self.target.shape, self.source, self.valid)
 
     def unpack(self, ys: Any) -> Any:
-        """Return packed arrays, `(row_time, rows, ...)`, padded; zeros in the padding.
+        """Return packed arrays `(row_time, rows, ...)` in padded form, with zeros.
 
         The order of the sequences is that of `lengths`.
         """
@@ -38,26 +38,26 @@ class Packing(NamedTuple):
 def packing(
     lengths: ArrayLike, *, time: int | None = None, row_time: int | None = None
 ) -> Packing:
-    """Plan how to lay many sequences, one after the other, into few rows.
+    """Return a plan that packs many sequences one after another into few rows.
 
-    A reset at each start keeps them apart: results and gradients are those of separate
-    runs, with less padding to run through:
+    A reset at each start separates the sequences. Results and gradients are those of
+    separate runs, with less padding:
 
         plan = packing(lengths, row_time=512)
         _, ys = rj.unroll(
             cell, params, plan.pack(xs), mask=plan.valid, resets=plan.resets)
         ys = plan.unpack(ys)
 
-    The final carry is that of the last sequence in each row; `rj.tasks.last_output(ys,
-    lengths=lengths)` gives the last output of every sequence.
+    The final carry is that of the last sequence in each row. For the last output of
+    every sequence call `rj.tasks.last_output(ys, lengths=lengths)`.
 
     Args:
         lengths: of the sequences, integers `(batch,)`, known before tracing.
-        time: the steps of the padded array; those of the longest if None.
+        time: steps of the padded array; those of the longest sequence if None.
         row_time: steps of a row; those of the longest sequence if None.
 
     Returns:
-        A `Packing`. Longest first, each sequence goes into the first row with room.
+        A `Packing`. Each sequence, longest first, goes into the first row with room.
 
     Raises:
         ValueError: if a sequence is longer than a row.
@@ -115,7 +115,7 @@ def _first_fit(counts: np.ndarray, row_time: int) -> tuple[np.ndarray, np.ndarra
 
 
 def _moved(where: str, tree: Any, lead: Any, index: Any, valid: Any) -> Any:
-    """Return arrays with their first two axes taken elsewhere, zero where not valid."""
+    """Return arrays with their first two axes rearranged, and zeros where not valid."""
     Tree().check(where, "sequences", tree)
 
     def one(a: jax.Array) -> jax.Array:

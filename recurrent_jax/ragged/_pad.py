@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sequences side by side, padded to one length."""
+"""Padding of sequences to one length."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
@@ -17,24 +17,25 @@ from recurrent_jax.ragged import _check
 
 
 class Padded(NamedTuple):
-    """Sequences side by side, zeros after their ends."""
+    """Padded sequences, with zeros after their ends."""
 
     xs: np.ndarray  # (time, batch, ...)
     lengths: np.ndarray  # (batch,)
 
 
 def pad(sequences: Sequence[Any], *, time: int | None = None) -> Padded:
-    """Return sequences of several lengths as one array, and their lengths.
+    """Return sequences of different lengths as one array, and their lengths.
 
     Args:
-        sequences: arrays `(length, ...)` that differ in length alone.
-        time: the number of steps of the result; that of the longest if None.
+        sequences: arrays `(length, ...)` that differ only in length.
+        time: steps of the result; those of the longest sequence if None.
 
     Returns:
         `Padded(xs, lengths)`: `(time, batch, ...)` and `(batch,)`, for `unroll`.
 
     Raises:
-        ValueError: if there are none, they do not fit together, or `time` is too short.
+        ValueError: if there are no sequences, if they do not fit together, or if `time`
+            is too short.
 
     Example:
         >>> import numpy as np
@@ -75,7 +76,7 @@ def unpad(xs: Batch, lengths: Lengths) -> list[np.ndarray]:
 
 @_checks.checked
 def mask(lengths: Lengths, time: Count) -> jax.Array:
-    """Return which steps are valid, `(time, *batch)`: for `unroll`, and for losses.
+    """Return which steps are valid, `(time, *batch)`, for `unroll` and for losses.
 
     Example:
         >>> import recurrent_jax as rj

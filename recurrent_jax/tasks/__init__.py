@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shapes of task: what stands before and after `unroll`, as plain functions.
+"""Functions for the common kinds of sequence task, to use before and after `unroll`.
 
 | from | to | how |
 |---|---|---|
 | sequence | vector | `last_output` or `mean_output` of the outputs |
-| sequence | sequence, aligned | a head on the outputs: `affine(ys, kernel, bias)` |
-| vector | sequence | `repeat` it as the input, or start from it with `bridge` |
-| sequence | sequence, unaligned | `encode`, then `delay` the targets: teacher forcing |
+| sequence | sequence, aligned | a head on the outputs, `affine(ys, kernel, bias)` |
+| vector | sequence | `repeat` it as input, or map it to a carry with `bridge` |
+| sequence | sequence, unaligned | `encode`; `delay` the targets (teacher forcing) |
 
-What feeds its own predictions back is in `recurrent_jax.generation`.
+Models that read their own predictions are in `recurrent_jax.generation`.
 """
 
 from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a vector to the state that a cell starts from."""
+"""A map from a vector to the initial carry of a cell."""
 
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from recurrent_jax.tasks import _check
 
 
 class BridgeParams(NamedTuple):
-    """Parameters of `bridge`: one product for each part of the carry."""
+    """Parameters of `bridge`: one affine map for each part of the carry."""
 
     kernels: Any  # each (in, size of the part)
     biases: Any
@@ -46,12 +46,12 @@ def init_bridge(
 
 @_checks.checked
 def bridge(params: BridgeParams, vector: Features) -> Any:
-    r"""Return a carry that a vector decides: where a decoder starts.
+    r"""Return a carry computed from a vector, such as the initial carry of a decoder.
 
     $$ s_0 = \tanh(v W + b) \qquad \text{for each part of the carry} $$
 
-    From what an encoder of any kind has made, a picture among them, to any cell whose
-    carry is vectors.
+    Use it to start any cell whose carry consists of vectors from the output of any
+    encoder, for example an image encoder.
 
     Args:
         params: what `init_bridge` returned.

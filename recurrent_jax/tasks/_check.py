@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what tasks are given."""
+"""Checks of the arguments of tasks."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from recurrent_jax._checks.input_kinds import Tree
 
 
 def reads_encoder(decoder: Any, features: int) -> None:
-    """Check that an attention looks at what an encoder gives."""
+    """Check that an attention has the features of the encoder as memory."""
     if decoder.memory_features != features:
         raise ValueError(
             f"init_encoder_decoder: the encoder gives {features} features, but "
@@ -31,7 +31,7 @@ def axis(where: str, argument: str, time_axis: Any, rank: int) -> None:
 
 
 def first(where: str, first: Any, targets: Any) -> jax.Array:
-    """Return what stands before the first target, one number for all or one step."""
+    """Return the input before the first target: one number for all, or one step."""
     if np.ndim(first) == 0 and _is_like(first, targets.dtype):
         return jnp.full(targets.shape[1:], first, targets.dtype)
     first = _checks.array(where, "first", first)

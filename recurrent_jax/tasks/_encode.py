@@ -17,7 +17,7 @@ from recurrent_jax.wrappers import Attention, AttentionCarry
 
 
 class EncoderDecoderParams(NamedTuple):
-    """Parameters of an encoder, a decoder, and the bridge between them, if any."""
+    """Parameters of an encoder, a decoder, and an optional bridge between them."""
 
     encoder: Any
     decoder: Any
@@ -39,9 +39,9 @@ def init_encoder_decoder(
     Args:
         key: a PRNG key.
         encoder: any cell or network.
-        decoder: any cell or network; `Attention` looks at the encoder's outputs.
-        in_features: of what the encoder reads.
-        decoder_features: of what the decoder reads.
+        decoder: any cell or network; `Attention` reads the encoder's outputs.
+        in_features: features of the encoder's input.
+        decoder_features: features of the decoder's input.
         dtype: a floating-point dtype.
 
     Returns:
@@ -94,37 +94,37 @@ def encode(
     time_axis: int = 0,
     key: Key | None = None,
 ) -> tuple[Any, Any]:
-    r"""Read a sequence; return what a decoder needs: its parameters and its carry.
+    r"""Encode a sequence; return the parameters and the initial carry of the decoder.
 
     $$
     (s_T, m) = \mathrm{unroll}_e(\theta_e, x), \qquad
     (s'_T, y) = \mathrm{unroll}_d(\theta_d, x'; s'_0)
     $$
 
-    where $s'_0$ is the encoder's final carry $s_T$, or what `bridge` makes of it. An
-    `Attention` as the decoder looks at all outputs $m$ of the encoder, padding left
-    out; the parameters that are returned hold them. Then decode with
-    teacher forcing:
+    where $s'_0$ is the encoder's final carry $s_T$, or its image under `bridge`. If
+    the decoder is an `Attention`, its memory is all outputs $m$ of the encoder except
+    the padding. The returned parameters contain this memory. Then decode with teacher
+    forcing:
 
         params_d, carry = encode(encoder, decoder, params, xs, lengths=lengths)
         inputs = embed(delay(targets, first=start_token))
         _, ys = rj.unroll(decoder, params_d, inputs, carry=carry)
 
-    or, feeding predictions back, with `recurrent_jax.generation`.
+    or feed predictions back with `recurrent_jax.generation`.
 
     Args:
         encoder: any cell or network.
-        decoder: any cell or network. Without a bridge, its carry (that of the cell
-            inside, for `Attention`) must be of the kind and size of the encoder's.
+        decoder: any cell or network. Without a bridge, its carry must have the type
+            and size of the encoder's. For `Attention` this is the inner cell's carry.
         params: of both, and of the bridge or None.
-        xs: what to read, as for `unroll`.
-        lengths: of what is read, as for `unroll`.
-        mask: of what is read, as for `unroll`.
-        time_axis: of what is read.
-        key: for an encoder that draws.
+        xs: the encoder's input, as for `unroll`.
+        lengths: of the input, as for `unroll`.
+        mask: of the input, as for `unroll`.
+        time_axis: of the input.
+        key: for an encoder that draws random numbers.
 
     Returns:
-        The decoder's parameters, and the carry that it starts from.
+        The decoder's parameters and its initial carry.
 
     Raises:
         TypeError, ValueError: if shapes or types do not fit.
@@ -162,7 +162,7 @@ def encode(
 
 
 def _alike(here: Any, there: Any) -> bool:
-    """Say whether two carries are of one kind and size."""
+    """Return whether two carries have the same type and size."""
     shapes = (jax.tree.map(lambda a: a.shape, carry) for carry in (here, there))
     one, other = shapes
     return jax.tree.structure(here) == jax.tree.structure(there) and one == other

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a cell reads where the task has no sequence to give, or gives targets."""
+"""Inputs made from a vector or from targets."""
 
 from typing import Annotated, Any
 
@@ -17,12 +17,12 @@ Sequence = Annotated[jax.Array, OneArray(least=1, axes="(time, ...)")]
 
 @_checks.checked
 def repeat(x: Arrays, steps: Size, *, time_axis: int = 0) -> Any:
-    """Return `x` as the input of every step: a vector as a sequence.
+    """Return a sequence that repeats `x` at every step.
 
     Args:
         x: `(*batch, features)`, or a pytree of arrays.
-        steps: how many.
-        time_axis: where time goes.
+        steps: number of steps.
+        time_axis: the axis of time in the result.
 
     Returns:
         `(steps, *batch, features)`.
@@ -48,21 +48,21 @@ def repeat(x: Arrays, steps: Size, *, time_axis: int = 0) -> Any:
 
 @_checks.checked
 def delay(targets: Sequence, first: AnyArray, *, time_axis: int = 0) -> Any:
-    r"""Return targets one step late: the inputs of teacher forcing.
+    r"""Return targets delayed by one step: the inputs for teacher forcing.
 
     $$ x_1 = \text{first}, \qquad x_t = \text{target}_{t-1} $$
 
     Args:
         targets: `(time, *batch)` of tokens or `(time, *batch, features)`.
-        first: what stands for the target before the first, such as a start token: a
-            number, or an array of the shape of one step.
+        first: the input at the first step, such as a start token: a number, or an
+            array of the shape of one step.
         time_axis: the axis of time.
 
     Returns:
-        An array like `targets`; the last target, which nothing follows, is left out.
+        An array like `targets`, without the last target, which has no successor.
 
     Raises:
-        TypeError, ValueError: if `first` has not the shape of one step.
+        TypeError, ValueError: if `first` does not have the shape of one step.
 
     Example:
         >>> import jax.numpy as jnp

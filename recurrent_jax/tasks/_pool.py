@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sequence as one vector."""
+"""Pooling: from a sequence of outputs to one vector."""
 
 from typing import Any
 
@@ -22,16 +22,16 @@ def last_output(
     reverse: Flag = False,
     time_axis: int = 0,
 ) -> Any:
-    r"""Return the output of the last step that counts: a sequence as one vector.
+    r"""Return the output at the last valid step of each sequence.
 
-    $$ v = y_{\max \{t \,:\, \text{step } t \text{ counts}\}} $$
+    $$ v = y_{\max \{t \,:\, \text{step } t \text{ is valid}\}} $$
 
     Args:
         ys: outputs of `unroll`, `(time, *batch, features)`, or a pytree of them.
         lengths: as given to `unroll`.
         mask: as given to `unroll`.
-        reverse: of a run with `reverse=True`, whose last step is the first one. For
-            both directions at once, take `Bidirectional(..., merge=None)` and join
+        reverse: as given to `unroll`. A reversed run ends at the first step. For both
+            directions, use `Bidirectional(..., merge=None)` and concatenate
             `last_output(forward)` and `last_output(backward, reverse=True)`.
         time_axis: the axis of time in `ys` and `mask`.
 
@@ -72,7 +72,7 @@ def mean_output(
     mask: Mask | None = None,
     time_axis: int = 0,
 ) -> Any:
-    r"""Return the mean of the outputs over the steps that count.
+    r"""Return the mean of the outputs over the valid steps of each sequence.
 
     $$ v = \frac{1}{|\mathcal{T}|} \sum_{t \in \mathcal{T}} y_t $$
 
@@ -108,7 +108,7 @@ def mean_output(
 def _timed(
     where: str, ys: Any, lengths: Any, mask: Any, time_axis: int
 ) -> tuple[Any, jax.Array]:
-    """Return outputs time first, and which steps count, `(time, *batch)`."""
+    """Return time-major outputs, and which steps are valid, `(time, *batch)`."""
     ys = jax.tree.map(jnp.asarray, ys)
     first = jax.tree.leaves(ys)[0]
     # A mask and lengths tell how many axes are batch. Without them any axis but the

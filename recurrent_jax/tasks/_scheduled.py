@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scheduled sampling: between teacher forcing and running free."""
+"""Scheduled sampling: a mixture of teacher forcing and free running."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -30,7 +30,7 @@ def scheduled_sampling(
     key: Key,
     draw: Draw = jax.random.categorical,
 ) -> tuple[Any, Any]:
-    r"""Run a decoder that reads, now and then, its own prediction for the true input.
+    r"""Run a decoder that sometimes reads its own prediction, not the true input.
 
     $$
     \tilde x_t = \begin{cases}
@@ -39,26 +39,26 @@ def scheduled_sampling(
     \end{cases}
     $$
 
-    At rate 0 this is teacher forcing, at rate 1 a free run; every sequence throws its
-    own coin at every step. The rate is a number to anneal, and may be traced.
+    At rate 0 this is teacher forcing, at rate 1 a free run. The choice is independent
+    for every sequence and step. Usually the rate grows in training; it may be traced.
 
     Args:
         step: `(carry, x) -> (carry, prediction)`, a pure function: an embedding, a step
             of any cell, a head.
-        carry: what the decoder starts from.
-        inputs: the true inputs, as of `delay`: tokens, `(time, *batch)` integers, or
-            `(time, *batch, features)` floats. The first one is always read.
-        rate: the probability of reading an own prediction.
-        key: what coins and draws come from.
-        draw: `(key, prediction) -> x`. The default takes predictions for logits and
-            draws tokens, through which no gradient flows; `lambda key, p: p` feeds
-            numbers back as they are, and gradients with them.
+        carry: the initial carry of the decoder.
+        inputs: the true inputs, as from `delay`: tokens, `(time, *batch)` integers, or
+            `(time, *batch, features)` floats. The first input is always the true one.
+        rate: the probability of reading the previous prediction.
+        key: of all random numbers.
+        draw: `(key, prediction) -> x`. The default reads predictions as logits and
+            draws tokens, through which no gradient flows. `lambda key, p: p` feeds
+            predictions back unchanged, and lets gradients through.
 
     Returns:
-        The final carry, and all predictions, with a first axis of time.
+        The final carry, and all predictions, with time as first axis.
 
     Raises:
-        TypeError, ValueError: if what is drawn is not like an input.
+        TypeError, ValueError: if a draw does not have the type of an input.
 
     Example:
         >>> import jax, jax.numpy as jnp

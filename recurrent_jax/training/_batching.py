@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which examples a step reads: windows that do not leak, batches that resume."""
+"""Windows of a series that do not leak, and batches that can be resumed."""
 
 import math
 from collections.abc import Sequence
@@ -26,23 +26,23 @@ def windows(
 ) -> tuple[jax.Array, ...]:
     """Return the windows of each part of a series, in time order, as indices.
 
-    The series is cut into parts first and into windows afterwards, so that no step is
-    in windows of two parts. Cut the other way about, windows that overlap carry the
-    test into the training.
+    The series is first split into parts and then cut into windows, so that no step is
+    in windows of two parts. In the opposite order, overlapping windows would leak the
+    test into training.
 
     Args:
         steps: of the series.
-        size: steps of a window, what is to be forecast included.
-        parts: shares of the series, in order: training, validation, test.
-        stride: steps from the start of one window to that of the next.
-        gap: steps left out before each later part, for series that remember.
+        size: steps of a window, including those to forecast.
+        parts: fractions of the series, in order: training, validation, test.
+        stride: steps between the starts of two windows.
+        gap: steps left out before each later part, for correlated series.
 
     Returns:
         For each part an integer array, `(windows, size)`: `series[indices]` are the
         windows themselves. It may be indexed under `jit`, by `batch_indices`, too.
 
     Raises:
-        ValueError: if a part is too short for one window, or shares do not add to 1.
+        ValueError: if a part is too short for one window, or `parts` do not add to 1.
 
     Example:
         >>> from recurrent_jax.training import windows
@@ -64,17 +64,17 @@ def windows(
 
 @_checks.checked
 def batch_indices(key: Key, step: Place, *, examples: Size, size: Size) -> jax.Array:
-    """Return which examples training reads at a step, counted over all epochs.
+    """Return the indices of the examples for a step, counted over all epochs.
 
-    A pure function of key and step: a run that resumes at a step reads what it would
-    have read. Each epoch has an order of its own, and leaves out what does not fill a
-    batch, not the same examples each time. The order of the whole epoch is drawn anew
-    at each call, which costs as much as sorting `examples` numbers.
+    This is a pure function of key and step, so a resumed run reads the same examples.
+    Each epoch has its own order. It leaves out the examples that do not fill a batch,
+    which differ between epochs. Each call draws the order of the whole epoch, which
+    costs as much as sorting `examples` numbers.
 
     Args:
-        key: the same throughout the training.
+        key: the same key during all of training.
         step: an integer; it may be traced.
-        examples: how many there are.
+        examples: number of examples.
         size: of a batch.
 
     Returns:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints that survive being killed, on Orbax."""
+"""Checkpoints on Orbax that survive a kill at any moment."""
 
 import errno
 import json
@@ -13,7 +13,7 @@ from recurrent_jax.training import _leaves, _store
 
 
 class CheckpointError(ValueError):
-    """No checkpoint can be used; the message says why, one by one.
+    """No checkpoint can be used; the message gives the reason for each.
 
     Example:
         >>> import tempfile
@@ -31,7 +31,7 @@ class CheckpointError(ValueError):
 
 @_checks.checked
 def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -> int:
-    """Save a state as the newest checkpoint, and drop the oldest.
+    """Save a state as the newest checkpoint, and delete the oldest.
 
     Orbax writes beside and renames at the end, so that a process killed at any moment
     leaves the checkpoints before whole. Each array goes with a digest, which `restore`
@@ -39,20 +39,20 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
     that save to one directory wait for one another; still give a run one of its own.
 
     Args:
-        directory: made if it is not there.
+        directory: created if it does not exist.
         state: a pytree of arrays, PRNG keys and numbers, such as a
             `recurrent_jax.training.State`.
-        about: what the state belongs to, for example `repr` of the cell: two cells
-            may have parameters of equal shapes.
-        keep: how many checkpoints stay, the newest; 2 at least, so that there is one
-            to fall back on.
+        about: a description of what the state belongs to, for example `repr` of the
+            cell, because two cells may have parameters of equal shapes.
+        keep: number of newest checkpoints to keep, at least 2, so that an older one
+            is left if the newest is damaged.
 
     Returns:
-        The number of the checkpoint, one more than that of the last.
+        The number of the checkpoint, one more than the number of the last.
 
     Raises:
         ValueError: if `keep` is less than 2.
-        TypeError: if a part of the state is no array, key or number.
+        TypeError: if a part of the state is not an array, key or number.
         OSError: if it cannot be written, as on a full disk, in a read-only directory
             or where there is a file; the checkpoints before it stay as they are.
         ImportError: if Orbax is not installed.
@@ -86,7 +86,7 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
     }
     ocp = _store.orbax()
     try:
-        # Left by a save that was killed: Orbax removes it before it writes.
+        # Orbax first removes what a killed save has left.
         options = {"max_to_keep": keep, "cleanup_tmp_directories": True}
         with _store.manager(path, **options) as manager:
             number: int = max(manager.all_steps(), default=-1) + 1
@@ -104,27 +104,27 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
 
 @_checks.checked
 def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
-    """Return the newest state in a directory that is whole and fits.
+    """Return the newest state in a directory that is undamaged and fits.
 
-    A checkpoint that is damaged, or of something else, is passed over with a warning
-    that says which one, why, and which one is used in its place.
+    A checkpoint that is damaged or does not fit is skipped with a warning. The warning
+    names it, the reason, and the checkpoint used instead.
 
     Args:
-        directory: the one given to `save`; it need not exist.
-        like: a state of the same structure, shapes and dtypes, as training starts
-            from. Arrays come back on the devices that its arrays are on.
+        directory: the directory given to `save`; it need not exist.
+        like: a state of the same structure, shapes and dtypes, such as the initial
+            state. Restored arrays are on the same devices as its arrays.
         about: the text given to `save`.
 
     Returns:
-        The state, equal in every bit, or None if there are no checkpoints.
+        The state, bit for bit, or None if there are no checkpoints.
 
     Raises:
-        CheckpointError: if there are checkpoints, and none can be used.
+        CheckpointError: if there are checkpoints, but none can be used.
         NotADirectoryError: if `directory` is a file, or a single checkpoint.
         ImportError: if Orbax is not installed.
 
     Warns:
-        RuntimeWarning: if a checkpoint is passed over.
+        RuntimeWarning: if a checkpoint is skipped.
 
     Example:
         >>> import tempfile
@@ -157,11 +157,11 @@ def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
 
 
 def _read(manager: Any, number: int, like: Any, about: str) -> Any:
-    """Return one checkpoint, or raise `Mismatch` with what is wrong with it."""
+    """Return one checkpoint, or raise `Mismatch` with the reason."""
     expected = _leaves.flatten("restore", "like", like)
     content = _item(manager, number, "content", lambda data: json.loads(data.tobytes()))
     _leaves.compare(content, expected, about)
-    # Onto the host: devices may not be those that the state was saved from.
+    # Onto the host, because the devices may differ from those at the save.
     arrays = _item(manager, number, "state", lambda data: _leaves.cut(data, expected))
     _leaves.verify(arrays, content["leaves"])
     return _leaves.rebuild(arrays, like)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient clipping: the remedy against exploding gradients."""
+"""Gradient clipping against exploding gradients."""
 
 import optax
 
@@ -13,7 +13,7 @@ def clipping(
     max_value: Bound = None,
     max_ratio: Bound = None,
 ) -> optax.GradientTransformation:
-    r"""Return Optax's clipping by global norm, by value, by ratio, or in that order.
+    r"""Return Optax's clipping by global norm, value and ratio, in that order.
 
     $$
     g \leftarrow g \min(1, \mathrm{max\_norm} / \lVert g \rVert), \qquad
@@ -24,29 +24,29 @@ def clipping(
     \lVert G_j \rVert) \quad \text{for every unit } j
     $$
 
-    The norm comes first. It scales the whole gradient and keeps its direction, so what
-    is left for the value is the rare coordinate that dominates even then. The other
-    way about, the value would already have bent the direction of every exploding
-    gradient before the norm is looked at, and the norm would seldom act.
+    The norm comes first, because it scales the whole gradient and keeps its direction.
+    The value then clips only the rare coordinate that still dominates. In the opposite
+    order, the value would change the direction of every exploding gradient, and the
+    norm would rarely act.
 
-    The ratio is adaptive: a unit, which is a column of a fused kernel, may ask for a
-    change in proportion to its own weights. It needs `params` in `update`.
+    The ratio is adaptive: it bounds the change of a unit, which is a column of a fused
+    kernel, in proportion to the weights of that unit. It needs `params` in `update`.
 
-    Put it first in the chain: adaptive optimisers divide by the size of past gradients
-    and would hide an explosion from a clip that comes after them.
+    Put clipping first in the chain. Adaptive optimisers divide by the size of past
+    gradients and would hide an explosion from clipping after them.
 
-    The norm is a sum of squares, which overflows in float32 above 1e19. Such a gradient
-    has exploded past repair: the update is then zero or NaN, which
-    `optax.apply_if_finite` can skip. `recurrent_jax.ClippedBackward` stops it earlier.
+    The norm is a sum of squares, which overflows in float32 above 1e19. The update is
+    then zero or NaN, and `optax.apply_if_finite` can skip it.
+    `recurrent_jax.ClippedBackward` stops such an explosion earlier.
 
     Args:
         max_norm: greatest norm of all gradients together; None does not clip by norm.
         max_value: greatest magnitude of any one number; None does not clip by value.
-        max_ratio: greatest norm of a unit's gradient, as a share of the norm of its
-            weights, or of 1e-3 if that is greater; None does not clip by ratio.
+        max_ratio: greatest norm of a unit's gradient, relative to the norm of its
+            weights, or to 1e-3 if that is greater; None does not clip by ratio.
 
     Returns:
-        A transformation for `optax.chain`. With all None it does nothing.
+        A transformation for `optax.chain`. It does nothing if all bounds are None.
 
     Raises:
         ValueError: if a bound is not positive and finite.

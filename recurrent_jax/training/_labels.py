@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What kind each parameter is of, read from its name."""
+"""Labels of parameters, derived from their names."""
 
 from collections.abc import Hashable, Mapping
 from typing import Annotated, Any
@@ -20,24 +20,24 @@ LABELS = ("kernel", "recurrent_kernel", "bias", "other")
 
 @_checks.checked
 def labels(params: Arrays) -> Any:
-    """Return `params` with the label of each array in its place, by its name.
+    """Return `params` with each array replaced by a label that depends on its name.
 
     | label | names |
     |---|---|
-    | `bias` | those that hold `bias` |
+    | `bias` | those that contain `bias` |
     | `recurrent_kernel` | those that begin with `recurrent` and end in `kernel` |
     | `kernel` | the others that end in `kernel` |
-    | `other` | all else: peepholes, scales, learned starts, tables |
+    | `other` | all others: peepholes, scales, learned carries, tables |
 
-    Names and not ranks: an ensemble stacked by `vmap` has biases of rank two. The name
-    is the last one on the way to the array, a field or a key, so that NamedTuples,
-    dicts and tuples of them may nest.
+    Labels depend on names and not on ranks, because the biases of an ensemble stacked
+    by `vmap` have rank two. The name is the last field or key on the path to the array,
+    so NamedTuples, dicts and tuples may be nested.
 
     Args:
         params: any pytree.
 
     Returns:
-        A pytree of the same structure, of text.
+        A pytree of strings with the same structure.
 
     Example:
         >>> import jax
@@ -51,17 +51,17 @@ def labels(params: Arrays) -> Any:
 
 @_checks.checked
 def decayed(params: Arrays) -> Any:
-    """Return True for kernels, which weight decay is for, and False for all else.
+    """Return True for kernels, which weight decay should apply to, and False otherwise.
 
-    A bias, a peephole or a scale holds few numbers and no product of inputs; decay
-    there, of a forget bias above all, costs memory and saves nothing. Give it to
-    Optax as a mask: `optax.adamw(1e-3, weight_decay=0.01, mask=decayed)`.
+    Do not decay biases, peepholes and scales. Decaying a forget bias shortens the span
+    over which the cell remembers, with no benefit. Pass this function to Optax as a
+    mask: `optax.adamw(1e-3, weight_decay=0.01, mask=decayed)`.
 
     Args:
         params: any pytree.
 
     Returns:
-        A pytree of the same structure, of bools.
+        A pytree of bools with the same structure.
 
     Example:
         >>> import jax
@@ -79,8 +79,8 @@ def relative_rates(rates: Rates) -> optax.GradientTransformation:
 
     $$ \Delta\theta \leftarrow \mathrm{rate}_{\mathrm{label}(\theta)} \Delta\theta $$
 
-    Put it last in the chain: scaling a gradient before Adam does nothing. A rate of 0
-    freezes parameters; labels that are not named keep their updates.
+    Put it last in the chain, because scaling a gradient before Adam has no effect. A
+    rate of 0 freezes parameters. Labels without a rate keep their updates.
 
     Args:
         rates: the rate for each label of `labels`.
@@ -126,7 +126,7 @@ def _label(path: tuple[Any, ...]) -> str:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """Return the last name on a path; places in tuples have none."""
+    """Return the last name on a path; positions in tuples have no names."""
     for key in reversed(path):
         name = getattr(key, "name", getattr(key, "key", None))
         if isinstance(name, str):

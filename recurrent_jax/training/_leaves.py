@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pytree as named host arrays with digests, and back."""
+"""Conversion of a pytree to named host arrays with digests, and back."""
 
 import hashlib
 from typing import Any
@@ -9,11 +9,11 @@ import numpy as np
 
 
 class Mismatch(Exception):
-    """What is wrong with a checkpoint, as the end of a sentence about it."""
+    """The reason why a checkpoint cannot be used, as the end of a sentence."""
 
 
 def flatten(where: str, argument: str, state: Any) -> dict[str, np.ndarray]:
-    """Return all leaves on the host under the path to each; keys as their data."""
+    """Return all leaves on the host by their paths; PRNG keys as their data."""
     if state is None:
         raise TypeError(f"{where}: {argument} must be a tree of arrays, got None")
     return {
@@ -23,7 +23,7 @@ def flatten(where: str, argument: str, state: Any) -> dict[str, np.ndarray]:
 
 
 def describe(arrays: dict[str, np.ndarray]) -> dict[str, list[str]]:
-    """Return what each array is: dtype and shape, and the digest of its bytes."""
+    """Return dtype, shape and digest of the bytes of each array."""
     return {name: [_kind(a), _digest(a)] for name, a in arrays.items()}
 
 
@@ -48,7 +48,7 @@ def cut(data: np.ndarray, expected: dict[str, np.ndarray]) -> dict[str, np.ndarr
 
 
 def compare(content: Any, expected: dict[str, np.ndarray], about: str) -> None:
-    """Check that a checkpoint is of the expected structure, shapes and dtypes."""
+    """Check that a checkpoint has the expected structure, shapes and dtypes."""
     try:
         written = content["about"]
         found = {name: kind for name, (kind, _) in content["leaves"].items()}
@@ -69,14 +69,14 @@ def compare(content: Any, expected: dict[str, np.ndarray], about: str) -> None:
 
 
 def verify(arrays: dict[str, Any], leaves: dict[str, list[str]]) -> None:
-    """Check the bytes that were read against their digests."""
+    """Check the restored bytes against their digests."""
     for name, (_, digest) in leaves.items():
         if _digest(np.asarray(arrays[name])) != digest:
             raise Mismatch(f"is damaged: {name} has other bytes than were saved")
 
 
 def rebuild(arrays: dict[str, Any], like: Any) -> Any:
-    """Return the arrays in the structure of `like`, each as its counterpart is."""
+    """Return the arrays in the structure of `like`, on the devices of its arrays."""
 
     def one(path: Any, old: Any) -> Any:
         new = np.asarray(arrays[jax.tree_util.keystr(path)])

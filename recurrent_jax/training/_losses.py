@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses that padding does not enter."""
+"""Losses that ignore padding."""
 
 import math
 from typing import Any
@@ -16,19 +16,19 @@ from recurrent_jax._core.input_types import Floats, Labels, Logits, Mask
 
 @_checks.checked
 def masked_mean(values: Floats, mask: Mask | None = None) -> jax.Array:
-    r"""Return the mean of the values that count.
+    r"""Return the mean of the valid values.
 
-    $$ \frac{\sum_k m_k v_k}{\sum_k m_k}, \qquad 0 \text{ if nothing counts} $$
+    $$ \frac{\sum_k m_k v_k}{\sum_k m_k}, \qquad 0 \text{ if no value is valid} $$
 
-    It selects and does not multiply, so that a NaN in padding changes neither the mean
-    nor its gradient with respect to `values`. A NaN *gradient* of what made the values
-    it cannot undo: select before you divide or take logarithms, as `cross_entropy` and
-    `squared_error` do.
+    It selects and does not multiply, so a NaN in the padding changes neither the mean
+    nor its gradient with respect to `values`. It cannot undo a NaN *gradient* of
+    earlier operations. Select before you divide or take logarithms, as `cross_entropy`
+    and `squared_error` do.
 
     Args:
         values: floating point, `(*lead, ...)`.
-        mask: bool, `(*lead)`, True for what counts; trailing axes of `values` count
-            together. None counts everything.
+        mask: bool, `(*lead)`, True for valid values. It applies to all trailing axes
+            of `values`. None means that all are valid.
 
     Returns:
         A scalar of the dtype of `values`, summed in at least float32.
@@ -59,17 +59,17 @@ def masked_mean(values: Floats, mask: Mask | None = None) -> jax.Array:
 def cross_entropy(
     logits: Logits, labels: Labels, *, mask: Mask | None = None
 ) -> jax.Array:
-    r"""Return the mean cross-entropy of the steps that count, in nats.
+    r"""Return the mean cross-entropy of the valid steps, in nats.
 
     $$ -\frac{1}{\sum_t m_t} \sum_t m_t \log \mathrm{softmax}(a_t)_{k_t} $$
 
-    Exactly the loss without the padding: neither the logits nor the labels there,
-    NaN, inf and -1 included, change the value or any gradient.
+    This is exactly the loss without the padding. Logits and labels in the padding,
+    including NaN, inf and -1, change neither the value nor any gradient.
 
     Args:
         logits: $a$, `(*lead, classes)`, floating point.
         labels: $k$, `(*lead)`, integers below the number of classes.
-        mask: bool, `(*lead)`, True for steps that count; None counts all.
+        mask: bool, `(*lead)`, True for valid steps; None means all.
 
     Returns:
         A scalar of the dtype of `logits`.
@@ -105,17 +105,17 @@ def cross_entropy(
 def squared_error(
     predictions: Floats, targets: Floats, *, mask: Mask | None = None
 ) -> jax.Array:
-    r"""Return the mean squared error of the steps that count.
+    r"""Return the mean squared error of the valid steps.
 
     $$ \frac{1}{D \sum_t m_t} \sum_t m_t \lVert y_t - \hat y_t \rVert^2 $$
 
-    Exactly the loss without the padding, as `cross_entropy`. Shapes must be equal:
-    `(T, N)` and `(T, N, 1)` would broadcast to every pair of sequences.
+    This is exactly the loss without the padding, as for `cross_entropy`. Shapes must be
+    equal, because `(T, N)` and `(T, N, 1)` would broadcast to every pair of sequences.
 
     Args:
         predictions: floating point, `(*lead, ...)`.
         targets: of the same shape and dtype.
-        mask: bool, `(*lead)`, True for steps that count; None counts all.
+        mask: bool, `(*lead)`, True for valid steps; None means all.
 
     Returns:
         A scalar of the dtype of `predictions`.

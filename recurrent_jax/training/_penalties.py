@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Penalties on what a network puts out, to add to a loss."""
+"""Penalties on the outputs of a network, to add to a loss."""
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,16 @@ from recurrent_jax.training._losses import leading_mask, masked_mean
 
 @_checks.checked
 def activity_penalty(ys: Floats, *, mask: Mask | None = None) -> jax.Array:
-    r"""Return the mean square of outputs: keeps activity near zero.
+    r"""Return the mean square of outputs, a penalty that keeps activity near zero.
 
     $$ \frac{1}{\sum_t m_t} \sum_t m_t \, \frac{1}{H} \lVert y_t \rVert^2 $$
 
-    The paper's AR, up to a factor that it calls alpha (2, in its experiments); it
-    takes outputs after dropout.
+    This is AR of the paper without its factor alpha, which is 2 in its experiments. The
+    paper uses outputs after dropout.
 
     Args:
         ys: outputs, `(*lead, features)`.
-        mask: bool, `(*lead)`, True for steps that count; None counts all.
+        mask: bool, `(*lead)`, True for valid steps; None means all.
 
     Returns:
         A scalar of the dtype of `ys`.
@@ -51,23 +51,23 @@ def activity_penalty(ys: Floats, *, mask: Mask | None = None) -> jax.Array:
 def temporal_activity_penalty(
     ys: Floats, *, mask: Mask | None = None, time_axis: int = 0
 ) -> jax.Array:
-    r"""Return the mean square of changes from step to step: keeps activity slow.
+    r"""Return the mean square of changes, a penalty that keeps activity slow.
 
     $$
     \frac{1}{\sum_t m_t m_{t+1}}
         \sum_t m_t m_{t+1} \, \frac{1}{H} \lVert y_{t+1} - y_t \rVert^2
     $$
 
-    The paper's TAR, up to a factor that it calls beta (1, in its experiments); it
-    takes outputs before dropout. A change counts if both of its steps do.
+    This is TAR of the paper without its factor beta, which is 1 in its experiments. The
+    paper uses outputs before dropout. A change is valid if both of its steps are.
 
     Args:
         ys: outputs, `(time, *batch, features)`.
-        mask: bool, `(time, *batch)`, True for steps that count; None counts all.
+        mask: bool, `(time, *batch)`, True for valid steps; None means all.
         time_axis: the axis of time in both.
 
     Returns:
-        A scalar of the dtype of `ys`; 0 if there is no change to count.
+        A scalar of the dtype of `ys`; 0 if there is no valid change.
 
     Raises:
         TypeError, ValueError: if the mask is not bool or does not fit, or there is no

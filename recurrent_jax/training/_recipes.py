@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole optimiser for recurrent networks, assembled from Optax."""
+"""A complete optimiser for recurrent networks, built from Optax."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -31,30 +31,31 @@ def adamw(
     plateau: Optimizer | None = None,
     skip: Count = 0,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Return Optax's AdamW with what recurrent networks want around it.
+    r"""Return Optax's AdamW with common additions for recurrent networks.
 
-    In this order: `clipping` of the gradient, Adam, decay of kernels alone, rates by
-    label, the plateau; and around all of it `optax.apply_if_finite`, which leaves
-    parameters and averages alone where a gradient is not finite.
+    The order is: `clipping` of the gradient, Adam, decay of kernels, rates by label,
+    and the plateau. `optax.apply_if_finite` wraps all of these and skips an update if a
+    gradient is not finite.
 
     Args:
         learning_rate: a number, or a schedule of Optax such as
             `optax.warmup_cosine_decay_schedule`.
-        weight_decay: for kernels, see `decayed`; times the learning rate.
+        weight_decay: of kernels, see `decayed`. The learning rate multiplies it.
         max_norm: see `clipping`.
         max_value: see `clipping`.
         max_ratio: see `clipping`.
         rates: factors on the learning rate by label, see `relative_rates`.
         plateau: `optax.contrib.reduce_on_plateau(...)`, which reads the loss that
-            `recurrent_jax.training.train_step` hands to the optimiser.
-        skip: how many updates in a row may be skipped for not being finite; the next
-            one is let through, so that a lasting fault shows. 0 skips none.
+            `recurrent_jax.training.train_step` passes to the optimiser.
+        skip: number of consecutive updates that may be skipped because they are not
+            finite. The next one is applied, so that a lasting fault shows. 0 skips
+            none.
 
     Returns:
-        An Optax transformation, complete: its updates are to be added.
+        A complete Optax transformation, whose updates are added to the parameters.
 
     Raises:
-        TypeError, ValueError: if an argument is out of its range.
+        TypeError, ValueError: if an argument is out of range.
 
     Example:
         >>> import jax, optax

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standardising features, and back."""
+"""Standardisation of features, and its inverse."""
 
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ from recurrent_jax.training._losses import leading_mask
 
 
 class Standardiser(NamedTuple):
-    r"""Mean and deviation of each feature, as `standardiser` found them.
+    r"""Mean and standard deviation of each feature, from `standardiser`.
 
     $$ x \mapsto (x - \mu) / \sigma, \qquad z \mapsto z \sigma + \mu $$
 
-    A pytree of two arrays: save it beside the parameters.
+    This is a pytree of two arrays. Save it together with the parameters.
 
     Example:
         >>> import numpy as np
@@ -31,31 +31,31 @@ class Standardiser(NamedTuple):
 
     @_checks.checked
     def apply(self, x: Features) -> Any:
-        """Return `x`, `(..., D)`, in deviations from the mean."""
+        """Return `x`, `(..., D)`, standardised."""
         rows = _fitting("apply", x, self.mean)
         return (rows - expand_like(self.mean, rows)) / expand_like(self.deviation, rows)
 
     @_checks.checked
     def invert(self, x: Features) -> Any:
-        """Return `x`, `(..., D)`, in its units again."""
+        """Return `x`, `(..., D)`, in its original units."""
         rows = _fitting("invert", x, self.mean)
         return rows * expand_like(self.deviation, rows) + expand_like(self.mean, rows)
 
 
 @_checks.checked
 def standardiser(train: Features, *, mask: Mask | None = None) -> Standardiser:
-    r"""Return the mean and the deviation of each feature, over all other axes.
+    r"""Return mean and standard deviation of each feature over all other axes.
 
-    Give it the training part alone. Statistics of the whole series tell the network
-    about the part that it is tested on.
+    Pass only the training part. Statistics of the whole series would contain
+    information about the test.
 
     Args:
         train: floating point, `(..., D)`.
-        mask: bool, the leading axes of `train`: False leaves padding out.
+        mask: bool, with the leading axes of `train`. False leaves out padding.
 
     Returns:
-        A `Standardiser` of NumPy arrays, `(D,)`, of the dtype of `train`; computed in
-        float64. The deviation is that of the sample as it is, without a correction.
+        A `Standardiser` of NumPy arrays, `(D,)`, of the dtype of `train`, computed in
+        float64. The deviation divides by n and not by n - 1.
 
     Raises:
         ValueError: if a feature is constant or not finite, or nothing is left.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step of training: everything that changes is in one value."""
+"""A training step, with everything that changes in one value."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
@@ -29,7 +29,7 @@ Loss = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Any]]
 
 
 class State(NamedTuple):
-    """All that training changes: keep this, and it can go on.
+    """Everything that changes in training. Save it to resume training later.
 
     The key never changes. Each step derives its random numbers from `key` and `step`,
     and `batch_indices` and `take_chunk` derive its place in the data from them. A run
@@ -47,9 +47,9 @@ class State(NamedTuple):
 
     params: Any
     opt_state: Any
-    carry: Any  # that the next batch starts from, or None
+    carry: Any  # the initial carry of the next batch, or None
     key: jax.Array
-    step: jax.Array  # (), the number of steps made
+    step: jax.Array  # (), the number of finished steps
 
 
 def _is_state(value: Any) -> bool:
@@ -60,7 +60,7 @@ OneState = Annotated[State, Object("what init_state returns, a State", _is_state
 
 
 class Metrics(NamedTuple):
-    """What a step tells about itself."""
+    """Metrics of one step."""
 
     loss: jax.Array  # ()
     gradient_norm: jax.Array  # (), before clipping
@@ -74,13 +74,13 @@ def init_state(
     key: Key,
     carry: Arrays | None = None,
 ) -> State:
-    """Return the state that training starts from.
+    """Return the initial state of training.
 
     Args:
-        params: any pytree of arrays: of a cell, of a network, with a head or without.
-        optimizer: of Optax.
-        key: what every draw of the training comes from.
-        carry: what the first batch starts from, where one batch goes on from another.
+        params: any pytree of arrays, of a cell or a network, with or without a head.
+        optimizer: an Optax optimiser.
+        key: of all random numbers in training.
+        carry: the initial carry of the first batch, if batches pass a carry on.
 
     Returns:
         A `State` at step 0.
@@ -101,23 +101,23 @@ def init_state(
 def train_step(
     state: OneState, batch: Any, *, loss: Loss, optimizer: Optimizer
 ) -> tuple[State, Metrics]:
-    r"""Return the state after one step down the gradient of `loss` on `batch`.
+    r"""Return the state after one gradient step on `batch`.
 
     $$ \theta \leftarrow \theta + \mathrm{update}(\nabla_\theta L(\theta, s, x)) $$
 
-    A pure function: give it to `jax.jit` with `loss` and `optimizer` bound by
-    `functools.partial`, or to `jax.lax.scan` for many steps in one call. Nothing in
-    this library needs it, and your own five lines do as well.
+    This is a pure function. Bind `loss` and `optimizer` with `functools.partial` and
+    pass it to `jax.jit`, or to `jax.lax.scan` for many steps in one call. It is
+    optional: you can write your own step with Optax.
 
-    The loss value is handed to the optimiser too, for those that read it, such as
-    `optax.contrib.reduce_on_plateau`. No gradient flows through the carry that is
-    kept.
+    The optimiser also gets the value of the loss, because some transformations read it,
+    such as `optax.contrib.reduce_on_plateau`. No gradient flows through the carry in
+    the state.
 
     Args:
-        state: what `init_state` or the last step returned.
-        batch: whatever `loss` reads.
+        state: from `init_state` or from the last step.
+        batch: the data for `loss`.
         loss: `(params, carry, batch, key) -> (value, carry)`, with a scalar value and
-            the carry that the next batch starts from, or None if there is none.
+            the initial carry of the next batch, or None.
         optimizer: the one given to `init_state`.
 
     Returns:
@@ -195,7 +195,7 @@ def kind(tree: Any) -> Any:
 
 
 def _same(before: Any, after: Any) -> None:
-    """Check that the carry out is of the kind of the carry in."""
+    """Check that structure, shapes and dtypes of the carry do not change."""
     if kind(before) != kind(after):
         raise TypeError(
             "train_step: loss returned another carry than it took, "

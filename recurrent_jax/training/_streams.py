@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Truncated back-propagation over streams: the state goes on, the gradient does not."""
+"""Truncated back-propagation over streams: chunks pass a carry on, but no gradient."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -29,23 +29,23 @@ Streams = Annotated[jax.Array, OneArray(least=2, axes="(time, streams, ...)")]
 
 
 class Chunk(NamedTuple):
-    """A piece of all streams, and what comes one step after each of its inputs."""
+    """Consecutive steps of all streams, with the next step of each as target."""
 
     inputs: jax.Array  # (length, streams, ...)
     targets: jax.Array  # (length, streams, ...)
-    fresh: jax.Array  # (), bool: whether the streams start here
+    fresh: jax.Array  # (), bool: whether this is the start of the streams
 
 
 @_checks.checked
 def cut_streams(sequence: Sequence, count: Size) -> jax.Array:
-    """Return one long sequence as `count` streams side by side.
+    """Return one long sequence as `count` parallel streams.
 
-    Stream k is the k-th piece of the sequence; fewer than `count` steps at its end
-    are left out, since streams are of one length.
+    Stream k is the k-th part of the sequence. Streams have equal length, so up to
+    `count - 1` steps at the end are left out.
 
     Args:
         sequence: `(time, ...)`, tokens or features.
-        count: how many streams; the batch size of truncated back-propagation.
+        count: number of streams, the batch size of truncated back-propagation.
 
     Returns:
         `(time // count, count, ...)`.
@@ -75,7 +75,7 @@ def cut_streams(sequence: Sequence, count: Size) -> jax.Array:
 
 @_checks.checked
 def count_chunks(streams: Streams, length: Size) -> int:
-    """Return how many chunks of `length` the streams hold: the steps of an epoch.
+    """Return the number of chunks of `length` in the streams: the steps of an epoch.
 
     Example:
         >>> import jax.numpy as jnp
@@ -88,15 +88,15 @@ def count_chunks(streams: Streams, length: Size) -> int:
 
 @_checks.checked
 def take_chunk(streams: Streams, step: Place, *, length: Size) -> Chunk:
-    """Return the chunk that training reads at a step, counted over all epochs.
+    """Return the chunk for a step, counted over all epochs.
 
-    A pure function of the step, so that to resume needs nothing else. At the end of
-    the streams it begins anew; what does not fill a chunk there is left out.
+    This is a pure function of the step, so a resumed run needs nothing else. After the
+    end of the streams it starts again. Steps that do not fill a chunk are left out.
 
     Args:
         streams: `(time, streams, ...)`, as `cut_streams` returns.
         step: an integer; it may be traced.
-        length: steps of a chunk, which the gradient reaches back at most.
+        length: steps of a chunk, the maximum that a gradient reaches back.
 
     Returns:
         A `Chunk`; targets are the inputs one step later.
@@ -130,15 +130,14 @@ def train_chunk(
 ) -> tuple[State, Metrics]:
     """Return the state after one step of truncated back-propagation through time.
 
-    Reads the chunk at `state.step` from where the last one left off: the carry goes
-    on, so that the outputs are those of one long run, and the gradient stops at the
-    start of the chunk.
+    It reads the chunk at `state.step` and starts from the carry of the last chunk, so
+    the outputs are those of one long run. The gradient stops at the start of the chunk.
 
     Args:
-        state: what `init_state(..., carry=fresh)` or the last step returned.
+        state: from `init_state(..., carry=fresh)` or from the last step.
         streams: `(time, streams, ...)`, as `cut_streams` returns.
         length: steps of a chunk.
-        fresh: the carry that streams start from, once in an epoch.
+        fresh: the initial carry of the streams, used once per epoch.
         loss: `(params, carry, chunk, key) -> (value, carry)`.
         optimizer: the one given to `init_state`.
 
