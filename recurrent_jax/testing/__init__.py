@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The laws that every cell keeps, for ours and for the user's own.
+"""The laws that every cell must satisfy, to check your own cells with.
 
     from recurrent_jax.testing import check_cell
     check_cell(MyCell(hidden_size=4))
 
-Each law is a function of a `Trial` that raises `LawViolation`; `LAWS` names them all.
+Each law is a function that takes a `Trial` and may raise `LawViolation`. `LAWS` maps
+the name of each law to its function.
 """
 
 from recurrent_jax.testing._check_cell import check_cell

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws about a cell: its step, its derivatives and its identity."""
+"""Laws about a cell: its step, its derivatives and its equality."""
 
 import dataclasses
 import functools
@@ -35,10 +35,10 @@ def scan(trial: Trial) -> None:
 
 
 def project(trial: Trial) -> None:
-    """Law 2: step equals recur after project, step by step or at once, with jit or not.
+    """Law 2: step equals recur after project, step by step or at once, jit or not.
 
-    Nothing is compiled here that is not compiled on its own, so what a cell does only
-    under `jit` shows.
+    This law does not call `jit` on `project` and `recur`. A cell that behaves
+    differently under `jit` therefore breaks it.
     """
     cell, params = trial.cell, trial.cell.prepare(trial.params)
     at_once = cell.project(params, trial.xs)
@@ -56,7 +56,7 @@ def project(trial: Trial) -> None:
 
 
 def batch(trial: Trial) -> None:
-    """Law 7: a batch equals vmap equals each sequence alone, in any order and shape."""
+    """Law 7: a batch equals vmap and each sequence alone, in any order and shape."""
     four = dataclasses.replace(trial, batch_shape=(4,))
     xs, carry, want = four.xs, four.carry, four.run()
     sides = (jax.tree.map(lambda _: 1, xs), jax.tree.map(lambda _: 0, carry))
@@ -77,7 +77,7 @@ def batch(trial: Trial) -> None:
 
 
 def types(trial: Trial) -> None:
-    """Law 10: carry structure, shapes and dtypes in = out, in every precision."""
+    """Law 10: a step keeps the carry's structure, shapes, dtypes, in all precisions."""
     cell, key = trial.cell, jax.random.key(trial.seed)
     exact = None
     for dtype in reversed(DTYPES):
@@ -103,7 +103,7 @@ def types(trial: Trial) -> None:
 
 
 def _in_dtype(how: str, tree: Any, dtype: str) -> None:
-    """Check that all floats of a tree have the dtype."""
+    """Check that all floats of a pytree have the dtype."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         if is_float(leaf) and leaf.dtype != dtype:
             where = jax.tree_util.keystr(path)
@@ -111,18 +111,18 @@ def _in_dtype(how: str, tree: Any, dtype: str) -> None:
 
 
 def _rounded(got: Any, exact: Any) -> tuple[Any, Any]:
-    """Return floats, and the exact ones in their dtype."""
+    """Return the floats, and the exact floats cast to the same dtypes."""
     pairs = zip(floats(got), floats(exact), strict=True)
     return floats(got), [b.astype(a.dtype) for a, b in pairs]
 
 
 def gradients(trial: Trial) -> None:
-    """Law 11: gradients are those of the plain loop, and of differences; twice."""
+    """Law 11: first and second gradients equal those of the loop and of differences."""
     if not trial.time:
         return
     arguments = trial.params, trial.carry, trial.xs
     point = [np.asarray(a) for a in floats(arguments)]
-    # Inputs stay where they are: some hold draws that a cell compares with a rate.
+    # Inputs are not moved: some contain draws that a cell compares with a rate.
     direction = waves(floats(arguments[:2]))
     direction += [np.zeros_like(x) for x in floats(trial.xs)]
     size = np.sqrt(sum(np.sum(d**2) for d in direction))
@@ -147,7 +147,7 @@ def gradients(trial: Trial) -> None:
 
 
 def compilation(trial: Trial) -> None:
-    """Law 12: a jaxpr that does not grow, no leaks, nothing hidden, a cell by value."""
+    """Law 12: a jaxpr that does not grow, no leaks, no state, equality by value."""
     cell = trial.cell
     with jax.checking_leaks():
         longer = (dataclasses.replace(trial, time=time).xs for time in (7, 70))
@@ -160,7 +160,7 @@ def compilation(trial: Trial) -> None:
 
 
 def _keeps_nothing(trial: Trial) -> None:
-    """Check that init and step are functions of their arguments alone."""
+    """Check that init and step depend only on their arguments."""
     cell, x = trial.cell, trial.draw(1, trial.batch_shape)
 
     def trace() -> tuple[str, list[Any]]:
@@ -183,7 +183,7 @@ def _keeps_nothing(trial: Trial) -> None:
 
 
 def _is_a_value(cell: Cell) -> None:
-    """Check that a cell is equal, hashed, printed and pickled by its fields."""
+    """Check that a cell compares, hashes, prints and pickles by its fields."""
     fields = {f.name: getattr(cell, f.name) for f in dataclasses.fields(cell)}
     cached = {
         name
@@ -206,7 +206,7 @@ def _is_a_value(cell: Cell) -> None:
 
 
 def _importable(cls: type) -> bool:
-    """Say whether pickle finds the class itself: not if a function defined it."""
+    """Return whether pickle finds the class. It does not if a function defined it."""
     try:
         pickle.dumps(cls)
     except (pickle.PicklingError, AttributeError):

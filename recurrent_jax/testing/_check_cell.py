@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All laws on one cell."""
+"""`check_cell` checks one cell against all laws."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -23,39 +23,41 @@ def check_cell(
     laws: Iterable[str] | None = None,
     inputs: Callable[[jax.Array, tuple[int, ...], Any], Any] | None = None,
 ) -> None:
-    """Check that a cell keeps the laws, mostly in float64, on small drawn inputs.
+    """Check that a cell satisfies the laws on small random inputs, mostly in float64.
 
-    It compiles some twenty small programs, which takes about ten seconds.
+    It compiles about twenty small programs, which takes about ten seconds.
 
     | law | what it says |
     |---|---|
     | scan | `unroll` equals a Python loop over `step` |
-    | project | `step` is `recur` after `project`, at once or not, with `jit` or not |
+    | project | `step` equals `recur` after `project`, at once or not, jit or not |
     | split | running in two parts equals running in one |
-    | padding | skipped steps change nothing, NaN and inf included, gradients included |
-    | empty | no steps or no sequences: initial carry, finite gradients |
+    | padding | skipped steps, even NaN or inf, change no value and no gradient |
+    | empty | without steps or sequences: the initial carry, finite gradients |
     | reset | a reset equals a fresh start, and no NaN survives it |
-    | batch | a batch equals `vmap` equals a loop |
-    | reverse | reversed equals flipping the valid part, running, flipping back |
+    | batch | a batch equals `vmap`, and equals a loop |
+    | reverse | a reversed run equals flipping the valid part, running, flipping back |
     | causality | an output does not depend on later inputs |
-    | types | the carry keeps structure, shapes and dtypes, in four precisions |
-    | gradients | those of the plain loop and of differences, first and second order |
-    | compilation | a jaxpr independent of T, no leaks or state, a cell by value |
-    | strategies | `Autodiff` and `Checkpointed` give the same values and gradients |
+    | types | the carry keeps its structure, shapes and dtypes, in four precisions |
+    | gradients | first and second gradients equal those of a loop and of differences |
+    | compilation | a jaxpr independent of T, no leaks or state, equality by value |
+    | strategies | `Autodiff` and `Checkpointed` return the same values and gradients |
 
-    All but the last run the default strategy, `Deferred`, over several short blocks.
+    All laws but the last run the default strategy, `Deferred`, with several short
+    blocks.
 
     Args:
         cell: an instance, such as `MyCell(hidden_size=4)`.
-        in_features: the number of input features to try it with.
-        seed: of all draws.
-        laws: names of the laws to check; all if None.
-        inputs: makes an input of given leading shape from `(key, shape, dtype)`, for
-            a cell whose input is not one float array.
+        in_features: the number of input features of the trial.
+        seed: the seed of all random draws.
+        laws: the names of the laws to check. None checks all.
+        inputs: a function that builds an input with a given leading shape from
+            `(key, shape, dtype)`. Use it for a cell whose input is not one float array.
 
     Raises:
-        LawViolation: naming every law that is broken, and how.
-        ValueError: if a law has no such name.
+        LawViolation: if a law is broken. The message names every broken law, and says
+            how it is broken.
+        ValueError: if a name is not the name of a law.
 
     Example:
         >>> import recurrent_jax as rj
@@ -77,7 +79,7 @@ def check_cell(
                 LAWS[name](trial)
             except LawViolation as violation:
                 broken.append(f"law {number} ({name}): {violation}")
-            except Exception as error:  # the cell's own, whatever it is
+            except Exception as error:  # any error of the cell itself
                 how = f"{type(error).__name__}: {str(error).strip()}"
                 broken.append(f"law {number} ({name}): raised {how}")
     if broken:

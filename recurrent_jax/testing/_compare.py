@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How two answers are compared, and what is raised."""
+"""The comparison of two results, and the error for a difference."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ _TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e
 
 
 class LawViolation(AssertionError):
-    """A cell breaks a law; the message says which and how."""
+    """A cell breaks a law. The message says which law, and how."""
 
 
 def alike(how: str, one: Any, but: str, other: Any) -> None:
-    """Check that two trees have one structure, and leaves of the same shape and dtype.
+    """Check that two pytrees have the same structure, shapes and dtypes.
 
-    A violation reads `how` the one is `but` the other is.
+    The message of a violation is `how`, the first, `but`, the second.
     """
     if jax.tree.structure(one) != jax.tree.structure(other):
         raise LawViolation(
@@ -35,7 +35,7 @@ def alike(how: str, one: Any, but: str, other: Any) -> None:
 
 
 def same(how: str, got: Any, want: Any, tolerance: float | None = None) -> None:
-    """Compare two trees; NaN equals nothing."""
+    """Check that two pytrees are equal. NaN is equal to nothing."""
     alike(f"{how}:", got, "is not", want)
     pairs = zip(jax.tree.leaves_with_path(got), jax.tree.leaves(want), strict=True)
     for (path, a), b in pairs:
@@ -53,7 +53,7 @@ def same(how: str, got: Any, want: Any, tolerance: float | None = None) -> None:
 
 
 def finite(how: str, tree: Any) -> None:
-    """Check that all floats in a tree are finite."""
+    """Check that all floats of a pytree are finite."""
     for path, leaf in jax.tree.leaves_with_path(tree):
         if is_float(leaf) and not np.all(np.isfinite(np.asarray(leaf, "float64"))):
             raise LawViolation(

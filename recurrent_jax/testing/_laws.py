@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of laws: each a function of a `Trial` that raises `LawViolation`."""
+"""The laws, each a function that takes a `Trial` and may raise `LawViolation`."""
 
 from collections.abc import Callable
 

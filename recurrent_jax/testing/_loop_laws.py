@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Laws about a cell in the loop: what is skipped, reset, cut or turned around."""
+"""Laws about a cell in the loop: skipped steps, resets, chunks and reversal."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from recurrent_jax.testing._trial import Trial
 def split(trial: Trial) -> None:
     """Law 3: running [0, k) and then [k, T) equals running [0, T)."""
     want = trial.run()
-    # Each length is compiled, so these few.
+    # Each length is compiled, so only a few are tried.
     for k in sorted({0, trial.time // 2}):
         carry, early = trial.run(cut(trial.xs, 0, k))
         carry, late = trial.run(cut(trial.xs, k, None), carry)
@@ -25,7 +25,7 @@ def split(trial: Trial) -> None:
 
 
 def padding(trial: Trial) -> None:
-    """Law 4: what is beyond lengths or under a False mask changes nothing."""
+    """Law 4: steps beyond lengths or under a False mask change nothing."""
     rng, shape = trial.rng(5), (trial.time, *trial.batch_shape)
     lengths = rng.integers(0, trial.time + 1, trial.batch_shape)
     mask = rng.random(shape) < 0.7
@@ -66,7 +66,7 @@ def empty(trial: Trial) -> None:
 
 
 def reset(trial: Trial) -> None:
-    """Law 6: a reset at t equals starting afresh at t, and no NaN survives it."""
+    """Law 6: a reset at t equals a fresh start at t, and no NaN survives it."""
     for t in sorted({0, trial.time // 2, trial.time - 1} & {*range(trial.time)}):
         resets = np.zeros((trial.time, *trial.batch_shape), bool)
         resets[t] = True
@@ -87,7 +87,7 @@ def reset(trial: Trial) -> None:
 
 
 def reverse(trial: Trial) -> None:
-    """Law 8: reversed equals flipping the valid part, running, flipping back."""
+    """Law 8: a reversed run equals flipping the valid part, running, flipping back."""
     four = dataclasses.replace(trial, batch_shape=(4,))
     lengths = np.r_[four.time, 0, four.rng(6).integers(0, four.time + 1, 2)]
     flip = functools.partial(jax.tree.map, lambda a: np.flip(a, 0))
@@ -106,7 +106,7 @@ def reverse(trial: Trial) -> None:
 
 def causality(trial: Trial) -> None:
     """Law 9: an output does not depend on later inputs."""
-    # The default strategy projects a block of steps at a time, the other all.
+    # The default strategy projects a block of steps at a time. Autodiff projects all.
     for backward in (trial.backward, Autodiff()):
         _, want = trial.run(backward=backward)
         for t in range(trial.time - 1):
@@ -120,7 +120,7 @@ def causality(trial: Trial) -> None:
 
 
 def strategies(trial: Trial) -> None:
-    """Law 13: every exact strategy gives the values and gradients of the loop."""
+    """Law 13: every exact strategy returns the values and gradients of the loop."""
     if not trial.time:
         return
     want = trial.loop(), trial.loop_gradients()

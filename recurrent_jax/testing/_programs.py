@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs that laws run, each compiled once for a cell and all laws."""
+"""The programs that the laws run. Each is compiled once per cell for all laws."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from recurrent_jax.testing._trees import at, floats, stack, waves, weigh, with_f
 
 @functools.lru_cache(maxsize=32)
 def step(cell: Cell) -> Callable[..., Any]:
-    """Return `cell.step`, compiled."""
+    """Return the compiled `cell.step`."""
     return jax.jit(cell.step)
 
 
@@ -42,8 +42,9 @@ def gradients(cell: Cell, backward: Backward) -> Callable[..., Any]:
 def derivatives(cell: Cell, backward: Backward) -> Callable[..., Any]:
     """Return `run((params, carry, xs), direction) -> (score, gradient, values, bend)`.
 
-    The score is a linear function of the values, which `unroll` returns. The bend is
-    the derivative of the gradient along `direction`, forward mode over reverse mode.
+    The values are what `unroll` returns, and the score is a linear function of them.
+    The bend is the derivative of the gradient along `direction`, computed by forward
+    mode over reverse mode.
     """
 
     @jax.jit
@@ -77,7 +78,7 @@ def _pull(cell: Cell) -> Callable[..., Any]:
 
 
 def back_propagate(cell: Cell, params: Any, carry: Any, xs: Any) -> Any:
-    """Return the gradients of a Python loop over `step`, one step after the other."""
+    """Return the gradients of a Python loop over `step`, computed step by step."""
     times = range(jax.tree.leaves(xs)[0].shape[0])
     before: list[Any] = [carry]
     ys: list[Any] = []

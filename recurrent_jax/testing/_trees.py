@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What laws do to trees of arrays."""
+"""Helpers of the laws for pytrees of arrays."""
 
 from typing import Any
 
@@ -9,23 +9,23 @@ import numpy as np
 
 
 def is_float(x: Any) -> bool:
-    """Say whether an array holds floats of any size."""
+    """Return whether an array has a floating-point dtype."""
     return jnp.issubdtype(x.dtype, jnp.floating)
 
 
 def floats(tree: Any) -> list[Any]:
-    """Return the arrays of floats."""
+    """Return the floating-point arrays of a pytree."""
     return [a for a in jax.tree.leaves(tree) if is_float(a)]
 
 
 def with_floats(tree: Any, floats: list[Any]) -> Any:
-    """Return the tree with other floats; a counter in it stays as it is."""
+    """Return the pytree with other floats. Integers, such as a counter, are kept."""
     given = iter(floats)
     return jax.tree.map(lambda a: next(given) if is_float(a) else a, tree)
 
 
 def cast(tree: Any, dtype: str) -> Any:
-    """Return the tree with its floats in another precision, in NumPy."""
+    """Return the pytree with its floats in another precision, as NumPy arrays."""
 
     def one(a: Any) -> Any:
         return np.asarray(a).astype(jnp.dtype(dtype)) if is_float(a) else a
@@ -34,7 +34,7 @@ def cast(tree: Any, dtype: str) -> Any:
 
 
 def waves(like: Any) -> Any:
-    """Return numbers in place of each array, no two alike."""
+    """Return arrays of the same shapes, in which the numbers differ."""
     leaves, tree = jax.tree.flatten(like)
     waves = [
         np.cos(np.arange(leaf.size) + n).reshape(leaf.shape).astype(leaf.dtype)
@@ -44,7 +44,7 @@ def waves(like: Any) -> Any:
 
 
 def weigh(tree: Any) -> jax.Array:
-    """Return a linear function of all floats in a tree, every weight another."""
+    """Return a weighted sum of all floats in a pytree, with different weights."""
     products = jax.tree.map(
         lambda a, w: jnp.sum(a * w) if is_float(a) else 0.0, tree, waves(tree)
     )
@@ -52,7 +52,7 @@ def weigh(tree: Any) -> jax.Array:
 
 
 def stack(trees: list[Any]) -> Any:
-    """Return trees as one, along a new first axis."""
+    """Return pytrees stacked along a new first axis."""
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
@@ -67,18 +67,18 @@ def cut(tree: Any, start: int, stop: int | None) -> Any:
 
 
 def sequence(tree: Any, b: Any) -> Any:
-    """Return one sequence, or some, of a batch that is time first."""
+    """Return one or more sequences of a time-major batch."""
     return jax.tree.map(lambda a: a[:, b], tree)
 
 
 def row(result: tuple[Any, Any], b: Any) -> tuple[Any, Any]:
-    """Return what `unroll` gave for one sequence, or some."""
+    """Return the part of a result of `unroll` for one or more sequences."""
     carry, ys = result
     return at(carry, b), sequence(ys, b)
 
 
 def merged(result: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Return what `unroll` gave for two batch axes, with one in their place."""
+    """Return a result of `unroll` with its two batch axes merged into one."""
     carry, ys = result
     return (
         jax.tree.map(lambda c: c.reshape(c.shape[0] * c.shape[1], *c.shape[2:]), carry),
@@ -89,7 +89,7 @@ def merged(result: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def spoil(tree: Any, where: np.ndarray, junk: float) -> Any:
-    """Return the tree with `junk` in its float arrays at the steps in `where`."""
+    """Return the pytree with `junk` in its float arrays at the steps in `where`."""
 
     def one(a: Any) -> Any:
         flags = where.reshape(where.shape + (1,) * (a.ndim - where.ndim))
@@ -99,6 +99,6 @@ def spoil(tree: Any, where: np.ndarray, junk: float) -> Any:
 
 
 def hidden(tree: Any, valid: np.ndarray) -> tuple[Any, Any]:
-    """Return what a tree holds at skipped steps, and zeros to compare with."""
+    """Return the values of a pytree at skipped steps, and zeros to compare with."""
     got = spoil(floats(tree), valid, 0.0)
     return got, jax.tree.map(np.zeros_like, got)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cell with all that a law needs drawn."""
+"""A cell with the random parameters, carry and inputs that a law needs."""
 
 import dataclasses
 import functools
@@ -18,19 +18,20 @@ from recurrent_jax.testing._trees import at, cast, stack, waves
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A cell with parameters, a carry that it has reached, and inputs, all drawn.
+    """A cell with random parameters and inputs, and a carry that it has reached.
 
     Attributes:
-        cell: the cell on trial.
-        in_features: D.
-        time: T.
-        batch_shape: any number of leading axes.
-        seed: of all draws.
-        dtype: of parameters, carry and inputs.
-        inputs: makes the input of given leading shape from `(key, shape, dtype)`;
-            by default standard normal numbers of shape `(*shape, in_features)`.
-        backward: the strategy that all runs use. By default that of `unroll`, with
-            blocks so short that there are several.
+        cell: the cell under test.
+        in_features: D, the number of input features.
+        time: T, the number of steps.
+        batch_shape: the sizes of the batch axes, any number of them.
+        seed: the seed of all random draws.
+        dtype: the dtype of parameters, carry and inputs.
+        inputs: a function that builds an input with a given leading shape from
+            `(key, shape, dtype)`. By default, inputs are standard normal numbers of
+            shape `(*shape, in_features)`.
+        backward: the strategy that all runs use. The default is that of `unroll`, with
+            blocks short enough that there are several.
     """
 
     cell: Cell
@@ -47,37 +48,37 @@ class Trial:
         return jax.random.fold_in(jax.random.key(self.seed), stream)
 
     def rng(self, stream: int) -> np.random.Generator:
-        """Return a NumPy generator for one kind of draw; JAX would compile it."""
+        """Return a NumPy generator for one kind of draw. JAX would compile the draw."""
         return np.random.default_rng((self.seed, stream))
 
     @functools.cached_property
     def params(self) -> Any:
-        """Parameters, none exactly zero, so that no gradient hides."""
+        """The parameters. None is exactly zero, since that could hide a gradient."""
         return cast(_params(self.cell, self.in_features, self.seed), self.dtype)
 
     @functools.cached_property
     def xs(self) -> Any:
-        """Inputs, `(time, *batch, features)`."""
+        """The inputs, `(time, *batch, features)`."""
         return self.draw(1, (self.time, *self.batch_shape))
 
     @functools.cached_property
     def carry(self) -> Any:
-        """A carry reached after two steps from the initial one."""
+        """The carry after two steps from the initial one."""
         return self.loop(self.draw(2, (2, *self.batch_shape)), self.start())[0]
 
     def draw(self, stream: int, shape: tuple[int, ...]) -> Any:
-        """Return inputs of the leading shape."""
+        """Return inputs with the given leading shape."""
         if self.inputs is not None:
             return jax.device_get(self.inputs(self.key(stream), shape, self.dtype))
         drawn = self.rng(stream).normal(size=(*shape, self.in_features))
         return cast(drawn, self.dtype)
 
     def start(self) -> Any:
-        """Return the carry that a sequence starts from."""
+        """Return the carry at the start of a sequence."""
         return self.cell.initial_carry(self.batch_shape, self.dtype, self.params)
 
     def run(self, xs: Any = None, carry: Any = None, **options: Any) -> tuple[Any, Any]:
-        """Return `unroll` of these inputs from this carry."""
+        """Return the result of `unroll` for these inputs, from this carry."""
         xs = self.xs if xs is None else xs
         carry = self.carry if carry is None else carry
         options = {"backward": self.backward, **options}
@@ -86,9 +87,9 @@ class Trial:
         )
 
     def flags(self, **given: Any) -> dict[str, Any]:
-        """Return `lengths`, `mask` and `resets`, those not given without effect.
+        """Return `lengths`, `mask` and `resets`. Those not given have no effect.
 
-        All are always there, so that one program serves every law that needs one.
+        All three are always present, so that laws share one compiled program.
         """
         shape = (self.time, *self.batch_shape)
         return {
@@ -98,13 +99,13 @@ class Trial:
         } | given
 
     def loop(self, xs: Any = None, carry: Any = None) -> tuple[Any, Any]:
-        """Return what `unroll` must: a Python loop over `cell.step`, of one step up."""
+        """Return the result that `unroll` must equal, from a loop over `cell.step`."""
         xs = self.xs if xs is None else xs
         carry = self.carry if carry is None else carry
         step = _programs.step(self.cell)
         ys: list[Any] = []
         time = jax.tree.leaves(xs)[0].shape[0]
-        if time == 0:  # without a step, nothing says what an output looks like
+        if time == 0:  # no step tells the shape of an output
             return self.run(xs, carry)
         for t in range(time):
             carry, y = step(self.params, carry, at(xs, t))
@@ -112,15 +113,16 @@ class Trial:
         return jax.device_get((carry, stack(ys)))
 
     def loop_gradients(self) -> Any:
-        """Return the gradients of `loop`: back-propagation written out."""
+        """Return the gradients of `loop`, by explicit back-propagation."""
         return _programs.back_propagate(self.cell, self.params, self.carry, self.xs)
 
     def gradients(
         self, xs: Any = None, backward: Backward | None = None, **options: Any
     ) -> tuple[Any, Any]:
-        """Return what `run` does, and gradients for params, carry and inputs.
+        """Return the result of `run`, and gradients for params, carry and inputs.
 
-        Of a linear function of final carry and outputs, every weight another.
+        The gradients are those of a weighted sum of the final carry and the outputs,
+        with different weights.
         """
         xs = self.xs if xs is None else xs
         run = _programs.gradients(self.cell, backward or self.backward)
@@ -129,7 +131,7 @@ class Trial:
 
 @functools.lru_cache
 def _params(cell: Cell, in_features: int, seed: int) -> Any:
-    """Return parameters of a cell, a little off what it draws."""
-    # Outside of jit, where cells share the small programs that draw.
+    """Return the parameters of a cell, shifted a little from their initial values."""
+    # Not under `jit`, so that cells share the small programs that draw.
     params = jax.device_get(cell.init(jax.random.key(seed), in_features))
     return jax.tree.map(lambda p, w: p + w / 10, params, waves(params))
