@@ -26,7 +26,7 @@ class CfCLayer(NamedTuple):
 
 
 class CfCParams(NamedTuple):
-    """Parameters of `CfC`; heads side by side in the order g, k, a, d."""
+    """Parameters of `CfC`, with heads in the order g, k, a, d."""
 
     kernel: jax.Array  # (in, B)
     recurrent_kernel: jax.Array  # (H, B)
@@ -43,8 +43,8 @@ class CfC(Cell[CfCParams, HiddenCarry]):
     $$
     \begin{aligned}
     b_t &= \phi(x_t W + h_{t-1} U + b) && \text{backbone, of one or more layers} \\
-    g_t &= \tanh(b_t W_g + b_g) && \text{state at first} \\
-    k_t &= \tanh(b_t W_k + b_k) && \text{state in the long run} \\
+    g_t &= \tanh(b_t W_g + b_g) && \text{state at short times} \\
+    k_t &= \tanh(b_t W_k + b_k) && \text{state at long times} \\
     a_t &= b_t W_a + b_a, \quad d_t = b_t W_d + b_d && \text{speed and shift} \\
     s_t &= \sigma(a_t \odot \Delta_t + d_t) && \text{time gate} \\
     h_t &= (1 - s_t) \odot g_t + s_t \odot k_t, \qquad y_t = h_t

@@ -21,7 +21,7 @@ class GRUParams(NamedTuple):
     kernel: jax.Array  # (in, 3H)
     recurrent_kernel: jax.Array  # (H, 3H)
     bias: jax.Array | None  # (3H,)
-    recurrent_bias: jax.Array | None  # (H,), of the candidate; reset-after only
+    recurrent_bias: jax.Array | None  # (H,), for the candidate, reset-after only
 
 
 @dataclasses.dataclass(frozen=True)

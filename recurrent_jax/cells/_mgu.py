@@ -21,7 +21,7 @@ class MGUParams(NamedTuple):
     kernel: jax.Array  # (in, 2H)
     recurrent_kernel: jax.Array  # (H, 2H)
     bias: jax.Array | None  # (2H,)
-    recurrent_bias: jax.Array | None  # (H,), of the candidate; reset-after only
+    recurrent_bias: jax.Array | None  # (H,), for the candidate, reset-after only
 
 
 @dataclasses.dataclass(frozen=True)

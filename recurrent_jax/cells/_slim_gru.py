@@ -21,8 +21,8 @@ class SlimGRUParams(NamedTuple):
     kernel: jax.Array  # (in, H)
     recurrent_kernel: jax.Array  # (H, H)
     bias: jax.Array | None  # (H,)
-    gate_kernel: jax.Array | None  # (H, 2H); variants 1 and 2
-    gate_bias: jax.Array | None  # (2H,); variants 1 and 3
+    gate_kernel: jax.Array | None  # (H, 2H), variants 1 and 2
+    gate_bias: jax.Array | None  # (2H,), variants 1 and 3
 
 
 @dataclasses.dataclass(frozen=True)
