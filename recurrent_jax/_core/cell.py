@@ -57,7 +57,7 @@ class Cell(abc.ABC, Generic[P, C]):
 
     If a class or one of its bases defines `recur`, `recur` is used. Every array may
     have any number of leading batch axes, `(*batch, features)`. Computations that do
-    not read the carry belong in `project`, which `unroll` calls outside its loop.
+    not read the carry belong in `project`, which `unroll` calls for many steps at once.
 
     Attributes:
         Params: the NamedTuple that `init` returns.

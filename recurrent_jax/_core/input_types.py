@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Types of arguments that are arrays, numbers that may be traced, cells or networks."""
+"""Types of arguments: arrays, numbers that may be traced, cells and networks."""
 
 from typing import Annotated, Any
 

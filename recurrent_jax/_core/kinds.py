@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of what is made of cells: a cell or network, its parameters, a dictionary."""
+"""Kinds of arguments: a cell or network, its parameters, or a dictionary."""
 
 import dataclasses
 import os
@@ -24,11 +24,11 @@ class PartKind(Kind):
         return "a cell or network such as recurrent_jax.LSTM(4)", ""
 
     def has_type(self, value: Any) -> bool:
-        """Say whether it is one."""
+        """Return whether `value` is a cell or network."""
         return isinstance(value, Cell | Network)
 
     def check(self, where: str, argument: str, value: Any) -> None:
-        """Raise an error that knows the cells of Flax."""
+        """Raise an error, with a hint for a cell of Flax."""
         if hasattr(value, "initialize_carry") and not isinstance(value, type):
             theirs = type(value)
             room = "linen" if "linen" in theirs.__module__ else "nnx"
@@ -48,22 +48,22 @@ class PartKind(Kind):
 
 @dataclasses.dataclass(frozen=True)
 class ArrayTree(Kind):
-    """A tree of arrays.
+    """A pytree of arrays.
 
     Attributes:
-        floats: whether cells must be able to compute in all of them.
+        floats: whether all arrays must have a dtype that cells compute in.
     """
 
     floats: bool = False
 
     def words(self) -> tuple[str, str]:
-        """Return `a tree of arrays`."""
+        """Return `a tree of arrays`, or `a tree of floating-point arrays`."""
         if not self.floats:
             return "a tree of arrays", ""
         return "a tree of floating-point arrays, as init of a cell returns it", ""
 
     def has_type(self, value: Any) -> bool:
-        """Say whether all leaves are arrays."""
+        """Return whether all leaves are arrays."""
         if value is None or isinstance(value, type | str | bytes):
             return False
         return all(map(self._is_one, jax.tree.leaves(value)))
@@ -74,7 +74,7 @@ class ArrayTree(Kind):
         return not self.floats or FloatType().has_type(leaf.dtype)
 
     def check(self, where: str, argument: str, value: Any) -> None:
-        """Raise an error that names the part that is wrong."""
+        """Raise an error that names the leaf that is wrong."""
         if value is not None and not isinstance(value, type | str | bytes):
             for path, leaf in jax.tree.leaves_with_path(value):
                 if path and not self._is_one(leaf):

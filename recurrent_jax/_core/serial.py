@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named tuples in what `jax.export` serialises: params, carries and states."""
+"""Serialisation of named tuples (params, carries and states) by `jax.export`."""
 
 import contextlib
 import sys
@@ -11,14 +11,15 @@ from jax import export
 def register(kind: Any) -> None:
     """Let `jax.export` serialise a function that takes or returns a named tuple.
 
-    Of two classes of one name, as a notebook makes them, the first is kept.
+    If two classes have the same name, as may happen in a notebook, the first is used.
     """
     if not isinstance(kind, type) or not hasattr(kind, "_fields"):
         return
     package, _, _ = kind.__module__.partition(".")
-    # Ours are found again after they have moved from one file to another.
+    # The name of a class of this library does not contain its file, so that the class
+    # may move to another file.
     where = package if package == "recurrent_jax" else kind.__module__
-    with contextlib.suppress(ValueError):  # it is registered
+    with contextlib.suppress(ValueError):  # already registered
         export.register_namedtuple_serialization(
             kind, serialized_name=f"{where}.{kind.__qualname__}"
         )

@@ -42,7 +42,7 @@ class MogrifierLSTM(Cell[MogrifierLSTMParams, HiddenCellCarry]):
 
     The rounds start from $x^{-1} = x_t$ and $h^0 = h_{t-1}$. The LSTM is that of
     `rj.LSTM`. The state scales the input before any product, so no product can be
-    computed for all steps at once. A step has r more products, one after the other.
+    computed for many steps at once. A step has r more products, one after the other.
 
     Args:
         hidden_size: H, the number of units.

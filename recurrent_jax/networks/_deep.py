@@ -26,10 +26,10 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
     y = y^{(L)}
     $$
 
-    Every layer projects its whole input at once, outside its loop, which makes this the
-    form for training. `Stack` steps through all cells in one loop, for streaming. The
-    arguments of `unroll` (lengths, mask, resets, strategy, direction) apply to every
-    layer. With `reverse=True` every layer runs backwards.
+    Every layer projects many steps of its input at once, outside its loop, which makes
+    this the form for training. `Stack` steps through all cells in one loop, for
+    streaming. The arguments of `unroll` (lengths, mask, resets, strategy, direction)
+    apply to every layer. With `reverse=True` every layer runs backwards.
 
     Args:
         layers: cells or networks, such as `Bidirectional`, as a tuple.
