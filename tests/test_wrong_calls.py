@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong calls of every public function: none returns, none ends in a raw error.
 
-A few hundred calls are drawn at each run, the same ones each time. To draw more, and to
-see a table of all functions, set `WRONG_CALLS`:
+A few hundred calls are drawn at each run, the same ones each time, and 20,000 at night.
+To draw more of them, and to see a table of all functions, set `WRONG_CALLS`:
 
-    WRONG_CALLS=20000 python -m pytest tests/test_wrong_calls.py -n 0 -s
+    WRONG_CALLS=5000 python -m pytest tests/test_wrong_calls.py -n 0 -s
 """
 
 import collections
@@ -20,7 +20,8 @@ from fuzz.kinds import SIZE
 import recurrent_jax as rj
 
 ROWS = [row for part in (classes, rooms, outside) for row in part.rows()]
-CALLS = int(os.environ.get("WRONG_CALLS", "0"))
+NIGHTLY = 20_000 if os.environ.get("NIGHTLY") else 0
+CALLS = int(os.environ.get("WRONG_CALLS", NIGHTLY))
 # Where checks are not complete yet: names and rooms, in classes, calls and functions.
 # This list is to become empty.
 NOT_YET = re.compile(
@@ -98,10 +99,18 @@ def test_the_judge_tells_apart_what_becomes_of_a_call(value, outcome):
     assert "half" in table(verdicts.values())
 
 
+@pytest.mark.nans
 def test_wrong_calls_are_refused_with_a_clear_message():
-    rows = ROWS if CALLS else [row for row in ROWS if not NOT_YET.fullmatch(row.name)]
-    verdicts = list(drawn(rows, CALLS or 300, seed=CALLS)) if rows else []
-    if CALLS:
-        print(table(verdicts))
-    bad = [v for v in verdicts if v.outcome != "good"]
-    assert bad == []
+    clean = [row for row in ROWS if not NOT_YET.fullmatch(row.name)]
+    verdicts = list(drawn(clean, 300, seed=0))
+    assert [v for v in verdicts if v.outcome != "good"] == []
+
+
+@pytest.mark.nans
+@pytest.mark.skipif(not CALLS, reason="drawn at night, or if WRONG_CALLS is set")
+def test_many_wrong_calls():
+    verdicts = list(drawn(ROWS, CALLS, seed=CALLS))
+    print(table(verdicts))
+    bad = [v for v in verdicts if v.outcome != "good" and not NOT_YET.fullmatch(v.row)]
+    assert [v for v in bad if v.outcome == "accepted"] == []
+    assert len(bad) < 0.01 * len(verdicts), bad
