@@ -307,6 +307,80 @@ def test_clipping_inside_tames_an_explosion_that_clipping_outside_cannot():
     np.testing.assert_allclose(clipped, 1.0)
 
 
+def last_gradient(dtype, scale, backward, hidden=2):
+    """Return the gradient by the inputs of a loss `scale` times as steep."""
+    cell = rj.Elman(hidden, activation=jax.nn.identity, use_bias=False)
+    params = rj.ElmanParams(
+        jnp.ones((1, hidden), dtype), jnp.eye(hidden, dtype=dtype), None
+    )
+
+    def last(xs):
+        final, _ = rj.unroll(cell, params, xs, backward=backward)
+        return (final.h * jnp.asarray(scale, dtype)).sum()
+
+    return jax.grad(last)(jnp.ones((3, 1), dtype)).ravel()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        ("float16", 300),
+        ("float16", 65504),
+        ("bfloat16", 1e25),
+        ("float32", 1e20),
+        ("float32", 3e38),
+        ("float32", 1e-40),
+        ("float16", jnp.inf),
+        ("float32", -jnp.inf),
+    ],
+)
+def test_a_norm_that_overflows_is_clipped_too(dtype, scale):
+    got = last_gradient(dtype, scale, rj.ClippedBackward(max_norm=1.0))
+    size = min(abs(scale), 0.5**0.5)  # of each of two equal parts
+    want = 2 * np.copysign(size, scale)
+    np.testing.assert_allclose(got.astype("float32"), want, rtol=5e-3, atol=1e-39)
+
+
+def test_one_infinite_part_is_what_the_clipped_gradient_points_at():
+    clipped = rj.ClippedBackward(max_norm=3.0)
+    got = last_gradient("float32", [[1.0, -jnp.inf]], clipped)
+    np.testing.assert_allclose(got, -3.0)
+    assert np.isnan(last_gradient("float32", [[1.0, jnp.nan]], clipped)).all()
+
+
+@pytest.mark.parametrize(
+    "backward", [rj.ClippedBackward(1e-5), rj.ClippedBackward(None, 1e-5)]
+)
+def test_integers_in_a_carry_are_not_clipped(backward, x64):
+    cell = rj.BatchNormLSTM(4, max_steps=3)
+    params, xs = cell.init(jax.random.key(0), 2), jnp.ones((5, 3, 2))
+
+    def loss(params, backward):
+        return rj.unroll(cell, params, xs, backward=backward)[1].sum()
+
+    got = jax.grad(loss)(params, backward)
+    loose = jax.grad(loss)(params, rj.ClippedBackward(1e9, 1e9))
+    close(loose, jax.grad(loss)(params, rj.Autodiff()))
+    assert float(jnp.abs(got.recurrent_kernel - loose.recurrent_kernel).max()) > 0
+
+
+def test_second_order_through_a_cotangent_of_zero(x64):
+    cell = rj.GRU(2)
+    params = cell.init(jax.random.key(0), 1)
+    xs = jnp.ones((3, 1))
+
+    def slope(xs, backward):
+        def first(xs):  # the last step has no part in it
+            return rj.unroll(cell, params, xs, backward=backward)[1][:2].sum()
+
+        return (jax.grad(first)(xs) ** 2).sum()
+
+    loose = jax.grad(slope)(xs, rj.ClippedBackward(max_norm=1e9))
+    close(loose, jax.grad(slope)(xs, rj.Autodiff()))
+    tight = jax.grad(slope)(xs, rj.ClippedBackward(max_norm=0.1))
+    assert bool(jnp.isfinite(tight).all())
+
+
 def test_forward_mode_of_a_clipped_backward_names_what_has_it():
     cell = rj.Elman(3)
     params, _, xs = draw(cell)

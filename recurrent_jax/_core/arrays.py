@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small array helpers that every package uses."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -57,3 +58,19 @@ def zeros(tree: Any) -> Any:
         return x if is_key else jnp.zeros_like(x)
 
     return jax.tree.map(one, tree)
+
+
+def is_float(a: jax.Array) -> bool:
+    """Say whether an array holds floats, and so may have a tangent."""
+    return bool(jnp.issubdtype(a.dtype, jnp.floating))
+
+
+def map_floats(
+    function: Callable[[list[jax.Array]], list[jax.Array]], tree: Any
+) -> Any:
+    """Return `tree` with its list of float leaves mapped, the others as they are."""
+    leaves, structure = jax.tree.flatten(tree)
+    mapped = iter(function([leaf for leaf in leaves if is_float(leaf)]))
+    return structure.unflatten(
+        [next(mapped) if is_float(leaf) else leaf for leaf in leaves]
+    )

@@ -2,13 +2,15 @@
 """Gradients that are clipped inside the backward loop."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import select, trail
+from recurrent_jax._core.arrays import map_floats, select, trail
 from recurrent_jax._loop.loop import Loop, forward
 
 
@@ -24,7 +26,10 @@ class ClippedBackward:
     An explosion is stopped where it starts and does not reach the parameters of
     earlier steps, which clipping the finished gradient cannot do. The result is not
     the gradient of any function. The norm is that of the whole carry of one sequence,
-    so that sequences in a batch stay independent; it comes before the value.
+    so that sequences in a batch stay independent; it comes before the value. An
+    infinite number counts as the greatest finite one of its dtype, so it is clipped as
+    well, and the gradient is finite again; NaN stays NaN. Integers in a carry have no
+    gradient and are left out.
 
     Args:
         max_norm: greatest norm of the cotangent of one sequence's carry, or None.
@@ -60,35 +65,62 @@ class ClippedBackward:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        batch_rank = len(loop.batch_shape)
 
         @jax.custom_vjp
-        def clipped(carry: Any) -> Any:
-            return carry
+        def clipped(floats: list[jax.Array]) -> list[jax.Array]:
+            return floats
 
-        def pull(_: None, cotangent: Any) -> tuple[Any]:
-            return (_clip(cotangent, batch_rank, self.max_norm, self.max_value),)
+        def pull(_: None, cotangent: list[jax.Array]) -> tuple[list[jax.Array]]:
+            return (self._clip(cotangent, len(loop.batch_shape)),)
 
-        clipped.defvjp(lambda carry: (carry, None), pull)
-        return forward(loop, carry, clipped)[:2]
+        clipped.defvjp(lambda floats: (floats, None), pull)
+        return forward(loop, carry, lambda carry: map_floats(clipped, carry))[:2]
+
+    def _clip(self, cotangent: list[jax.Array], batch_rank: int) -> list[jax.Array]:
+        if self.max_norm is not None and cotangent:
+            cotangent = _clip_norm(cotangent, batch_rank, self.max_norm)
+        if self.max_value is not None:
+            bound = self.max_value
+            cotangent = [jnp.clip(a, -bound, bound) for a in cotangent]
+        return cotangent
 
 
-def _clip(
-    cotangent: Any, batch_rank: int, max_norm: float | None, max_value: float | None
-) -> Any:
-    if max_norm is not None:
-        squares = (
-            jnp.sum(jnp.square(a), axis=range(batch_rank, a.ndim))
-            for a in jax.tree.leaves(cotangent)
-        )
-        norm = jnp.sqrt(sum(squares))
-        cotangent = select(
-            norm > max_norm,
-            jax.tree.map(lambda a: a * (max_norm / trail(norm, a)), cotangent),
-            cotangent,
-        )
-    if max_value is not None:
-        cotangent = jax.tree.map(
-            lambda a: jnp.clip(a, -max_value, max_value), cotangent
-        )
-    return cotangent
+def _clip_norm(
+    cotangent: list[jax.Array], batch_rank: int, max_norm: float
+) -> list[jax.Array]:
+    """Return arrays of one sequence's norm at most `max_norm`, in every dtype.
+
+    The squares are of numbers divided by the largest, in 32 bits or more, since those
+    of the numbers themselves overflow.
+    """
+    wide = jnp.float64 if any(a.dtype == float for a in cotangent) else jnp.float32
+    bounded = [jnp.clip(a, *_finite(a.dtype)).astype(wide) for a in cotangent]
+
+    def over_features(reduce: Any, arrays: list[jax.Array]) -> list[jax.Array]:
+        return [reduce(a, axis=range(batch_rank, a.ndim)) for a in arrays]
+
+    highest = functools.partial(jnp.max, initial=0)
+    largest = functools.reduce(
+        jnp.maximum, over_features(highest, list(map(jnp.abs, bounded)))
+    )
+    # The result does not depend on what it is divided by in between.
+    largest = lax.stop_gradient(largest)
+    none = largest < jnp.finfo(wide).tiny
+    largest = jnp.where(none, 1, largest)
+    units = [a / trail(largest, a) for a in bounded]
+    total = sum(over_features(jnp.sum, list(map(jnp.square, units))))
+    # Not the root of zero, whose derivative is infinite.
+    norm = jnp.sqrt(jnp.where(none, 1, total))
+    shorter = [
+        (unit * trail(max_norm / norm, unit)).astype(a.dtype)
+        for a, unit in zip(cotangent, units, strict=True)
+    ]
+    is_long = ~none & (norm > max_norm / largest)
+    clipped: list[jax.Array] = select(is_long, shorter, cotangent)
+    return clipped
+
+
+def _finite(dtype: Any) -> tuple[Any, Any]:
+    """Return the least and the greatest finite number of a dtype."""
+    info = jnp.finfo(dtype)
+    return info.min, info.max
