@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays that are sharded over a mesh of devices."""
+"""Where data lie: arrays shared out over a mesh of devices.
+
+All that asks the type of an array for its mesh stands here. JAX has renamed parts of
+that; a name that is not there counts as an array of one device.
+"""
 
 from typing import Any
 
@@ -9,42 +13,82 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def explicit_mesh(a: jax.Array) -> Any:
-    """Return the mesh with explicit axes that an array is sharded over, or None."""
-    mesh = jax.typeof(a).sharding.mesh
-    return mesh if mesh.explicit_axes else None
+    """Return the mesh with explicit axes that an array is shared out over, or None."""
+    mesh = _ask(a, "sharding", "mesh")
+    return mesh if _ask(mesh, "explicit_axes") else None
 
 
-def shard_alike(tree: Any, xs: Any, batch_rank: int) -> Any:
-    """Shard batch axes like those of time-major `xs`, on a mesh with explicit axes.
+def is_shared_out(tree: Any) -> bool:
+    """Say whether any array lies, or may lie, on several devices.
 
-    On such a mesh, the type of an array includes its sharding, and a loop must return
-    the types that it took. Elsewhere the compiler chooses the sharding, and `tree` is
-    returned unchanged.
+    Inside of `jit` the type of an array says which mesh it lies on, and of automatic
+    axes no more: all of them count as used. What has no mesh in its type, such as host
+    arrays that `in_shardings` place, counts as lying on one device. `shard_map` gives
+    its function the parts of single devices.
     """
-    first = jax.tree.leaves(xs)[0]
+    return any(map(_is_shared_out, jax.tree.leaves(tree)))
+
+
+def shard_alike(tree: Any, like: Any, axes: slice) -> Any:
+    """Shard leading axes as `axes` of `like`, where a mesh has explicit axes.
+
+    There the type of an array says how it is sharded, and a loop must return what it
+    took. Elsewhere the compiler finds it out.
+    """
+    first = jax.tree.leaves(like)[0]
     mesh = explicit_mesh(first)
     if mesh is None:
         return tree
-    batch = jax.typeof(first).sharding.spec[1 : 1 + batch_rank]
+    lead = _spec(first)[axes]
 
     def one(a: jax.Array) -> jax.Array:
-        rest = jax.typeof(a).sharding.spec[batch_rank:]
-        return jax.sharding.reshard(
-            a, NamedSharding(mesh, PartitionSpec(*batch, *rest))
-        )
+        if a.ndim < len(lead):
+            return a
+        spec = PartitionSpec(*lead, *_spec(a)[len(lead) :])
+        return jax.sharding.reshard(a, NamedSharding(mesh, spec))
 
-    return jax.tree.map(lambda a: one(a) if a.ndim >= batch_rank else a, tree)
+    return jax.tree.map(one, tree)
+
+
+def take(table: jax.Array, index: jax.Array) -> jax.Array:
+    """Return the rows of `table` at an index that may be sharded by explicit axes."""
+    mesh = explicit_mesh(index)
+    if mesh is None:
+        return table[index]
+    spec = PartitionSpec(*_spec(index), *_spec(table)[1:])
+    return table.at[index].get(out_sharding=NamedSharding(mesh, spec))
 
 
 def vary_alike(tree: Any, others: Any) -> Any:
     """Mark `tree` as varying over the mesh axes of `others`, inside `shard_map`."""
-
-    def varying(x: jax.Array) -> frozenset[str]:
-        return getattr(jax.typeof(x).manual_axis_type, "varying", frozenset())
-
-    axes = frozenset().union(*map(varying, jax.tree.leaves((tree, others))))
+    axes = frozenset().union(*map(_varying, jax.tree.leaves((tree, others))))
     if not axes:
         return tree
     return jax.tree.map(
-        lambda x: lax.pcast(x, tuple(axes - varying(x)), to="varying"), tree
+        lambda x: lax.pcast(x, tuple(axes - _varying(x)), to="varying"), tree
     )
+
+
+def _ask(of: Any, *names: str) -> Any:
+    """Return an attribute of the type of an array, or of what that has; else None."""
+    found = jax.typeof(of) if isinstance(of, jax.Array) else of
+    for name in names:
+        found = getattr(found, name, None)
+    return found
+
+
+def _spec(a: jax.Array) -> tuple[Any, ...]:
+    """Return what each axis of an array is shared out over."""
+    return (*(_ask(a, "sharding", "spec") or ()), *(None,) * a.ndim)[: a.ndim]
+
+
+def _is_shared_out(a: jax.Array) -> bool:
+    mesh = _ask(a, "sharding", "mesh")
+    sizes = _ask(mesh, "shape") or {}
+    automatic = any(sizes[axis] > 1 for axis in _ask(mesh, "auto_axes") or ())
+    return automatic or (explicit_mesh(a) is not None and any(_spec(a)))
+
+
+def _varying(a: jax.Array) -> frozenset[str]:
+    axes = _ask(a, "manual_axis_type", "varying") or _ask(a, "vma")
+    return frozenset(axes or ())

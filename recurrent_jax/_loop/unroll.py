@@ -160,9 +160,11 @@ def _run(
         xs = select(loop.flags.valid, xs, zeros(xs))
     if key is not None:
         dtype = _checks.float_dtype(loop.params, xs)
-        xs = cell.sample(key, xs, (loop.time, *loop.batch_shape), dtype)
+        lead = (loop.time, *loop.batch_shape)
+        drawn = cell.sample(key, xs, lead, dtype)
+        xs = shard_alike(drawn, xs, slice(len(lead)))
     starts = vary_alike((carry, loop.fresh), (loop.params, xs, loop.flags))
-    carry, fresh = shard_alike(starts, xs, len(loop.batch_shape))
+    carry, fresh = shard_alike(starts, xs, slice(1, 1 + len(loop.batch_shape)))
     loop = loop._replace(params=cell.prepare(loop.params), xs=xs, fresh=fresh)
     carry, ys = backward.run(loop, carry)
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, axis), ys)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax._core.cell import feedback
+from recurrent_jax._core.mesh import is_shared_out
 from recurrent_jax._loop.loop import Loop
 from recurrent_jax.backward._facts import Product
 from recurrent_jax.backward._gates import add, cut, glue, mix, update_mixed
@@ -127,10 +128,10 @@ def over_rows(function: Any, loop: Loop, argument: Any) -> Any:
 def _rows(loop: Loop, tree: Any) -> Any:
     """Return arrays with time and batch as one axis: XLA on CPU likes products flat.
 
-    Not where there are several devices: a batch that is shared out among them cannot
-    be told apart in one axis with time, and would be gathered.
+    Not where they are shared out over several devices: a batch cannot be told apart in
+    one axis with time, and would be gathered.
     """
-    if jax.device_count() > 1:
+    if is_shared_out((loop.params, loop.xs)):
         return tree
     rank = 1 + len(loop.batch_shape)
 
@@ -142,7 +143,7 @@ def _rows(loop: Loop, tree: Any) -> Any:
 
 def _unrows(loop: Loop, tree: Any) -> Any:
     """Return arrays with time and batch apart again."""
-    if jax.device_count() > 1:
+    if is_shared_out((loop.params, loop.xs)):
         return tree
     lead = (loop.time, *loop.batch_shape)
     return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), tree)

@@ -14,7 +14,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from recurrent_jax._core.cell import feedback
-from recurrent_jax._core.mesh import explicit_mesh, vary_alike
+from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._loop.blocks import Blocks, beside, cut_inputs, cut_time, over_blocks
 from recurrent_jax._loop.loop import Arrays, Loop, join
 from recurrent_jax.backward import _kept
@@ -125,9 +125,7 @@ def instantiated(tangents: Any, primals: Any) -> Any:
         if not isinstance(d, SymbolicZero):
             return d
         zeros = vary_alike(jnp.zeros_like(primal), primal)
-        if explicit_mesh(primal) is None:
-            return zeros
-        return jax.sharding.reshard(zeros, jax.typeof(primal).sharding)
+        return shard_alike(zeros, primal, slice(primal.ndim))
 
     def is_zero(d: Any) -> bool:
         return isinstance(d, SymbolicZero)

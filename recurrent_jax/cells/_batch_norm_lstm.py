@@ -11,6 +11,7 @@ from jax.typing import ArrayLike, DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.mesh import take
 from recurrent_jax._core.types import Activation, Initializer
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.cells._batch_norm import (
@@ -252,7 +253,7 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
             a: jax.Array, stored: Moments, scale: jax.Array, bias: jax.Array | None
         ) -> jax.Array:
             if counted is None:
-                moments = jax.tree.map(lambda m: m[carry.step], stored)
+                moments = jax.tree.map(lambda m: take(m, carry.step), stored)
             else:
                 moments = over_batch(a, counted)
             return normalise(a, moments, scale, bias, self.epsilon)

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.mesh import shard_alike
 from recurrent_jax._core.network import Network, Options, per_part
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._steps import time_of, valid
@@ -178,5 +179,6 @@ def _dropped(x: jax.Array, key: jax.Array, rate: float, options: Options) -> jax
     axis, _ = time_of(x, options)
     front = jnp.moveaxis(x, axis, 0)
     keep = jax.random.bernoulli(key, 1 - rate, front.shape)
+    keep = shard_alike(keep, front, slice(front.ndim))
     front = jnp.where(keep, front / (1 - rate), jnp.zeros_like(front))
     return jnp.moveaxis(front, 0, axis)
