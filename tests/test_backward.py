@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backward strategies: the exact ones against autodiff, the others against a loop."""
 
+import dataclasses
 import functools
 import os
 import pickle
@@ -130,19 +131,65 @@ def test_a_recurrence_that_is_overridden_is_the_one_that_counts(x64):
     close(gradients(cell, arguments, backward=rj.Deferred(block=3)), want)
 
 
-def test_inputs_that_have_no_tangent_are_left_to_autodiff(x64):
-    cell = PairInput(4)
-    params, carry, xs = draw(cell)
-    counts = jnp.ones((TIME, BATCH), bool).at[2].set(False)
+@dataclasses.dataclass(frozen=True)
+class Alternating(rj.Elman):
+    """Its carry counts steps; what it adds depends on them and on the other rows."""
+
+    def initial_carry(self, batch_shape=(), dtype=float, params=None):
+        return super().initial_carry(batch_shape, dtype), jnp.zeros(batch_shape, int)
+
+    def feedback(self, params, carry):
+        h, _ = carry
+        return super().feedback(params, h._replace(h=h.h - h.h.mean(0)[None]))
+
+    def update(self, params, carry, z, u):
+        h, count = carry
+        kept = (params.bias * h.h)[jnp.arange(len(count)), count % 4][:, None]
+        h, y = super().update(params, h, z + kept, u)
+        return (h, count + 1), (y - y.mean(0)[None], count)
+
+
+def with_integers():
+    """Return cells that hold integers or booleans, their parameters and inputs."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.normal(keys[0], (TIME, BATCH, FEATURES))
+    observed = jax.random.bernoulli(keys[1], 0.6, x.shape)
+    raw = rj.Observed(x, observed, jnp.ones((TIME, BATCH)))
+    _, filled = rj.unroll(rj.ForwardFill(FEATURES), (), raw)
+    norm = rj.BatchNormLSTM(4, max_steps=3)
+    looking = rj.Attention(rj.GRU(4), memory_features=2)
+    memory = jax.random.normal(keys[2], (5, BATCH, 2))
+    cells = {
+        "mask": (rj.GRUD(4), filled),
+        "no parameters": (rj.ForwardFill(FEATURES), raw),
+        "counter": (norm, x),
+        "counter, rows together": (norm, norm.training(x)),
+        "memory": (looking, x),
+        "pair": (PairInput(4), (x, observed[..., 0])),
+        "own counter": (Alternating(4), x),
+    }
+    for name, (cell, xs) in cells.items():
+        params = cell.init(keys[3], FEATURES)
+        if cell is looking:
+            params = cell.bind(params, memory, lengths=jnp.array([5, 2, 1]))
+        yield name, cell, params, xs
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in with_integers()])
+def test_integers_are_held_apart(name, x64):
+    ((cell, params, xs),) = (rest for one, *rest in with_integers() if one == name)
 
     def score(params, xs, backward):
-        return weigh(rj.unroll(cell, params, (xs, counts), backward=backward))
+        out = rj.unroll(cell, params, xs, backward=backward, lengths=[7, 5, 2])
+        return weigh([a for a in jax.tree.leaves(out) if a.dtype == float])
 
-    got, want = (
-        jax.grad(score, (0, 1))(params, xs, backward)
-        for backward in (rj.Deferred(block=2), rj.Autodiff())
-    )
-    close(got, want)
+    def gradient(backward):
+        slopes = jax.grad(score, (0, 1), allow_int=True)(params, xs, backward)
+        return [g for g in jax.tree.leaves(slopes) if g.dtype == float]
+
+    close(gradient(rj.Deferred(block=2)), gradient(rj.Autodiff()))
+    text = str(jax.make_jaxpr(lambda p: score(p, xs, rj.Deferred()))(params))
+    assert "run_blocks" in text, "left to Autodiff"
 
 
 @pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax._core.cell import feedback
-from recurrent_jax._core.mesh import is_shared_out
 from recurrent_jax._loop.loop import Loop
+from recurrent_jax.backward._along import along, filled
 from recurrent_jax.backward._facts import Product
 from recurrent_jax.backward._gates import add, cut, glue, mix, update_mixed
 from recurrent_jax.backward._plan import Plan
@@ -25,9 +25,9 @@ def tangent_at_once(
     `d_xs` is None where inputs have no tangent.
     """
     cell, params = loop.cell, loop.params
-    xs, befores, inputs = _rows(loop, (loop.xs, befores, inputs))
+    xs, befores, inputs = _rows(plan, loop, (loop.xs, befores, inputs))
     z = _Map(cell.project, plan.project, xs)
-    u = _Map(functools.partial(feedback, cell), plan.feedback, befores)
+    u = _Map(_feedback_of_all(plan), plan.feedback, befores)
     if all(plan.summed):
         d_z = _through_params([z, u], params, d_params)
         d_u = [None] * plan.gates
@@ -39,13 +39,12 @@ def tangent_at_once(
             d_z = glue(d_z)
     if d_xs is not None:
         project = functools.partial(cell.project, params)
-        d_z = add(d_z, jax.jvp(project, (xs,), (_rows(loop, d_xs),))[1])
+        d_z = add(d_z, along(project, xs, _rows(plan, loop, d_xs)))
     direct = None
     if plan.reads:
-        direct = _through(lambda p, _: update_mixed(plan, p, befores, inputs))(
-            params, d_params, None
-        )
-    d_z, d_u, direct = _unrows(loop, (d_z, d_u, direct))
+        rest = _over_steps(plan, functools.partial(update_mixed, plan))
+        direct = along(lambda p: rest(p, befores, inputs), params, d_params)
+    d_z, d_u, direct = _unrows(plan, loop, (d_z, d_u, direct))
     return (d_z, d_u), direct
 
 
@@ -61,7 +60,7 @@ def _through(function: Any) -> Any:
     """Return the tangent of `function` along its parameters."""
 
     def tangent(params: Any, d_params: Any, argument: Any) -> Any:
-        return jax.jvp(lambda p: function(p, argument), (params,), (d_params,))[1]
+        return along(lambda p: function(p, argument), params, d_params)
 
     return tangent
 
@@ -83,7 +82,7 @@ def _through_params(maps: list[_Map], params: Any, d_params: Any) -> Any:
 
 
 def _as_one(products: list[tuple[Product, _Map]], params: Any, d_params: Any) -> Any:
-    leaves = jax.tree.leaves(d_params)
+    leaves = jax.tree.leaves(filled(d_params, params))
     left = [jax.tree.leaves(one.argument)[product.source] for product, one in products]
     right = [leaves[product.kernel] for product, _ in products]
     biases = [_of_bias(*pair, params, leaves) for pair in products if pair[0].biased]
@@ -120,18 +119,32 @@ def _of_bias(product: Product, one: _Map, params: Any, d_leaves: list[Any]) -> A
     return tangent.reshape(1, -1)
 
 
-def over_rows(function: Any, loop: Loop, argument: Any) -> Any:
-    """Return `function(params, argument)` for all steps at once."""
-    return _unrows(loop, function(loop.params, _rows(loop, argument)))
+def all_projected(plan: Plan, loop: Loop) -> Any:
+    """Return z of all steps."""
+    z = loop.cell.project(loop.params, _rows(plan, loop, loop.xs))
+    return _unrows(plan, loop, z)
 
 
-def _rows(loop: Loop, tree: Any) -> Any:
-    """Return arrays with time and batch as one axis: XLA on CPU likes products flat.
+def all_fed_back(plan: Plan, loop: Loop, befores: Any) -> Any:
+    """Return u of all steps."""
+    u = _feedback_of_all(plan)(loop.params, _rows(plan, loop, befores))
+    return _unrows(plan, loop, u)
 
-    Not where they are shared out over several devices: a batch cannot be told apart in
-    one axis with time, and would be gathered.
-    """
-    if is_shared_out((loop.params, loop.xs)):
+
+def _feedback_of_all(plan: Plan) -> Callable[[Any, Any], Any]:
+    return _over_steps(plan, functools.partial(feedback, plan.static.cell))
+
+
+def _over_steps(plan: Plan, step: Any) -> Any:
+    """Return a function of parameters and more, over all steps at once."""
+    if plan.flat:
+        return step
+    return lambda params, *more: jax.vmap(functools.partial(step, params))(*more)
+
+
+def _rows(plan: Plan, loop: Loop, tree: Any) -> Any:
+    """Return arrays with time and batch as one axis: XLA on CPU likes products flat."""
+    if not plan.flat:
         return tree
     rank = 1 + len(loop.batch_shape)
 
@@ -141,9 +154,9 @@ def _rows(loop: Loop, tree: Any) -> Any:
     return jax.tree.map(flat, tree)
 
 
-def _unrows(loop: Loop, tree: Any) -> Any:
+def _unrows(plan: Plan, loop: Loop, tree: Any) -> Any:
     """Return arrays with time and batch apart again."""
-    if is_shared_out((loop.params, loop.xs)):
+    if not plan.flat:
         return tree
     lead = (loop.time, *loop.batch_shape)
     return jax.tree.map(lambda a: a.reshape(*lead, *a.shape[1:]), tree)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks
 from recurrent_jax._loop.blocks import cached_steps
-from recurrent_jax._loop.loop import Loop, forward, part
+from recurrent_jax._loop.loop import Loop, part
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._plan import make_plan
 from recurrent_jax.backward._rule import run_blocks
@@ -30,8 +30,8 @@ class Deferred:
     Only the cotangent of the carry must go step by step. Those of z and u are set
     aside on the way, and all parameter and input gradients of a block follow from
     them as one product over its steps. No cell's derivative is written by hand. Every
-    mode and order, and `vmap`. A cell that holds anything but floats is left to
-    `Autodiff`.
+    mode and order, and `vmap`. Integers and booleans have no gradient and are carried
+    along; a cell that holds complex numbers is left to `Autodiff`.
 
     Args:
         block: steps in a block; None takes as many as stay in a processor's cache.
@@ -68,15 +68,7 @@ class Deferred:
 
 
 def can_defer(loop: Loop, carry: Any) -> bool:
-    """Say whether there are steps, and all that they take and give is floating point.
-
-    A counter in a carry, say, has no cotangent to set aside; autodiff knows what to do.
-    """
-    if loop.time == 0 or 0 in loop.batch_shape:
-        return False
-
-    def ends(carry: Any) -> Any:
-        return loop.cell.project(loop.params, loop.xs), forward(loop, carry)[:2]
-
-    arrays = loop.params, loop.xs, jax.eval_shape(ends, carry)
-    return all(jnp.issubdtype(a.dtype, jnp.floating) for a in jax.tree.leaves(arrays))
+    """Say whether there are steps, and nothing in them is complex."""
+    leaves = jax.tree.leaves((loop.params, loop.xs, carry))
+    is_complex = any(jnp.issubdtype(a.dtype, jnp.complexfloating) for a in leaves)
+    return loop.time > 0 and 0 not in loop.batch_shape and not is_complex

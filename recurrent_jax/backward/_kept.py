@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from recurrent_jax._loop.loop import Loop
+from recurrent_jax.backward._along import floats, put
 from recurrent_jax.backward._gates import update_mixed
 from recurrent_jax.backward._plan import Plan
 
@@ -56,11 +57,17 @@ def linearise(plan: Plan, params: Any, before: Any, inputs: Any) -> Any:
 
     Of these arrays, those that are there anyway are left out. What is stacked gives the
     derivative back when it is called with the parameters, the kept leaves of the carry
-    and the output.
+    and the output; it maps lists of tangents, those of floats.
     """
     step = functools.partial(update_mixed, plan, params)
     light = jax.checkpoint(step, policy=_costly(plan), prevent_cse=False)
-    (after, y), linear = jax.linearize(light, before, inputs)
+
+    def of_floats(some: list[jax.Array]) -> tuple[Any, Any]:
+        out = light(*put(some, (before, inputs)))
+        return jax.tree.leaves(floats(out)), out
+
+    some = jax.tree.leaves(floats((before, inputs)))
+    _, linear, (after, y) = jax.linearize(of_floats, some, has_aux=True)
     leaves, structure = jax.tree.flatten(linear)
     there = {
         **{id(leaf): (_PARAMS, n) for n, leaf in enumerate(jax.tree.leaves(params))},

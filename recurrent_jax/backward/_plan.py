@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from recurrent_jax._core.arrays import is_float
 from recurrent_jax._core.cell import feedback, update
+from recurrent_jax._core.mesh import is_shared_out
 from recurrent_jax._loop.loop import Loop, Static, part
 from recurrent_jax.backward import _facts
 
@@ -35,6 +37,7 @@ class Plan(NamedTuple):
     stacked: frozenset[int]  # those that are kept as they are
     gates: int
     rows: int  # of one step: the size of the batch
+    flat: bool  # time and batch may be one axis
     structure_of_u: Any
 
 
@@ -68,8 +71,9 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
     keep = total <= _LARGE or sum(depths) > _DEEP or jax.default_backend() != "cpu"
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
+    counters = {n for n, a in enumerate(jax.tree.leaves(carry)) if not is_float(a)}
     late = facts.emitted if loop.flags == (None, None) else frozenset()
-    fed = leaves if product is None else frozenset({product.source})
+    fed = leaves if product is None else frozenset({product.source, *counters})
     return Plan(
         static=part(loop)[0],
         project=project,
@@ -82,8 +86,20 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         stacked=(fed if keep and not facts.reads else leaves) - late,
         gates=gates,
         rows=math.prod(loop.batch_shape),
+        flat=_may_flatten(loop, carry),
         structure_of_u=jax.tree.structure(u),
     )
+
+
+def _may_flatten(loop: Loop, carry: Any) -> bool:
+    """Say whether all steps and sequences may be one axis of independent rows.
+
+    Not if the batch is shared out over devices: it would be gathered. Nor if the cell
+    holds integers: with a counter or a mask, what a row gives may depend on its step
+    and on other rows, as in batch normalisation, or on a memory of its own.
+    """
+    arrays = loop.params, loop.xs, carry
+    return all(map(is_float, jax.tree.leaves(arrays))) and not is_shared_out(arrays)
 
 
 def _count_gates(z: Any, width: int) -> int:

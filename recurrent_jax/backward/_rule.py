@@ -13,12 +13,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from recurrent_jax._core.arrays import is_float
 from recurrent_jax._core.cell import feedback
 from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._loop.blocks import Blocks, beside, cut_inputs, cut_time, over_blocks
 from recurrent_jax._loop.loop import Arrays, Loop, join
 from recurrent_jax.backward import _kept
-from recurrent_jax.backward._at_once import over_rows
+from recurrent_jax.backward._along import filled
+from recurrent_jax.backward._at_once import all_projected
 from recurrent_jax.backward._gates import cut, joint_product, mix, update_mixed
 from recurrent_jax.backward._plan import Plan
 from recurrent_jax.backward._tangent import tangent_of_block
@@ -48,7 +50,7 @@ def _derivative(plan: Plan, size: int, primals: Any, tangents: Any) -> Any:
         (d.params, d.fresh, d_carry), (arrays.params, arrays.fresh, carry)
     )
     d_xs = None
-    if not all(isinstance(leaf, SymbolicZero) for leaf in jax.tree.leaves(d.xs)):
+    if any(map(_has_tangent, jax.tree.leaves(d.xs))):
         d_xs = instantiated(d.xs, arrays.xs)
 
     time, axis = join(plan.static, arrays).time, plan.static.time_axis
@@ -70,7 +72,8 @@ def _derivative(plan: Plan, size: int, primals: Any, tangents: Any) -> Any:
     flags = cut_time(arrays.flags, time, size)
     timed = beside(inputs, flags, ys, kept, d_inputs)
     d_final, d_ys = over_blocks(block, d_carry, timed, plan.static.reverse)
-    return (final, ys.join()), (d_final, d_ys.join())
+    out = final, ys.join()
+    return out, filled((d_final, d_ys.join()), out)
 
 
 run_blocks.defjvp(_derivative, symbolic_zeros=True)
@@ -103,7 +106,7 @@ def _forward(
         xs = cut_out(xs)
         loop = join(plan.static, arrays._replace(xs=xs, flags=flags))
         if mixed is None:
-            xs = cut(plan, over_rows(cell.project, loop, xs))
+            xs = cut(plan, all_projected(plan, loop))
         run = functools.partial(step, loop)
         final, (ys, kept) = lax.scan(run, start, (xs, flags), reverse=loop.reverse)
         return final, (ys, (start, kept))
@@ -118,12 +121,16 @@ def _forward(
     return final, Blocks(ys, rest_ys), Blocks(kept, rest_kept)
 
 
+def _has_tangent(d: Any) -> bool:
+    return not isinstance(d, SymbolicZero) and is_float(d)
+
+
 def instantiated(tangents: Any, primals: Any) -> Any:
-    """Return tangents with zeros in the place of symbols for them."""
+    """Return tangents of all floats, with zeros in the place of symbols for them."""
 
     def one(d: Any, primal: Any) -> Any:
-        if not isinstance(d, SymbolicZero):
-            return d
+        if _has_tangent(d) or not is_float(primal):
+            return d if is_float(primal) else None
         zeros = vary_alike(jnp.zeros_like(primal), primal)
         return shard_alike(zeros, primal, slice(primal.ndim))
 

@@ -17,7 +17,8 @@ from recurrent_jax._core.arrays import select
 from recurrent_jax._core.cell import feedback
 from recurrent_jax._loop.loop import Loop
 from recurrent_jax.backward import _kept
-from recurrent_jax.backward._at_once import over_rows, tangent_at_once
+from recurrent_jax.backward._along import along, filled, floats
+from recurrent_jax.backward._at_once import all_fed_back, all_projected, tangent_at_once
 from recurrent_jax.backward._gates import add, cut, mix
 from recurrent_jax.backward._plan import Plan
 
@@ -55,8 +56,9 @@ def tangent_of_block(
         linearise = functools.partial(_kept.linearise, plan, loop.params)
         linear = jax.vmap(lambda *step: linearise(*step)[1])(befores, inputs)
     at_once = tangent_at_once(plan, loop, d_params, d_xs, befores, inputs)
-    d_feedback = _linear_feedback(plan, loop.params, turned)
+    d_feedback = _linear_feedback(plan, loop.params, turned, start)
     structure = jax.tree.structure(start)
+    of_results = jax.tree.structure((d_start, floats(ys)))
 
     def body(d_carry: Any, now: Any) -> tuple[Any, Any]:
         some, y, linear, (d_inputs, direct), flags = now
@@ -67,7 +69,9 @@ def tangent_of_block(
             d_before = select(flags.reset, d_fresh, d_carry)
         d_u = d_feedback(before, d_before)
         derivative = linear(loop.params, some, y)
-        d_after, d_y = derivative(d_before, _add_feedback(plan, d_inputs, d_u))
+        d_inputs = _add_feedback(plan, d_inputs, d_u)
+        d_results = derivative(jax.tree.leaves((d_before, d_inputs)))
+        d_after, d_y = of_results.unflatten(d_results)
         if direct is not None:
             d_after, d_y = add((d_after, d_y), direct)
         return loop.leave(d_before, d_after, d_y, flags)
@@ -78,23 +82,22 @@ def tangent_of_block(
 
 def _again(plan: Plan, loop: Loop, befores: Any) -> Any:
     """Return what `update` was given, for all steps at once."""
-    zs = over_rows(loop.cell.project, loop, loop.xs)
-    us = over_rows(functools.partial(feedback, loop.cell), loop, befores)
+    zs, us = all_projected(plan, loop), all_fed_back(plan, loop, befores)
     return mix(plan, cut(plan, zs), us)
 
 
-def _linear_feedback(plan: Plan, params: Any, turned: Any) -> Any:
+def _linear_feedback(plan: Plan, params: Any, turned: Any, start: Any) -> Any:
     """Return the map from carry and its tangent to the tangent of u."""
     product = plan.feedback
     feed = functools.partial(feedback, plan.static.cell, params)
     if product is None:
-        return lambda before, d_before: jax.jvp(feed, (before,), (d_before,))[1]
+        return lambda before, d_before: along(feed, before, d_before)
     side, kernel = 1, turned
     if turned is None:
         side, kernel = 0, jax.tree.leaves(params)[product.kernel]
 
     def feed_tangent(_: Any, d_before: Any) -> Any:
-        source = jax.tree.leaves(d_before)[product.source]
+        source = jax.tree.leaves(filled(d_before, start))[product.source]
         axes = (((source.ndim - 1,), (side,)), ((), ()))
         d_u = lax.dot_general(source, kernel, axes, precision=product.precision)
         return plan.structure_of_u.unflatten([d_u])

@@ -87,10 +87,6 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
     average during training: `optax.incremental_update(new, old, 0.1)`. The statistics
     have gradient 0 in training. Still exclude them from weight decay.
 
-    The step counter in the carry is an integer. Every backward strategy therefore runs
-    the steps one by one, as the moments of a batch require. `Deferred` is not faster
-    here.
-
     Args:
         hidden_size: H, the number of units.
         max_steps: the number of steps that have their own statistics. Later steps share
