@@ -15,6 +15,7 @@ from recurrent_jax import (
     cells,
     generation,
     initializers,
+    methods,
     networks,
     operators,
     ragged,
@@ -82,6 +83,7 @@ from recurrent_jax.cells import (
     SlimMGU,
     TimeAwareLSTM,
 )
+from recurrent_jax.methods import Sequential
 from recurrent_jax.networks import (
     Bidirectional,
     Deep,
@@ -163,6 +165,7 @@ __all__ = [
     "RecurrentDropout",
     "Residual",
     "ResidualElman",
+    "Sequential",
     "SlimGRU",
     "SlimMGU",
     "Stack",
@@ -180,6 +183,7 @@ __all__ = [
     "expand_like",
     "generation",
     "initializers",
+    "methods",
     "networks",
     "operators",
     "ragged",

@@ -19,7 +19,7 @@ from recurrent_jax._checks.kinds import Parts, Plain
 from recurrent_jax._core.input_types import Arrays, Model
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Size
-from recurrent_jax._loop.loop import Loop, forward
+from recurrent_jax._loop.loop import Loop, run_steps
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._bidirectional import Bidirectional
 
@@ -69,7 +69,7 @@ class _Plain:
     """A strategy that does not depend on the size of the batch."""
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
-        return forward(loop, carry)[:2]
+        return run_steps(loop, carry)[:2]
 
 
 def _looks_ahead(part: Any) -> bool:

@@ -154,7 +154,7 @@ def with_integers():
     keys = jax.random.split(jax.random.key(0), 4)
     x = jax.random.normal(keys[0], (TIME, BATCH, FEATURES))
     observed = jax.random.bernoulli(keys[1], 0.6, x.shape)
-    raw = rj.Observed(x, observed, jnp.ones((TIME, BATCH)))
+    raw = rj.cells.Observed(x, observed, jnp.ones((TIME, BATCH)))
     _, filled = rj.unroll(rj.ForwardFill(FEATURES), (), raw)
     norm = rj.BatchNormLSTM(4, max_steps=3)
     looking = rj.Attention(rj.GRU(4), memory_features=2)
@@ -357,7 +357,7 @@ def test_clipping_inside_tames_an_explosion_that_clipping_outside_cannot():
 def last_gradient(dtype, scale, backward, hidden=2):
     """Return the gradient by the inputs of a loss `scale` times as steep."""
     cell = rj.Elman(hidden, activation=jax.nn.identity, use_bias=False)
-    params = rj.ElmanParams(
+    params = rj.cells.ElmanParams(
         jnp.ones((1, hidden), dtype), jnp.eye(hidden, dtype=dtype), None
     )
 

@@ -69,6 +69,23 @@ def strategy(where: str, backward: Any) -> None:
         )
 
 
+def method(where: str, value: Any) -> None:
+    """Check that a method is one, and not its class."""
+    built(where, "method", value, "rj.{}(...)")
+    if not (hasattr(value, "run") and hasattr(value, "refuses")):
+        raise TypeError(
+            f"{where}: method must be one such as rj.Sequential(), got {value!r}"
+        )
+
+
+def refusal(where: str, loop: Any) -> None:
+    """Raise an error where a method cannot run a cell."""
+    if (reason := loop.method.refuses(loop)) is not None:
+        raise TypeError(
+            f"{where}: method={loop.method!r} cannot run {loop.cell!r}: {reason}"
+        )
+
+
 def forward_mode(where: str, backward: Any, error: Exception) -> None:
     """Raise a clearer error where JAX refuses the forward mode of a strategy."""
     if isinstance(error, TypeError) and "forward-mode" in str(error):

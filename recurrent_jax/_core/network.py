@@ -23,6 +23,7 @@ class Options(NamedTuple):
     reverse: bool = False
     time_axis: int = 0
     key: Any = None
+    method: Any = None
     backward: Any = None
 
 

@@ -36,7 +36,7 @@ class Options(TypedDict, total=False):
 
 
 # What `unroll` is told by the fields of a module, and not by a call.
-FIELDS = ("reverse", "time_axis", "backward")
+FIELDS = ("reverse", "time_axis", "method", "backward")
 
 
 def unknown(where: str, name: str, known: Any) -> TypeError:

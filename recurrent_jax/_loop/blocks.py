@@ -118,7 +118,17 @@ def over_blocks(
 
 
 def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
-    """Return what `run(block of the loop, carry)` gives, block after block."""
+    """Return what `run(block, carry)` gives, block after block of `size` steps.
+
+    Args:
+        run: returns the final carry and all outputs of a `Loop` over one block.
+        loop: what to cut.
+        carry: the state to start from.
+        size: steps in a block; the last one is shorter where it does not divide.
+
+    Returns:
+        The final carry, and all outputs with time first.
+    """
 
     def one(carry: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed

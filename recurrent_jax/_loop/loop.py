@@ -2,7 +2,7 @@
 """The loop that strategies run, with skipped steps, resets and blocks of time."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +20,29 @@ class Flags(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """What `unroll` hands to a strategy, time first."""
+    """What `unroll` hands to a strategy and to a method, time first.
+
+    Attributes:
+        cell: any cell; `cell.recur(params, carry, z)` is its step.
+        params: its parameters, after `cell.prepare`.
+        xs: the inputs, `(time, *batch, features)`; `cell.project(params, xs)` gives z.
+        flags: which steps count and which start afresh, for `enter` and `leave`.
+        fresh: the carry that a reset starts from, `(*batch, ...)`.
+        reverse: whether to run from the last step to the first.
+        batch_shape: the axes between time and features.
+        time_axis: where the user had time, if that is known.
+        method: how time is run.
+    """
 
     cell: Cell
     params: Any
     xs: Any
     flags: Flags
-    fresh: Any  # the carry that a reset starts from
+    fresh: Any
     reverse: bool
     batch_shape: tuple[int, ...]
-    time_axis: int = 0  # where the user had time, if that is known
+    time_axis: int
+    method: "Method"
 
     @property
     def time(self) -> int:
@@ -47,6 +60,39 @@ class Loop(NamedTuple):
         return select(flags.valid, after, before), select(flags.valid, y, zeros(y))
 
 
+class Backward(Protocol):
+    """How gradients are made: a hashable value that runs a loop."""
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs, `(time, *batch, ...)`."""
+        ...
+
+
+class Method(Protocol):
+    """How time is run: a hashable value, whose results are those of step after step.
+
+    Attributes:
+        backward: the strategy where none is asked for.
+    """
+
+    @property
+    def backward(self) -> Backward:
+        """Return the strategy where none is asked for."""
+        ...
+
+    def refuses(self, loop: Loop) -> str | None:
+        """Return why it cannot run this cell, and what can; None if it can."""
+        ...
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs, for JAX to differentiate."""
+        ...
+
+    def befores(self, loop: Loop, carry: Any) -> Any:
+        """Return the carries that the steps worked on, `(time, *batch, ...)`."""
+        ...
+
+
 class Static(NamedTuple):
     """What of a loop is not arrays, and hashes."""
 
@@ -54,6 +100,7 @@ class Static(NamedTuple):
     reverse: bool
     batch_shape: tuple[int, ...]
     time_axis: int
+    method: Method
 
 
 class Arrays(NamedTuple):
@@ -65,10 +112,20 @@ class Arrays(NamedTuple):
     fresh: Any
 
 
-def forward(
+def run_steps(
     loop: Loop, carry: Any, leaving: Callable[[Any], Any] = lambda carry: carry
 ) -> tuple[Any, Any, Any]:
-    """Return final carry, outputs, and the carries that the steps worked on."""
+    """Run step after step; return final carry, outputs, and what steps worked on.
+
+    Args:
+        loop: what to run.
+        carry: the state to start from.
+        leaving: what becomes of the carry after each step.
+
+    Returns:
+        The final carry, the outputs `(time, *batch, ...)`, and the carries that the
+        steps worked on, each part with time first.
+    """
 
     def body(carry: Any, now: Any) -> tuple[Any, Any]:
         z, flags = now
@@ -85,8 +142,8 @@ def forward(
 
 def part(loop: Loop) -> tuple[Static, Arrays]:
     """Return what of a loop is static and what is arrays."""
-    static = Static(loop.cell, loop.reverse, loop.batch_shape, loop.time_axis)
-    return static, Arrays(loop.params, loop.xs, loop.flags, loop.fresh)
+    cell, *arrays, reverse, batch_shape, time_axis, method = loop
+    return Static(cell, reverse, batch_shape, time_axis, method), Arrays(*arrays)
 
 
 def join(static: Static, arrays: Arrays) -> Loop:

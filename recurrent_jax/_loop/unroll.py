@@ -15,10 +15,16 @@ from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._core.cell import C, Cell, P
 from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._core.network import Network, Options
-from recurrent_jax._loop.loop import Arrays, Flags, Static, join, valid_steps
-from recurrent_jax.backward import Backward, Deferred
-
-_DEFAULT = Deferred()
+from recurrent_jax._loop.loop import (
+    Arrays,
+    Backward,
+    Flags,
+    Method,
+    Static,
+    join,
+    valid_steps,
+)
+from recurrent_jax.methods import Sequential
 
 
 def unroll(
@@ -34,7 +40,8 @@ def unroll(
     reverse: bool = False,
     time_axis: int = 0,
     key: jax.Array | None = None,
-    backward: Backward = _DEFAULT,
+    method: Method | None = None,
+    backward: Backward | None = None,
 ) -> tuple[C, Any]:
     r"""Run a cell over a sequence and return the final carry and all outputs.
 
@@ -67,8 +74,10 @@ def unroll(
         key: a PRNG key for cells that draw random numbers, such as dropout and zoneout.
             None runs them in evaluation mode. The same key gives the same draws under
             `jit`, `vmap` and any `backward`.
+        method: how time is run. If None, it is `Sequential`, which is the only one.
         backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
-            `Truncated` or `ClippedBackward`. Values do not depend on it.
+            `Truncated` or `ClippedBackward`. If None, it is that of the method, which
+            is `Deferred` for `Sequential`. Values do not depend on it.
 
     Returns:
         The carry after the last valid step, with parts `(*batch, hidden)`, and the
@@ -76,7 +85,8 @@ def unroll(
 
     Raises:
         ValueError: if shapes or lengths do not fit together.
-        TypeError: if types or dtypes do not fit. Nothing is cast or broadcast silently.
+        TypeError: if types or dtypes do not fit, or if `method` cannot run the cell.
+            Nothing is cast or broadcast silently.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -94,7 +104,16 @@ def unroll(
         params = _checks.arrays("unroll", "params", params)
         xs = _checks.arrays("unroll", "xs", xs)
         asked = Options(
-            carry, lengths, mask, resets, reset_carry, reverse, time_axis, key, backward
+            carry,
+            lengths,
+            mask,
+            resets,
+            reset_carry,
+            reverse,
+            time_axis,
+            key,
+            method,
+            backward,
         )
         return cell.run(params, xs, asked)
     _checks.instance("unroll", cell, order="(cell, params, xs)")
@@ -129,9 +148,13 @@ def unroll(
     reset = flags("resets", resets)
     if reset is not None and valid is not None:
         reset = reset & valid
-    static = Static(cell, reverse, reading.batch_shape, reading.time_axis or 0)
-    arrays = Arrays(params, xs, Flags(valid, reset), start("reset_carry", reset_carry))
+    method = Sequential() if method is None else method
+    _checks.method("unroll", method)
+    backward = method.backward if backward is None else backward
     _checks.strategy("unroll", backward)
+    axis = reading.time_axis or 0
+    static = Static(cell, reverse, reading.batch_shape, axis, method)
+    arrays = Arrays(params, xs, Flags(valid, reset), start("reset_carry", reset_carry))
     try:
         return _run(backward, static, arrays, start("carry", carry), key)
     except Exception as error:
@@ -166,6 +189,7 @@ def _run(
     starts = vary_alike((carry, loop.fresh), (loop.params, xs, loop.flags))
     carry, fresh = shard_alike(starts, xs, slice(1, 1 + len(loop.batch_shape)))
     loop = loop._replace(params=cell.prepare(loop.params), xs=xs, fresh=fresh)
+    _checks.refusal("unroll", loop)
     carry, ys = backward.run(loop, carry)
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, axis), ys)
 

@@ -3,17 +3,18 @@
 
 A strategy runs a `Loop` and decides what its derivative is and what it costs.
 `Autodiff`, `Deferred` and `Checkpointed` give the same gradient; `Truncated` and
-`ClippedBackward` give another one on purpose.
+`ClippedBackward` give another one on purpose. A strategy of your own is a value with
+the `run` of `Backward`.
 """
 
-from typing import Any, Protocol
-
-from recurrent_jax._loop.loop import Loop
+from recurrent_jax._loop.blocks import in_blocks
+from recurrent_jax._loop.loop import Backward, Flags, Loop, run_steps
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._checkpointed import Checkpointed
 from recurrent_jax.backward._clipped import ClippedBackward
 from recurrent_jax.backward._deferred import Deferred
 from recurrent_jax.backward._truncated import Truncated
+from recurrent_jax.methods._sequential import need_steps
 
 __all__ = [
     "Autodiff",
@@ -21,13 +22,10 @@ __all__ = [
     "Checkpointed",
     "ClippedBackward",
     "Deferred",
+    "Flags",
+    "Loop",
     "Truncated",
+    "in_blocks",
+    "need_steps",
+    "run_steps",
 ]
-
-
-class Backward(Protocol):
-    """A strategy: a hashable value that runs a loop."""
-
-    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
-        """Return the final carry and all outputs."""
-        ...

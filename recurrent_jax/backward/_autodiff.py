@@ -4,17 +4,15 @@
 import dataclasses
 from typing import Any
 
-from recurrent_jax._loop.blocks import cached_steps, in_blocks
-from recurrent_jax._loop.loop import Loop, forward
+from recurrent_jax._loop.loop import Loop
 
 
 @dataclasses.dataclass(frozen=True)
 class Autodiff:
     """Leave the derivative to JAX: the reference for all exact strategies.
 
-    Every mode and order. Each parameter gradient is added up step by step, and what
-    the derivative needs of each step is kept. The input is projected in blocks of time
-    that stay in a processor's cache.
+    Every mode and order, and every method. Step after step, each parameter gradient is
+    added up step by step, and what the derivative needs of each step is kept.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -28,8 +26,4 @@ class Autodiff:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-
-        def run(block: Loop, carry: Any) -> tuple[Any, Any]:
-            return forward(block, carry)[:2]
-
-        return in_blocks(run, loop, carry, cached_steps(loop))
+        return loop.method.run(loop, carry)

@@ -10,7 +10,6 @@ import jax
 from recurrent_jax import _checks
 from recurrent_jax._loop.blocks import even, in_blocks
 from recurrent_jax._loop.loop import Loop, join, part
-from recurrent_jax.backward._deferred import Deferred
 
 _MOST_LEVELS = 4
 
@@ -19,7 +18,8 @@ _MOST_LEVELS = 4
 class Checkpointed:
     r"""Keep one carry per block and compute the rest again: memory of $\sqrt T$.
 
-    Inside a block, gradients are deferred. With `levels`, blocks are cut into blocks
+    Inside a block, gradients are made as the method has it, which is `Deferred` for
+    `Sequential`. With `levels`, blocks are cut into blocks
     again: L levels keep about $(L + 1) T^{1 / (L + 1)}$ carries, at the price of L
     forward runs more. With `budget`, both are chosen: the fewest levels that fit.
 
@@ -70,7 +70,7 @@ class Checkpointed:
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
         if loop.time == 0 or (self._is_free and _least(loop) >= loop.time):
-            return Deferred().run(loop, carry)
+            return loop.method.backward.run(loop, carry)
         size, inner = self._cut(loop, carry)
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
@@ -97,7 +97,7 @@ class Checkpointed:
         if size is None:
             size = even(loop.time, max(math.ceil(loop.time**share), _least(loop)))
         if self.levels == 1:
-            return size, Deferred()
+            return size, loop.method.backward
         return size, Checkpointed(levels=self.levels - 1)
 
 
@@ -133,7 +133,7 @@ def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
         )
     size = min(loop.time, max(1, math.ceil(loop.time / q)))
     if levels == 1:
-        return size, Deferred()
+        return size, loop.method.backward
     return size, Checkpointed(budget=budget - math.ceil(loop.time / size) * C)
 
 
@@ -149,7 +149,7 @@ def _step_bytes(loop: Loop, carry: Any) -> int:
 
         def pull(arrays: Any, carry: Any) -> Any:
             def run(arrays: Any, carry: Any) -> Any:
-                return Deferred().run(join(static, arrays), carry)
+                return loop.method.backward.run(join(static, arrays), carry)
 
             return jax.vjp(run, arrays, carry)[1]
 

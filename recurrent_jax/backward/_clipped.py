@@ -11,7 +11,8 @@ from jax import lax
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import map_floats, select, trail
-from recurrent_jax._loop.loop import Loop, forward
+from recurrent_jax._loop.loop import Loop, run_steps
+from recurrent_jax.methods._sequential import need_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ClippedBackward:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
+        need_steps(self, loop)
 
         @jax.custom_vjp
         def clipped(floats: list[jax.Array]) -> list[jax.Array]:
@@ -74,7 +76,7 @@ class ClippedBackward:
             return (self._clip(cotangent, len(loop.batch_shape)),)
 
         clipped.defvjp(lambda floats: (floats, None), pull)
-        return forward(loop, carry, lambda carry: map_floats(clipped, carry))[:2]
+        return run_steps(loop, carry, lambda carry: map_floats(clipped, carry))[:2]
 
     def _clip(self, cotangent: list[jax.Array], batch_rank: int) -> list[jax.Array]:
         if self.max_norm is not None and cotangent:

@@ -14,6 +14,7 @@ from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._plan import make_plan
 from recurrent_jax.backward._rule import run_blocks
 from recurrent_jax.backward._tangent import transposed_kernel
+from recurrent_jax.methods._sequential import need_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Deferred:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
+        need_steps(self, loop)
         if not can_defer(loop, carry):
             return Autodiff().run(loop, carry)
         plan = make_plan(loop, carry)

@@ -11,9 +11,7 @@ import numpy as np
 from jax import lax
 
 from recurrent_jax import _checks
-from recurrent_jax._loop.loop import Flags, Loop, forward
-from recurrent_jax.backward._autodiff import Autodiff
-from recurrent_jax.backward._deferred import Deferred
+from recurrent_jax._loop.loop import Flags, Loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Truncated:
             )
             return final, flip(ys)
         if loop.time == 0:
-            return Autodiff().run(loop, carry)
+            return loop.method.run(loop, carry)
         # Windows become one more batch axis: window w holds the steps from
         # (w + 1) k1 - k2 up to (w + 1) k1, and its last k1 steps give the outputs.
         k1, k2 = self.k1, self.k2 or self.k1
@@ -82,7 +80,7 @@ class Truncated:
         steps = ends - k2 + np.arange(k2)[:, None]
         windows = _windows(loop, steps)
         # All that starts after the first step starts from a carry without gradient.
-        _, _, befores = forward(loop, lax.stop_gradient(carry))
+        befores = loop.method.befores(loop, lax.stop_gradient(carry))
         at_start = steps[0] <= 0
 
         def start(first: jax.Array, befores: jax.Array) -> jax.Array:
@@ -90,7 +88,8 @@ class Truncated:
             return jnp.concatenate([_repeat(first, at_start.sum()), later])
 
         starts = jax.tree.map(start, carry, befores)
-        final, ys = Deferred().run(windows, starts)
+        _checks.refusal("Truncated", windows)
+        final, ys = loop.method.backward.run(windows, starts)
 
         def in_order(y: jax.Array) -> jax.Array:
             y = jnp.swapaxes(y[k2 - k1 :], 0, 1)
@@ -103,14 +102,16 @@ class Truncated:
 def _windows(loop: Loop, steps: Any) -> Loop:
     """Return a loop over windows of time side by side, `steps` (k, windows)."""
     inside = (steps >= 0) & (steps < loop.time)
+    everywhere = bool(inside.all())
     steps = steps.clip(0, loop.time - 1)
     xs, flags = jax.tree.map(lambda a: a[steps], (loop.xs, loop.flags))
     inside = jnp.asarray(inside).reshape(inside.shape + (1,) * len(loop.batch_shape))
     inside = jnp.broadcast_to(inside, steps.shape + loop.batch_shape)
-    flags = Flags(
-        valid=inside if flags.valid is None else flags.valid & inside,
-        reset=None if flags.reset is None else flags.reset & inside,
-    )
+    if not everywhere:
+        flags = Flags(
+            valid=inside if flags.valid is None else flags.valid & inside,
+            reset=None if flags.reset is None else flags.reset & inside,
+        )
     count = steps.shape[1]
     fresh = jax.tree.map(lambda a: _repeat(a, count), loop.fresh)
     shape = (count, *loop.batch_shape)

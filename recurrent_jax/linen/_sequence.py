@@ -11,8 +11,8 @@ from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Rate
 from recurrent_jax._flax import adapters
 from recurrent_jax._flax.names import Options
+from recurrent_jax._loop.loop import Backward, Method
 from recurrent_jax._loop.unroll import unroll
-from recurrent_jax.backward import Backward
 from recurrent_jax.linen._module import Module
 
 
@@ -21,9 +21,12 @@ class Sequence(Module, kw_only=True):
 
     reverse: bool = False
     time_axis: int = 1
+    method: Method | None = None
     backward: Backward | None = None
 
     def __post_init__(self) -> None:
+        if self.method is not None:
+            _checks.method(type(self).__name__, self.method)
         if self.backward is not None:
             _checks.strategy(type(self).__name__, self.backward)
         super().__post_init__()
@@ -74,6 +77,7 @@ class RNN(Sequence):
         cell: a cell or network, of this library or your own.
         reverse: run from the last step to the first.
         time_axis: the axis of time.
+        method: how time is run; that of `unroll` if None.
         backward: how the gradient is made; that of `unroll` if None.
         deterministic: True evaluates, False draws; may be left to the call.
         dtype: to compute in; what parameters and inputs promote to if None.

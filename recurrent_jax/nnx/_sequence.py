@@ -11,8 +11,8 @@ from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Rate, Size
 from recurrent_jax._flax import adapters
 from recurrent_jax._flax.names import Options
+from recurrent_jax._loop.loop import Backward, Method
 from recurrent_jax._loop.unroll import unroll
-from recurrent_jax.backward import Backward
 from recurrent_jax.nnx._module import Module, Streams, unpack
 
 
@@ -27,14 +27,18 @@ class Sequence(Module):
         *,
         reverse: bool = False,
         time_axis: int = 1,
+        method: Method | None = None,
         backward: Backward | None = None,
         **options: Any,
     ) -> None:
+        if method is not None:
+            _checks.method(type(self).__name__, method)
         if backward is not None:
             _checks.strategy(type(self).__name__, backward)
         super().__init__(network, in_features, **options)
         self.reverse = reverse
         self.time_axis = time_axis
+        self.method = method
         self.backward = backward
 
     def __call__(
@@ -79,6 +83,7 @@ class RNN(Sequence):
         in_features: the number of features of an input.
         reverse: run from the last step to the first.
         time_axis: the axis of time.
+        method: how time is run; that of `unroll` if None.
         backward: how the gradient is made; that of `unroll` if None.
         deterministic: True evaluates, False draws from the stream `dropout`; `eval` and
             `train` of a model set it.

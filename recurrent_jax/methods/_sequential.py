@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One step after the other."""
+
+import dataclasses
+from typing import Any
+
+from recurrent_jax._loop.blocks import cached_steps, in_blocks
+from recurrent_jax._loop.loop import Backward, Loop, run_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequential:
+    """Run one step after the other: any cell, and the only method for most of them.
+
+    The input is projected in blocks of time that stay in a processor's cache.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.Elman(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((7, 2))
+        >>> _, ys = rj.unroll(cell, params, xs, method=rj.Sequential())
+        >>> ys.shape
+        (7, 3)
+    """
+
+    @property
+    def backward(self) -> Backward:
+        """The strategy where none is asked for: `Deferred()`."""
+        # Here, since a strategy that needs this method imports it.
+        from recurrent_jax.backward import Deferred
+
+        return Deferred()
+
+    def refuses(self, loop: Loop) -> None:
+        """Refuse no cell."""
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs."""
+
+        def run(block: Loop, carry: Any) -> tuple[Any, Any]:
+            return run_steps(block, carry)[:2]
+
+        return in_blocks(run, loop, carry, cached_steps(loop))
+
+    def befores(self, loop: Loop, carry: Any) -> Any:
+        """Return the carries that the steps worked on, time first."""
+        return run_steps(loop, carry)[2]
+
+
+def need_steps(strategy: Any, loop: Loop) -> None:
+    """Raise an error where a strategy that takes the steps itself gets a method."""
+    if not isinstance(loop.method, Sequential):
+        raise TypeError(
+            f"unroll: {strategy!r} takes the steps itself, one after the other, so it "
+            f"needs method=rj.Sequential(), got {loop.method!r}; rj.Autodiff(), "
+            "rj.Checkpointed() and rj.Truncated(...) work with every method"
+        )
