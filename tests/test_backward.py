@@ -190,6 +190,8 @@ def test_integers_are_held_apart(name, x64):
     close(gradient(rj.Deferred(block=2)), gradient(rj.Autodiff()))
     text = str(jax.make_jaxpr(lambda p: score(p, xs, rj.Deferred()))(params))
     assert "run_blocks" in text, "left to Autodiff"
+    rows = f"[{TIME * BATCH},"  # of one table, if rows are said to be independent
+    assert (rows in text) is cell.rowwise
 
 
 @pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))

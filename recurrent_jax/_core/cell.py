@@ -68,6 +68,9 @@ class Cell(abc.ABC, Generic[P, C]):
             change the carry after a step, such as `Zoneout`, need it.
         feature_axes: the number of trailing axes of `x` that are features and not batch
             axes. It is 1, unless the cell works on images.
+        rowwise: whether a cell that holds integers or booleans computes each row of a
+            batch by itself. True makes the gradient of such a cell faster. A cell of
+            floats alone must be rowwise and need not declare it.
 
     Example: The complete code of a leaky integrator, `h' = 0.9 h + x`:
 
@@ -97,6 +100,7 @@ class Cell(abc.ABC, Generic[P, C]):
     Carry: ClassVar[Any]
     output: ClassVar[str | None]
     feature_axes = 1
+    rowwise = False
 
     # Whether the recurrence is `feedback` and `update`, and whether `output` or `read`
     # was declared for this recurrence. `__init_subclass__` sets both.

@@ -95,11 +95,13 @@ def _may_flatten(loop: Loop, carry: Any) -> bool:
     """Say whether all steps and sequences may be one axis of independent rows.
 
     Not if the batch is shared out over devices: it would be gathered. Nor if the cell
-    holds integers: with a counter or a mask, what a row gives may depend on its step
-    and on other rows, as in batch normalisation, or on a memory of its own.
+    holds integers and does not say that it is `rowwise`: with a counter or a mask, what
+    a row gives may depend on other rows, as in batch normalisation, or on a memory of
+    its own.
     """
     arrays = loop.params, loop.xs, carry
-    return all(map(is_float, jax.tree.leaves(arrays))) and not is_shared_out(arrays)
+    rowwise = loop.cell.rowwise or all(map(is_float, jax.tree.leaves(arrays)))
+    return rowwise and not is_shared_out(arrays)
 
 
 def _count_gates(z: Any, width: int) -> int:

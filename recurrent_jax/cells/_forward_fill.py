@@ -77,6 +77,7 @@ class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
 
     Carry = ForwardFillCarry
     output = None
+    rowwise = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

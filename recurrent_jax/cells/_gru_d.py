@@ -106,6 +106,7 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
     Params = GRUDParams
     Carry = HiddenCarry
     output = "h"
+    rowwise = True
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
