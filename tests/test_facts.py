@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
+from recurrent_jax._core.cell import update
 from recurrent_jax.backward import _facts
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -23,9 +24,9 @@ def facts(cell):
     z = cell.project(params, jnp.ones((BATCH, D)))
     u = cell.feedback(params, carry)
     product = _facts.product(cell.feedback, params, carry, 2)
-    update = functools.partial(_facts.update, cell)
+    rest = functools.partial(update, cell)
     gates = z.shape[-1] // H
-    return product, _facts.of_update(update, params, carry, z, u, gates)
+    return product, _facts.of_update(rest, params, carry, z, u, gates)
 
 
 def agrees(cell):
@@ -93,6 +94,18 @@ class Transposed(Feeds):
         return carry.h @ params.recurrent_kernel.T
 
 
+class Jitted(Feeds):
+    @functools.partial(jax.jit, static_argnums=0)
+    def feedback(self, params, carry):
+        return jax.jit(jnp.matmul)(carry.h, params.recurrent_kernel) + params.bias[None]
+
+
+class JittedTwice(Feeds):
+    def feedback(self, params, carry):
+        square = jax.jit(jnp.matmul)
+        return square(square(carry.h, params.recurrent_kernel), params.recurrent_kernel)
+
+
 class Squared(Feeds):
     def feedback(self, params, carry):
         return jnp.square(carry.h @ params.recurrent_kernel)
@@ -110,6 +123,8 @@ class Twice(Feeds):
         (BiasOfAnother, True),
         (BiasOfTheCarry, False),
         (Transposed, False),
+        (Jitted, True),
+        (JittedTwice, False),
         (Squared, False),
         (Twice, False),
     ],

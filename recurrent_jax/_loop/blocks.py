@@ -11,13 +11,16 @@ from jax import lax
 
 from recurrent_jax._core.mesh import explicit_mesh
 from recurrent_jax._loop.loop import Loop
+from recurrent_jax._loop.tuning import tuning
 
 
-def cached_steps(loop: Loop, target: int = 2_500_000) -> int:
-    """Return a block size for which the projected input has about `target` bytes."""
+def cached_steps(loop: Loop) -> int:
+    """Return a block size for which the projected input stays in the cache."""
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
     total = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
-    return even(loop.time, math.ceil(loop.time / max(1, round(total / target))))
+    return even(
+        loop.time, math.ceil(loop.time / max(1, round(total / tuning().block_bytes)))
+    )
 
 
 def even(time: int, size: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import Var
+from jax.extend.core import Literal
 
 
 class Product(NamedTuple):
@@ -29,11 +29,57 @@ class Update(NamedTuple):
     emitted: frozenset[int]  # the leaves of the carry that are the output
 
 
+class _Value(NamedTuple):
+    """Something that an equation takes or gives, known by its identity."""
+
+    aval: Any
+
+
+class _Equation(NamedTuple):
+    name: str
+    params: dict[str, Any]
+    invars: list[Any]
+    outvars: list[Any]
+
+
+class _Jaxpr(NamedTuple):
+    eqns: list[_Equation]
+    invars: list[Any]
+    outvars: list[Any]
+
+
+def _read(function: Callable[..., Any], *arguments: Any) -> _Jaxpr:
+    """Return the equations of a function, those inside a nested `jit` among them."""
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    return _written_out(jaxpr, [_Value(v.aval) for v in jaxpr.invars])
+
+
+def _written_out(jaxpr: Any, inputs: list[Any]) -> _Jaxpr:
+    values = dict(zip(map(id, jaxpr.invars), inputs, strict=True))
+    eqns: list[_Equation] = []
+
+    def value(v: Any) -> Any:
+        return v if isinstance(v, Literal) else values.setdefault(id(v), v)
+
+    for eqn in jaxpr.eqns:
+        taken = list(map(value, eqn.invars))
+        if eqn.primitive.name in ("jit", "pjit"):
+            # Again at each call: two calls of one function share its variables.
+            inner = _written_out(eqn.params["jaxpr"].jaxpr, taken)
+            eqns += inner.eqns
+            given = inner.outvars
+        else:
+            given = [_Value(v.aval) for v in eqn.outvars]
+            eqns.append(_Equation(eqn.primitive.name, eqn.params, taken, given))
+        values |= zip(map(id, eqn.outvars), given, strict=True)
+    return _Jaxpr(eqns, inputs, list(map(value, jaxpr.outvars)))
+
+
 def of_update(
     update: Callable[..., Any], params: Any, carry: Any, z: Any, u: Any, gates: int
 ) -> Update:
     """Return what `update(params, carry, z, u)` does."""
-    jaxpr = jax.make_jaxpr(update)(params, carry, z, u).jaxpr
+    jaxpr = _read(update, params, carry, z, u)
     inputs, outputs = ([id(v) for v in vs] for vs in (jaxpr.invars, jaxpr.outvars))
     mine = set(inputs[: len(jax.tree.leaves(params))])
     size = len(jax.tree.leaves(carry))
@@ -51,15 +97,17 @@ def product(
     function: Callable[[Any, Any], Any], params: Any, argument: Any, rank: int
 ) -> Product | None:
     """Return the product that a function is, or None if it is anything else."""
-    jaxpr = jax.make_jaxpr(function)(params, argument).jaxpr
+    jaxpr = _read(function, params, argument)
     count = len(jax.tree.leaves(params))
     place = {id(v): n for n, v in enumerate(jaxpr.invars)}
     # What no argument has a part in, and the parameters that it is made of.
     fixed = {id(v): {n} for n, v in enumerate(jaxpr.invars[:count])}
     found, last = None, None
     for eqn in jaxpr.eqns:
-        name, out = eqn.primitive.name, eqn.outvars[0]
-        mixed = [v for v in eqn.invars if isinstance(v, Var) and id(v) not in fixed]
+        name, out = eqn.name, eqn.outvars[0]
+        mixed = [
+            v for v in eqn.invars if not isinstance(v, Literal) and id(v) not in fixed
+        ]
         if not mixed:
             parts = set().union(*(fixed.get(id(v), ()) for v in eqn.invars))
             fixed |= {id(v): parts for v in eqn.outvars}
@@ -82,10 +130,10 @@ def product(
     return found if [id(v) for v in jaxpr.outvars] == [id(last)] else None
 
 
-def _summed(jaxpr: Any, gates: int) -> tuple[bool, ...]:
+def _summed(jaxpr: _Jaxpr, gates: int) -> tuple[bool, ...]:
     """Say for each gate whether the last two arguments are read through their sum."""
     uses = _uses(jaxpr)
-    names = [eqn.primitive.name for eqn in jaxpr.eqns]
+    names = [eqn.name for eqn in jaxpr.eqns]
 
     def is_sum(pair: set[int]) -> bool:
         readers = [n for n, use in enumerate(uses) if pair & set(use)]
@@ -99,16 +147,16 @@ def _summed(jaxpr: Any, gates: int) -> tuple[bool, ...]:
     return tuple(is_sum({*one, *other}) for one, other in pieces)
 
 
-def _pieces(jaxpr: Any, whole: Any, gates: int) -> list[set[int]]:
+def _pieces(jaxpr: _Jaxpr, whole: Any, gates: int) -> list[set[int]]:
     """Return what an array is cut into, gate by gate; nothing if it is read whole."""
     pieces: list[set[int]] = [set() for _ in range(gates)]
     width = whole.aval.shape[-1] // gates
     for eqn in jaxpr.eqns:
         if not any(v is whole for v in eqn.invars):
             continue
-        if eqn.primitive.name == "split":
+        if eqn.name == "split":
             starts = itertools.accumulate(eqn.params["sizes"], initial=0)
-        elif eqn.primitive.name == "slice" and eqn.params["strides"] is None:
+        elif eqn.name == "slice" and eqn.params["strides"] is None:
             starts = iter(eqn.params["start_indices"][-1:])
         else:
             return [set() for _ in range(gates)]
@@ -120,13 +168,13 @@ def _pieces(jaxpr: Any, whole: Any, gates: int) -> list[set[int]]:
     return pieces
 
 
-def _uses(jaxpr: Any) -> list[list[int]]:
+def _uses(jaxpr: _Jaxpr) -> list[list[int]]:
     """Return what each equation reads, and last what is returned."""
     readers = [eqn.invars for eqn in jaxpr.eqns] + [jaxpr.outvars]
     return [[id(v) for v in variables] for variables in readers]
 
 
-def _is_plain(eqn: Any, rank: int) -> bool:
+def _is_plain(eqn: _Equation, rank: int) -> bool:
     """Say whether a product is that of rows and a matrix, all of one dtype."""
     left, right = (v.aval for v in eqn.invars)
     rows = (((left.ndim - 1,), (0,)), ((), ()))

@@ -11,16 +11,8 @@ from recurrent_jax._core.arrays import is_float
 from recurrent_jax._core.cell import feedback, update
 from recurrent_jax._core.mesh import is_shared_out
 from recurrent_jax._loop.loop import Loop, Static, part
+from recurrent_jax._loop.tuning import tuning
 from recurrent_jax.backward import _facts
-
-# A cell of more gates than this is not cut: the guess of its gates may be wrong.
-_MOST_GATES = 8
-# Measured on CPU: the C library takes more than 32 MiB for temporary arrays from the
-# system at each call, page by page, at 2 us a page. So from this many bytes of z it is
-# faster to make the gates again, unless their products add up this many terms.
-_LARGE, _DEEP = 2**24, 600
-# An input so many times narrower than the state is best multiplied together with it.
-_NARROW = 4
 
 
 class Plan(NamedTuple):
@@ -69,7 +61,8 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         and all(facts.summed)
     )
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
-    keep = total <= _LARGE or sum(depths) > _DEEP or jax.default_backend() != "cpu"
+    tuned = tuning()
+    keep = total <= tuned.remake_bytes or sum(depths) > tuned.keep_terms
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
     counters = {n for n, a in enumerate(jax.tree.leaves(carry)) if not is_float(a)}
     late = facts.emitted if loop.flags == (None, None) else frozenset()
@@ -80,7 +73,7 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         feedback=product,
         summed=facts.summed,
         reads=facts.reads,
-        joint=joint and _NARROW * depths[0] <= depths[1],
+        joint=joint and tuned.narrow * depths[0] <= depths[1],
         keep=keep,
         late=late,
         stacked=(fed if keep and not facts.reads else leaves) - late,
@@ -110,4 +103,4 @@ def _count_gates(z: Any, width: int) -> int:
     if len(sizes) != 1 or not width:
         return 1
     count, rest = divmod(sizes.pop(), width)
-    return count if not rest and 1 <= count <= _MOST_GATES else 1
+    return count if not rest and 1 <= count <= tuning().most_gates else 1
