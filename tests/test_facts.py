@@ -11,7 +11,7 @@ import pytest
 
 import recurrent_jax as rj
 from recurrent_jax._core.cell import update
-from recurrent_jax.backward import _facts
+from recurrent_jax.backward._engine import facts as facts_of
 
 pytestmark = pytest.mark.usefixtures("x64")
 H, D, TIME, BATCH = 3, 2, 5, 4
@@ -23,10 +23,10 @@ def facts(cell):
     carry = cell.initial_carry((BATCH,))
     z = cell.project(params, jnp.ones((BATCH, D)))
     u = cell.feedback(params, carry)
-    product = _facts.product(cell.feedback, params, carry, 2)
+    product = facts_of.product(cell.feedback, params, carry, 2)
     rest = functools.partial(update, cell)
     gates = z.shape[-1] // H
-    return product, _facts.of_update(rest, params, carry, z, u, gates)
+    return product, facts_of.of_update(rest, params, carry, z, u, gates)
 
 
 def agrees(cell):

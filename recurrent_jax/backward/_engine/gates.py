@@ -10,7 +10,7 @@ from jax import lax
 
 from recurrent_jax._core.arrays import expand_like
 from recurrent_jax._core.cell import update
-from recurrent_jax.backward._plan import Plan
+from recurrent_jax.backward._engine.plan import Plan
 
 
 def mix(plan: Plan, z: Any, u: Any) -> tuple[Any, Any]:

@@ -12,15 +12,15 @@ from recurrent_jax._core.cell import feedback, update
 from recurrent_jax._core.mesh import is_shared_out
 from recurrent_jax._loop.loop import Loop, Static, part
 from recurrent_jax._loop.tuning import tuning
-from recurrent_jax.backward import _facts
+from recurrent_jax.backward._engine import facts
 
 
 class Plan(NamedTuple):
     """How a block is run, never what it computes; hashable."""
 
     static: Static
-    project: _facts.Product | None  # None: anything else
-    feedback: _facts.Product | None
+    project: facts.Product | None  # None: anything else
+    feedback: facts.Product | None
     summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
     reads: bool  # update reads a parameter, as peepholes are read
     joint: bool  # one product of input and state in the forward, not one each
@@ -45,10 +45,10 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
     gates = _count_gates(z, width)
     rest = functools.partial(update, cell)
-    facts = _facts.of_update(rest, params, carry, z, u, gates)
+    seen = facts.of_update(rest, params, carry, z, u, gates)
     rank = len(loop.batch_shape) + 1
-    product = _facts.product(feed, params, carry, rank)
-    project = _facts.product(cell.project, params, x, rank)
+    product = facts.product(feed, params, carry, rank)
+    project = facts.product(cell.project, params, x, rank)
     depths = [
         jax.tree.leaves(params)[one.kernel].shape[0] if one else width
         for one in (project, product)
@@ -58,25 +58,25 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         and product is not None
         and project.precision == product.precision
         and len(jax.tree.leaves(x)) == 1
-        and all(facts.summed)
+        and all(seen.summed)
     )
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
     tuned = tuning()
     keep = total <= tuned.remake_bytes or sum(depths) > tuned.keep_terms
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
     counters = {n for n, a in enumerate(jax.tree.leaves(carry)) if not is_float(a)}
-    late = facts.emitted if loop.flags == (None, None) else frozenset()
+    late = seen.emitted if loop.flags == (None, None) else frozenset()
     fed = leaves if product is None else frozenset({product.source, *counters})
     return Plan(
         static=part(loop)[0],
         project=project,
         feedback=product,
-        summed=facts.summed,
-        reads=facts.reads,
+        summed=seen.summed,
+        reads=seen.reads,
         joint=joint and tuned.narrow * depths[0] <= depths[1],
         keep=keep,
         late=late,
-        stacked=(fed if keep and not facts.reads else leaves) - late,
+        stacked=(fed if keep and not seen.reads else leaves) - late,
         gates=gates,
         rows=math.prod(loop.batch_shape),
         flat=_may_flatten(loop, carry),

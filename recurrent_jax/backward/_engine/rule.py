@@ -2,7 +2,7 @@
 """The loop in blocks of time, and its derivative from what the blocks have kept.
 
 It is written forward, as a linear map of tangents, for JAX to transpose; so every mode
-and order exist. What the tangent of one block is stands in `_tangent.py`.
+and order exist. What the tangent of one block is stands in `tangent.py`.
 """
 
 import functools
@@ -18,12 +18,12 @@ from recurrent_jax._core.cell import feedback
 from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._loop.blocks import Blocks, beside, cut_inputs, cut_time, over_blocks
 from recurrent_jax._loop.loop import Arrays, Loop, join
-from recurrent_jax.backward import _kept
-from recurrent_jax.backward._along import filled
-from recurrent_jax.backward._at_once import all_projected
-from recurrent_jax.backward._gates import cut, joint_product, mix, update_mixed
-from recurrent_jax.backward._plan import Plan
-from recurrent_jax.backward._tangent import tangent_of_block
+from recurrent_jax.backward._engine.along import filled
+from recurrent_jax.backward._engine.at_once import all_projected
+from recurrent_jax.backward._engine.gates import cut, joint_product, mix, update_mixed
+from recurrent_jax.backward._engine.kept import linearise, stacked
+from recurrent_jax.backward._engine.plan import Plan
+from recurrent_jax.backward._engine.tangent import tangent_of_block
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -94,12 +94,12 @@ def _forward(
         else:
             inputs = mix(plan, x_or_z, feedback(cell, params, before))
         if plan.keep and not plan.reads:
-            (after, y), gates = _kept.linearise(plan, params, before, inputs)
+            (after, y), gates = linearise(plan, params, before, inputs)
         else:
             after, y = update_mixed(plan, params, before, inputs)
             gates = inputs if plan.keep else None
         after, y = loop.leave(before, after, y, flags)
-        return after, (y, (_kept.stacked(plan, before), gates))
+        return after, (y, (stacked(plan, before), gates))
 
     def block(start: Any, timed: Any) -> tuple[Any, Any]:
         xs, flags = timed

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.backward._along import floats, put
-from recurrent_jax.backward._gates import update_mixed
-from recurrent_jax.backward._plan import Plan
+from recurrent_jax.backward._engine.along import floats, put
+from recurrent_jax.backward._engine.gates import update_mixed
+from recurrent_jax.backward._engine.plan import Plan
 
 # Dearer to compute again than to keep.
 _COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()
@@ -41,7 +41,7 @@ def with_late(plan: Plan, loop: Loop, carry: Any, ys: Any, kept: list[Any]) -> A
     ]
 
 
-def filled(loop: Loop, carry: Any, kept: list[Any]) -> Any:
+def completed(loop: Loop, carry: Any, kept: list[Any]) -> Any:
     """Return all carries; zeros for the leaves of which nobody reads anything."""
     firsts, structure = jax.tree.flatten(carry)
     return structure.unflatten(

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from recurrent_jax._core.cell import feedback
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.backward._along import along, filled
-from recurrent_jax.backward._facts import Product
-from recurrent_jax.backward._gates import add, cut, glue, mix, update_mixed
-from recurrent_jax.backward._plan import Plan
+from recurrent_jax.backward._engine.along import along, filled
+from recurrent_jax.backward._engine.facts import Product
+from recurrent_jax.backward._engine.gates import add, cut, glue, mix, update_mixed
+from recurrent_jax.backward._engine.plan import Plan
 
 
 def tangent_at_once(
@@ -56,15 +56,6 @@ class _Map(NamedTuple):
     argument: Any
 
 
-def _through(function: Any) -> Any:
-    """Return the tangent of `function` along its parameters."""
-
-    def tangent(params: Any, d_params: Any, argument: Any) -> Any:
-        return along(lambda p: function(p, argument), params, d_params)
-
-    return tangent
-
-
 def _through_params(maps: list[_Map], params: Any, d_params: Any) -> Any:
     """Return the sum of the tangents of maps along their parameters.
 
@@ -72,7 +63,7 @@ def _through_params(maps: list[_Map], params: Any, d_params: Any) -> Any:
     never a product with a vector, which XLA on CPU may fuse into a slow loop.
     """
     parts = [
-        _through(one.function)(params, d_params, one.argument)
+        along(lambda p, one=one: one.function(p, one.argument), params, d_params)
         for one in maps
         if one.product is None
     ]

@@ -16,11 +16,15 @@ from jax import lax
 from recurrent_jax._core.arrays import select
 from recurrent_jax._core.cell import feedback
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.backward import _kept
-from recurrent_jax.backward._along import along, filled, floats
-from recurrent_jax.backward._at_once import all_fed_back, all_projected, tangent_at_once
-from recurrent_jax.backward._gates import add, cut, mix
-from recurrent_jax.backward._plan import Plan
+from recurrent_jax.backward._engine.along import along, filled, floats
+from recurrent_jax.backward._engine.at_once import (
+    all_fed_back,
+    all_projected,
+    tangent_at_once,
+)
+from recurrent_jax.backward._engine.gates import add, cut, mix
+from recurrent_jax.backward._engine.kept import completed, linearise, with_late
+from recurrent_jax.backward._engine.plan import Plan
 
 
 def transposed_kernel(plan: Plan, params: Any) -> Any:
@@ -48,13 +52,13 @@ def tangent_of_block(
     """Return the tangents of the final carry and the outputs of a block."""
     d_params, d_fresh, d_xs = d
     some, gates = kept
-    some = _kept.with_late(plan, loop, start, ys, some)
-    befores = _kept.filled(loop, start, some)
+    some = with_late(plan, loop, start, ys, some)
+    befores = completed(loop, start, some)
     inputs, linear = None, gates
     if plan.reads or not plan.keep:
         inputs = gates if plan.keep else _again(plan, loop, befores)
-        linearise = functools.partial(_kept.linearise, plan, loop.params)
-        linear = jax.vmap(lambda *step: linearise(*step)[1])(befores, inputs)
+        of_step = functools.partial(linearise, plan, loop.params)
+        linear = jax.vmap(lambda *step: of_step(*step)[1])(befores, inputs)
     at_once = tangent_at_once(plan, loop, d_params, d_xs, befores, inputs)
     d_feedback = _linear_feedback(plan, loop.params, turned, start)
     structure = jax.tree.structure(start)
