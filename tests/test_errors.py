@@ -151,6 +151,17 @@ def kind(mistake, *holds):
     return Case(mistake, TypeError, holds)
 
 
+@dataclasses.dataclass(frozen=True)
+class Linear(rj.Sequential):
+    """A method that refuses all cells for one reason."""
+
+    reason: str | None = dataclasses.field(repr=False)
+
+    def refuses(self, loop):
+        return self.reason
+
+
+REASON = "it is no linear recurrence; rj.Sequential() runs every cell"
 LOOKS = rj.Attention(CELL, memory_features=3)
 
 
@@ -1088,6 +1099,23 @@ CASES = {
         lambda: run(backward="deferred"),
         "unroll: backward must be a strategy such as rj.Autodiff() or rj.Deferred()",
         "got 'deferred'",
+    ),
+    "method-class": kind(
+        lambda: run(method=rj.Sequential),
+        "unroll: method is the class Sequential; build one first: rj.Sequential(...)",
+    ),
+    "method-kind": kind(
+        lambda: run(method="scan"),
+        "unroll: method must be one such as rj.Sequential(), got 'scan'",
+    ),
+    "method-cell": kind(
+        lambda: run(method=Linear(REASON)),
+        "unroll: method=Linear() cannot run LSTM(hidden_size=4): it is no linear",
+    ),
+    "method-strategy": kind(
+        lambda: run(method=Linear(None), backward=rj.Deferred()),
+        "unroll: Deferred(block=None) takes the steps itself, one after the other",
+        "method=rj.Sequential(), got Linear(); rj.Autodiff(), rj.Checkpointed() and",
     ),
     "truncated": value(
         lambda: rj.Truncated(k1=4, k2=3),

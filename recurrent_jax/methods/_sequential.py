@@ -51,7 +51,7 @@ class Sequential:
 
 def need_steps(strategy: Any, loop: Loop) -> None:
     """Raise an error where a strategy that takes the steps itself gets a method."""
-    if not isinstance(loop.method, Sequential):
+    if type(loop.method) is not Sequential:
         raise TypeError(
             f"unroll: {strategy!r} takes the steps itself, one after the other, so it "
             f"needs method=rj.Sequential(), got {loop.method!r}; rj.Autodiff(), "
