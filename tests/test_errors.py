@@ -156,6 +156,7 @@ class Linear(rj.Sequential):
     """A method that refuses all cells for one reason."""
 
     reason: str | None = dataclasses.field(repr=False)
+    steps = False
 
     def refuses(self, loop):
         return self.reason

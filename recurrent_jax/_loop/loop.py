@@ -73,11 +73,18 @@ class Method(Protocol):
 
     Attributes:
         backward: the strategy where none is asked for.
+        steps: whether it takes one step after the other. Then a strategy may take the
+            steps in its place, as `Deferred` does.
     """
 
     @property
     def backward(self) -> Backward:
         """Return the strategy where none is asked for."""
+        ...
+
+    @property
+    def steps(self) -> bool:
+        """Return whether it takes one step after the other."""
         ...
 
     def refuses(self, loop: Loop) -> str | None:
@@ -138,6 +145,16 @@ def run_steps(
     inputs = (zs, loop.flags)
     final, (ys, befores) = lax.scan(body, carry, inputs, reverse=loop.reverse)
     return final, ys, befores
+
+
+def need_steps(strategy: Any, loop: Loop) -> None:
+    """Raise an error where a strategy that takes the steps itself gets a method."""
+    if not getattr(loop.method, "steps", False):
+        raise TypeError(
+            f"unroll: {strategy!r} takes the steps itself, one after the other, so it "
+            f"needs method=rj.Sequential(), got {loop.method!r}; rj.Autodiff(), "
+            "rj.Checkpointed() and rj.Truncated(...) work with every method"
+        )
 
 
 def part(loop: Loop) -> tuple[Static, Arrays]:

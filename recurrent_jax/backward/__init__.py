@@ -8,13 +8,12 @@ the `run` of `Backward`.
 """
 
 from recurrent_jax._loop.blocks import in_blocks
-from recurrent_jax._loop.loop import Backward, Flags, Loop, run_steps
+from recurrent_jax._loop.loop import Backward, Flags, Loop, need_steps, run_steps
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._checkpointed import Checkpointed
 from recurrent_jax.backward._clipped import ClippedBackward
 from recurrent_jax.backward._deferred import Deferred
 from recurrent_jax.backward._truncated import Truncated
-from recurrent_jax.methods._sequential import need_steps
 
 __all__ = [
     "Autodiff",

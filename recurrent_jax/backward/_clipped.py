@@ -11,8 +11,7 @@ from jax import lax
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import map_floats, select, trail
-from recurrent_jax._loop.loop import Loop, run_steps
-from recurrent_jax.methods._sequential import need_steps
+from recurrent_jax._loop.loop import Loop, need_steps, run_steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks
 from recurrent_jax._loop.blocks import cached_steps
-from recurrent_jax._loop.loop import Loop, part
+from recurrent_jax._loop.loop import Loop, need_steps, part
 from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._engine.plan import make_plan
 from recurrent_jax.backward._engine.rule import run_blocks
 from recurrent_jax.backward._engine.tangent import transposed_kernel
-from recurrent_jax.methods._sequential import need_steps
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,8 @@ import dataclasses
 from typing import Any
 
 from recurrent_jax._loop.blocks import cached_steps, in_blocks
-from recurrent_jax._loop.loop import Backward, Loop, run_steps
+from recurrent_jax._loop.loop import Loop, run_steps
+from recurrent_jax.backward import Deferred
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +26,9 @@ class Sequential:
         (7, 3)
     """
 
-    @property
-    def backward(self) -> Backward:
-        """The strategy where none is asked for: `Deferred()`."""
-        # Here, since a strategy that needs this method imports it.
-        from recurrent_jax.backward import Deferred
-
-        return Deferred()
+    # Facts about the class. Without annotations that dataclasses would take for fields.
+    backward = Deferred()
+    steps = True
 
     def refuses(self, loop: Loop) -> None:
         """Refuse no cell."""
@@ -47,13 +44,3 @@ class Sequential:
     def befores(self, loop: Loop, carry: Any) -> Any:
         """Return the carries that the steps worked on, time first."""
         return run_steps(loop, carry)[2]
-
-
-def need_steps(strategy: Any, loop: Loop) -> None:
-    """Raise an error where a strategy that takes the steps itself gets a method."""
-    if type(loop.method) is not Sequential:
-        raise TypeError(
-            f"unroll: {strategy!r} takes the steps itself, one after the other, so it "
-            f"needs method=rj.Sequential(), got {loop.method!r}; rj.Autodiff(), "
-            "rj.Checkpointed() and rj.Truncated(...) work with every method"
-        )
