@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activations that `jax.nn` lacks, or has only with extra arguments.
 
-A cell compares, hashes, prints and pickles by the values of its fields. A lambda or a
-`functools.partial` does not compare by value, so `jit` compiles anew for each one. The
-activations here do. Softsign and softplus are `jax.nn.soft_sign` and `jax.nn.softplus`.
+A cell compares, hashes, prints and pickles by the values of its fields. The activations
+here and a `functools.partial` do so too. A lambda does not compare by value, so `jit`
+compiles anew for each one. Softsign and softplus are `jax.nn.soft_sign` and
+`jax.nn.softplus`.
 
 References:
     ONNX. Operators: RNN, GRU, LSTM (the functions and their alpha and beta).
@@ -11,29 +12,29 @@ References:
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax import _checks
-from recurrent_jax._core.names import pickled, spell
-from recurrent_jax._core.types import Activation
+from recurrent_jax._checks import checked
+from recurrent_jax._checks.kinds import Number
+from recurrent_jax._core.types import Activation, Floats, Real
+from recurrent_jax._core.value import Value
 
-
-class _Value:
-    """A base class for values that print and pickle by their fields."""
-
-    def __repr__(self) -> str:
-        values = (spell(getattr(self, f.name)) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-        return f"recurrent_jax.activations.{type(self).__name__}({', '.join(values)})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickled(self)
+__all__ = [
+    "Affine",
+    "Clipped",
+    "Elu",
+    "HardSigmoid",
+    "LeakyRelu",
+    "ScaledTanh",
+    "ThresholdedRelu",
+]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Affine(_Value):
+class Affine(Value):
     r"""An affine function, $\alpha x + \beta$.
 
     Example:
@@ -42,16 +43,17 @@ class Affine(_Value):
         7.0
     """
 
-    alpha: float
-    beta: float
+    alpha: Real
+    beta: Real
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return self.alpha * x + self.beta
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ScaledTanh(_Value):
+class ScaledTanh(Value):
     r"""A scaled tanh, $\alpha \tanh(\beta x)$. LeCun's values are 1.7159 and 2/3.
 
     Example:
@@ -61,16 +63,17 @@ class ScaledTanh(_Value):
         [1.]
     """
 
-    alpha: float
-    beta: float
+    alpha: Real
+    beta: Real
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return self.alpha * jnp.tanh(self.beta * x)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class HardSigmoid(_Value):
+class HardSigmoid(Value):
     r"""A piecewise linear sigmoid, $\min(\max(\alpha x + \beta, 0), 1)$.
 
     The defaults are those of ONNX and of older versions of Keras.
@@ -83,16 +86,17 @@ class HardSigmoid(_Value):
         [0.  0.5 1. ]
     """
 
-    alpha: float = 0.2
-    beta: float = 0.5
+    alpha: Real = 0.2
+    beta: Real = 0.5
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return jnp.clip(self.alpha * x + self.beta, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class LeakyRelu(_Value):
+class LeakyRelu(Value):
     r"""The leaky ReLU, $x$ if $x \ge 0$, else $\alpha x$.
 
     Example:
@@ -102,15 +106,16 @@ class LeakyRelu(_Value):
         [-1.  2.]
     """
 
-    alpha: float = 0.01
+    alpha: Real = 0.01
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return jax.nn.leaky_relu(x, self.alpha)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ThresholdedRelu(_Value):
+class ThresholdedRelu(Value):
     r"""The thresholded ReLU, $x$ if $x \ge \alpha$, else 0.
 
     Example:
@@ -120,15 +125,16 @@ class ThresholdedRelu(_Value):
         [0. 1. 2.]
     """
 
-    alpha: float = 1.0
+    alpha: Real = 1.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return jnp.where(x >= self.alpha, x, jnp.zeros_like(x))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Elu(_Value):
+class Elu(Value):
     r"""The exponential linear unit, $x$ if $x > 0$, else $\alpha (e^x - 1)$.
 
     Example:
@@ -138,15 +144,16 @@ class Elu(_Value):
         [-2.  1.]
     """
 
-    alpha: float = 1.0
+    alpha: Real = 1.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return jax.nn.elu(x, self.alpha)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Clipped(_Value):
+class Clipped(Value):
     r"""An activation whose argument is clipped, $\phi(\min(\max(x, -b), b))$.
 
     The attribute `clip` of an ONNX node does this to each gate. Clipped numbers pass no
@@ -169,16 +176,11 @@ class Clipped(_Value):
     """
 
     activation: Activation
-    bound: float
+    bound: Annotated[
+        float, Number(above=0, hint="without a bound, pass the activation itself")
+    ]
 
-    def __post_init__(self) -> None:
-        if self.bound is None:
-            raise TypeError(
-                "Clipped: bound must be a number, got None; without one, pass the "
-                "activation itself"
-            )
-        _checks.bound("Clipped", "bound", self.bound)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
+    @checked
+    def __call__(self, x: Floats) -> jax.Array:
         """Apply the activation elementwise."""
         return self.activation(jnp.clip(x, -self.bound, self.bound))

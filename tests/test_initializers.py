@@ -329,7 +329,7 @@ def test_a_preset_keeps_all_else():
 @pytest.mark.parametrize(
     "preset, cell, message",
     [
-        ("tf", rj.LSTM(4), "no preset is called 'tf'"),
+        ("tf", rj.LSTM(4), "name must be one of .*, got 'tf'"),
         ("haiku", rj.LSTM(4), "'haiku' needs in_features"),
         ("haiku", rj.PeepholeLSTM(4), "'haiku' needs in_features"),
     ],

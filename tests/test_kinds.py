@@ -48,6 +48,17 @@ TABLE = {
         (),
     ),
     "Initializer": ((rj.initializers.zeros,), ("zeros", int, None), ()),
+    "PerGate": (
+        (rj.initializers.zeros, (rj.initializers.zeros, jax.nn.initializers.ones)),
+        ("zeros", int, None, ("zeros",), (int,)),
+        ((),),
+    ),
+    "Names": ((("a", "b"),), ("ab", ["a"], (1,), None), ((),)),
+    "Floats": (
+        (jnp.ones(2), np.ones(2), 3, 0.5, np.float32(1)),
+        ("x", None, jnp.array([1]), True, [1.0], np.array(["a"]), jnp.ones(2, complex)),
+        (),
+    ),
     "Key": (
         (KEY, jax.random.PRNGKey(0), np.array([0, 1], "uint32")),
         (5, "k", None, jnp.ones(2), jnp.array([1, 2])),

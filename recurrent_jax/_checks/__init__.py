@@ -7,24 +7,23 @@ alone. A message names the function, the argument, what each axis was read as, w
 expected, what came, and the likely fix.
 """
 
-from recurrent_jax._checks.declared import checked, fields
+from recurrent_jax._checks.declared import checked, fields, fields_of, protocol
 from recurrent_jax._checks.functions import pairing, takes
 from recurrent_jax._checks.lengths import axis_of, host_lengths, lengths_of, steps
 from recurrent_jax._checks.networks import (
     layers,
-    merge,
     merged,
+    part,
     parts,
     residual,
     single,
 )
+from recurrent_jax._checks.params import features, fresh
 from recurrent_jax._checks.sequence import (
     Reading,
     carry,
-    features,
     flags,
     forward_mode,
-    fresh,
     lengths,
     like_input,
     method,
@@ -69,6 +68,7 @@ __all__ = [
     "describe",
     "features",
     "fields",
+    "fields_of",
     "flags",
     "float_dtype",
     "forward_mode",
@@ -77,14 +77,15 @@ __all__ = [
     "integer",
     "layers",
     "lengths",
-    "merge",
     "merged",
     "method",
     "one_array",
     "options",
     "outline",
     "pairing",
+    "part",
     "parts",
+    "protocol",
     "rate",
     "read",
     "refusal",

@@ -10,11 +10,11 @@ import numpy as np
 from jax import export
 
 from recurrent_jax._checks.kinds import Kind
-from recurrent_jax._checks.words import describe
+from recurrent_jax._checks.words import describe, given
 
 # The sizes of keys that are plain arrays, by the name of the generator.
 _LEGACY = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
-_COMPUTES_IN = (jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64)
+_COMPUTES_IN = tuple(map(jnp.dtype, ("bfloat16", "float16", "float32", "float64")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class OneKey(Kind):
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error for anything but one key."""
         if not self.has_type(value):
-            got = describe(value) if isinstance(value, jax.Array) else repr(value)
+            got, _ = given(value)
             seed = value if isinstance(value, int) else 0
             raise TypeError(
                 f"{where}: {argument} must be a PRNG key, got {got}; "
@@ -60,24 +60,40 @@ def _is_key(value: Any) -> bool:
 
 
 @dataclasses.dataclass(frozen=True)
+class FloatArray(Kind):
+    """An array of real numbers, or a single number."""
+
+    def words(self) -> tuple[str, str]:
+        """Return `a floating-point array`."""
+        return "a floating-point array", ""
+
+    def has_type(self, value: Any) -> bool:
+        """Say whether the value is one, traced or not."""
+        if isinstance(value, int | float):
+            return not isinstance(value, bool)
+        is_array = isinstance(value, jax.Array | np.ndarray | np.floating)
+        return is_array and bool(jnp.issubdtype(value.dtype, jnp.floating))
+
+
+@dataclasses.dataclass(frozen=True)
 class FloatType(Kind):
     """A dtype that cells compute in."""
 
     def words(self) -> tuple[str, str]:
         """Return the dtypes."""
         words = "a floating-point dtype: float, or one of " + ", ".join(
-            dtype.__name__ for dtype in _COMPUTES_IN
+            dtype.name for dtype in _COMPUTES_IN
         )
         return words, words
 
     def has_type(self, value: Any) -> bool:
         """Say whether the value names a dtype."""
         dtype = _dtype(value)
-        return dtype is not None and dtype in tuple(map(jnp.dtype, _COMPUTES_IN))
+        return dtype is not None and dtype in _COMPUTES_IN
 
     def in_range(self, value: Any) -> bool:
         """Say whether JAX holds it now."""
-        wide = _dtype(value) == np.float64 and value is not float
+        wide = value is not float and _dtype(value) == np.float64
         return not wide or bool(jnp.result_type(float) == np.float64)
 
     def check(self, where: str, argument: str, value: Any) -> None:
@@ -119,14 +135,17 @@ class Shape(Kind):
 
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error for what is no shape."""
-        one = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        hint = f"one axis of {value} is ({value},)" if one else ""
-        super(Shape, dataclasses.replace(self, hint=hint)).check(where, argument, value)
+        if _is_size(value):
+            hint = f"one axis of {value} is ({value},)"
+            message = self._message(where, argument, self.words()[0], value)
+            raise TypeError(f"{message}; {hint}")
+        super().check(where, argument, value)
 
     def __str__(self) -> str:
         return self.words()[1]
 
 
 def _is_size(size: Any) -> bool:
-    integer = isinstance(size, int | np.integer) and not isinstance(size, bool)
-    return integer or export.is_symbolic_dim(size)
+    if isinstance(size, (int, np.integer)):
+        return not isinstance(size, bool)
+    return bool(export.is_symbolic_dim(size))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, TypeVar, Unio
 
 import jax
 
+from recurrent_jax._checks.array_kinds import FloatType, OneKey, Shape
 from recurrent_jax._checks.kinds import (
     PLAIN,
     AnyOf,
@@ -27,6 +28,7 @@ from recurrent_jax._checks.kinds import (
 P = ParamSpec("P")
 R = TypeVar("R")
 _ABSENT: Any = object()
+_ANY_FUNCTION = Function(classes=True)
 
 
 def kind_of(hint: Any) -> Kind | None:
@@ -45,7 +47,7 @@ def kind_of(hint: Any) -> Kind | None:
         # Of plain parts nothing is asked: an author's own annotation may be loose.
         return None if part is None or isinstance(part, Plain) else Parts(part)
     if collections.abc.Callable in (origin, hint):
-        return Function(classes=True)
+        return _ANY_FUNCTION
     if isinstance(hint, type) and hasattr(hint, "_fields"):
         return Plain(hint.__name__, (hint,))
     return PLAIN.get(hint) if isinstance(hint, type) else None
@@ -61,55 +63,67 @@ def _any_of(kinds: list[Kind | None]) -> Kind | None:
     return AnyOf(known)
 
 
-class _Field(NamedTuple):
+class Field(NamedTuple):
     """What is known of a field: `default` is not checked again."""
 
     name: str
     kind: Kind | None
     default: Any
 
+    @property
+    def has_default(self) -> bool:
+        """Whether the field may be left out."""
+        return self.default is not _ABSENT
+
 
 def fields(value: Any, hashable: bool = True) -> None:
     """Check the fields of a frozen dataclass: of their kinds, and hashable."""
     where = type(value).__name__
-    for name, kind, default in _fields_of(type(value)):
+    for name, kind, default in fields_of(type(value)):
         field = getattr(value, name, default)
         if field is default:
             continue
-        if kind is not None and isinstance(field, jax.Array):
-            kind.check(where, name, field)  # it says more than that it does not hash
-        if hashable:
-            _hashes(where, name, field)
+        if hashable and not _hashes(field):
+            _unhashable(where, name, kind, field)
         if kind is not None:
             kind.check(where, name, field)
 
 
-def _hashes(where: str, name: str, field: Any) -> None:
+def _hashes(field: Any) -> bool:
     try:
         hash(field)
     except TypeError:
+        return False
+    return True
+
+
+def _unhashable(where: str, name: str, kind: Kind | None, field: Any) -> None:
+    if kind is not None and isinstance(field, jax.Array) and field.ndim == 0:
+        kind.check(where, name, field)  # it says more: to make it static
+    else:
         raise TypeError(
             f"{where}: {name} holds a {type(field).__name__}, which does not hash, so "
             "jit could not tell one cell from another; fields are numbers, strings, "
             "functions and tuples of them. An array belongs into the parameters that "
             "init returns"
-        ) from None
+        )
 
 
 @functools.lru_cache(maxsize=1024)
-def _fields_of(cls: Any) -> tuple[_Field, ...]:
+def fields_of(cls: Any) -> tuple[Field, ...]:
+    """Return the fields of a dataclass, with the kind of each."""
     hints = _hints(cls)
-    found = []
+    found: list[Field] = []
     for field in dataclasses.fields(cls):
-        kind = kind_of(hints.get(field.name))
+        kind: Kind | None = kind_of(hints.get(field.name))
         if kind is None and callable(field.default):
-            kind = Function(classes=True)
+            kind = _ANY_FUNCTION
         if field.name == "hidden_size" and kind in (None, PLAIN[int]):
             kind = Integer(least=1)
-        if isinstance(kind, Function) and field.name.endswith("_init"):
-            kind = AnyOf((kind, Parts(kind)))  # or one for each gate
+        if kind == _ANY_FUNCTION and field.name.endswith("_init"):
+            kind = AnyOf((_ANY_FUNCTION, Parts(_ANY_FUNCTION)))  # or one for each gate
         default = _ABSENT if field.default is dataclasses.MISSING else field.default
-        found.append(_Field(field.name, kind, default))
+        found.append(Field(field.name, kind, default))
     return tuple(found)
 
 
@@ -147,26 +161,53 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         ValueError: double: size must be at least 1, got 0
     """
     hints = typing.get_type_hints(function, include_extras=True)
-    signature = inspect.signature(function)
-    names, where = (
-        tuple(signature.parameters),
-        function.__qualname__,
-    )
-    kinds = {name: kind_of(hints.get(name)) for name in names}
-    defaults = {p.name: p.default for p in signature.parameters.values()}
+    kinds = {name: kind_of(hint) for name, hint in hints.items() if name != "return"}
+    return _checking(function, {n: kind for n, kind in kinds.items() if kind})
 
-    is_init = function.__name__ == "__init__"
+
+def protocol(function: Callable[P, R]) -> Callable[P, R]:
+    """Check a key, a dtype and shapes by their names, however they are annotated.
+
+    For `init` and `initial_carry`, also of cells by users, and for initialisers.
+    """
+    return _checking(function, _PROTOCOL)
+
+
+_PROTOCOL: dict[str, Kind] = {
+    "key": OneKey(),
+    "in_features": Integer(least=1),
+    "dtype": FloatType(),
+    "batch_shape": Shape(),
+    "shape": Shape(),
+    "size": Integer(least=1),
+}
+
+
+def _checking(function: Callable[P, R], kinds: dict[str, Kind]) -> Callable[P, R]:
+    """Return the function, with a check of each argument that has a kind."""
+    parameters = inspect.signature(function).parameters
+    names, where = tuple(parameters), functools.partial(_where, function)
+    kinds = {name: kind for name, kind in kinds.items() if name in parameters}
+    defaults = {name: parameters[name].default for name in kinds}
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
-            kind = kinds.get(name)
-            if kind is not None and value is not defaults[name]:
-                made = is_init and type(args[0]).__name__
-                kind.check(made or where, name, value)
+            if name in kinds and value is not defaults[name]:
+                kinds[name].check(where(args), name, value)
         return function(*args, **kwargs)
 
-    # Of the module of the function, where doctest looks for its examples.
+    # Of the module of the function, where doctest looks for its examples, so that
+    # `call` sees its own variables but no global names of this module.
     there: Any = types.FunctionType(
         call.__code__, function.__globals__, closure=call.__closure__
     )
     return cast(Callable[P, R], functools.wraps(function)(there))
+
+
+def _where(function: Callable[..., Any], args: tuple[Any, ...]) -> str:
+    """Return how a message names a function, a method or a constructor."""
+    name = function.__name__
+    if "." not in function.__qualname__.rpartition("<locals>.")[2]:
+        return name
+    made = type(args[0]).__name__
+    return made if name == "__init__" else f"{made}.{name}"

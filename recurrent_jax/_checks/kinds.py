@@ -39,11 +39,10 @@ class Kind(abc.ABC):
 
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise TypeError for another kind of value, ValueError if out of range."""
-        type_words, range_words = self.words()
         if not self.has_type(value):
-            raise TypeError(self._message(where, argument, type_words, value))
+            raise TypeError(self._message(where, argument, self.words()[0], value))
         if not self.in_range(value):
-            raise ValueError(self._message(where, argument, range_words, value))
+            raise ValueError(self._message(where, argument, self.words()[1], value))
 
     def _message(self, where: str, argument: str, words: str, value: Any) -> str:
         got, fix = given(value)
@@ -110,9 +109,9 @@ class Number(Kind):
 
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error for what is no number, not finite, or out of range."""
-        if self.has_type(value) and not _finite(value):
-            raise ValueError(self._message(where, argument, self.words()[0], value))
         super().check(where, argument, value)
+        if not _finite(value):
+            raise ValueError(self._message(where, argument, self.words()[0], value))
 
 
 @dataclasses.dataclass(frozen=True)

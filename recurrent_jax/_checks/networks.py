@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from recurrent_jax._checks.words import outline
+from recurrent_jax._checks import words
 
 
 def layers(where: str, given: Any, kinds: tuple[type, ...]) -> None:
@@ -13,11 +13,16 @@ def layers(where: str, given: Any, kinds: tuple[type, ...]) -> None:
             f"{where}: cells come as a tuple of at least one, got {given!r}; one alone "
             "is (cell,)"
         )
-    names = " or ".join(f"recurrent_jax.{kind.__name__}" for kind in kinds)
     for n, cell in enumerate(given):
-        if not isinstance(cell, kinds):
-            got = f"the class {cell.__name__}" if isinstance(cell, type) else repr(cell)
-            raise TypeError(f"{where}: part {n} must be a {names}, got {got}")
+        part(where, f"part {n}", cell, kinds)
+
+
+def part(where: str, argument: str, cell: Any, kinds: tuple[type, ...]) -> None:
+    """Check one part of a network or a wrapper: a cell, or a network."""
+    if not isinstance(cell, kinds):
+        names = " or ".join(f"recurrent_jax.{kind.__name__}" for kind in kinds)
+        got, _ = words.given(cell)
+        raise TypeError(f"{where}: {argument} must be a {names}, got {got}")
 
 
 def parts(where: str, argument: str, given: Any, count: int) -> None:
@@ -25,7 +30,7 @@ def parts(where: str, argument: str, given: Any, count: int) -> None:
     if not isinstance(given, (tuple, list)) or len(given) != count:
         raise TypeError(
             f"{where}: {argument} must be a tuple of {count}, one part for each cell, "
-            f"got {outline(given)}"
+            f"got {words.outline(given)}"
         )
 
 
@@ -36,14 +41,6 @@ def residual(layer: int, taken: int, given: int) -> None:
             f"Deep: residual adds what layer {layer} takes, of {taken} features, to "
             f"what it gives, of {given}. Wrap only the layers that match: "
             "Deep((first, Deep(rest, residual=True)))"
-        )
-
-
-def merge(value: Any, names: tuple[Any, ...]) -> None:
-    """Check the name of a merge."""
-    if value not in names:
-        raise ValueError(
-            f"Bidirectional: merge must be one of {list(names)}, got {value!r}"
         )
 
 

@@ -8,6 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from recurrent_jax._checks.array_kinds import OneKey
+from recurrent_jax._checks.kinds import PLAIN
+from recurrent_jax._checks.params import features, structs
 from recurrent_jax._checks.values import array, built, float_dtype, integer
 from recurrent_jax._checks.words import describe, outline
 
@@ -43,15 +46,14 @@ class Reading(NamedTuple):
         return f". Time was read as the {now} axis: if it is not, pass time_axis={then}"
 
 
-def options(reverse: Any, time_axis: Any, resets: Any, reset_carry: Any) -> None:
+def options(
+    reverse: Any, time_axis: Any, key: Any, resets: Any, reset_carry: Any
+) -> None:
     """Check the options of `unroll` that are not arrays laid out like the input."""
     integer("unroll", "time_axis", time_axis)
-    if not isinstance(reverse, bool | np.bool_):
-        got = outline(reverse) if hasattr(reverse, "dtype") else repr(reverse)
-        raise TypeError(
-            f"unroll: reverse must be a Python bool, got {got}; "
-            "under jit make it static: static_argnames"
-        )
+    PLAIN[bool].check("unroll", "reverse", reverse)
+    if key is not None:
+        OneKey().check("unroll", "key", key)
     if resets is None and reset_carry is not None:
         raise ValueError(
             "unroll: reset_carry is given without resets, so it has no effect; pass "
@@ -144,86 +146,12 @@ def step(cell: Any, params: Any, carry_: Any, x: Any) -> None:
     carry(reading, params, "carry", carry_)
 
 
-def features(reading: Reading, params: Any, x: Any) -> None:
-    """Check that params with a `kernel (in, out)` were made for this input and cell.
-
-    Other cells, and inputs of several arrays, are left to JAX.
-    """
-    kernel: Any = getattr(params, "kernel", None)
-    if getattr(kernel, "ndim", 0) < 2 or not hasattr(x, "dtype"):
-        return
-    expected = fresh(reading.cell, kernel.shape[-2])
-    if getattr(getattr(expected, "kernel", None), "ndim", 0) != 2:
-        return
-    if jnp.issubdtype(x.dtype, jnp.integer) or x.dtype == bool:
-        raise TypeError(
-            f"{reading.where}: {reading.argument} must be floating point, got "
-            f"{x.dtype}. Tokens need an embedding first: table[tokens], or "
-            f"jax.nn.one_hot; other numbers {reading.argument}.astype(float) "
-            f"({reading})"
-        )
-    if x.shape[-1] != kernel.shape[-2]:
-        misplaced = x.ndim > 1 and kernel.shape[-2] in x.shape[:-1]
-        raise ValueError(
-            f"{reading.where}: {reading.argument} has {x.shape[-1]} features, but "
-            f"params were made for {kernel.shape[-2]} ({reading})"
-            + (". Features must be the last axis" if misplaced else "")
-        )
-    _params(reading, params, expected)
-    for path, leaf in jax.tree.leaves_with_path(params):
-        if leaf.dtype != x.dtype:
-            raise TypeError(
-                f"{reading.where}: {reading.argument} is {x.dtype} but "
-                f"params{jax.tree_util.keystr(path)} is {leaf.dtype}; nothing is cast "
-                f"silently. Cast one: {reading.argument}.astype({str(leaf.dtype)!r}), "
-                f"or jax.tree.map(lambda p: p.astype({str(x.dtype)!r}), params) "
-                f"({reading})"
-            )
-
-
-@functools.lru_cache
-def fresh(cell: Any, in_features: int) -> Any:
-    """Return shapes and dtypes of what `cell.init` makes, without making it."""
-    return jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features))
-
-
-def _params(reading: Reading, params: Any, expected: Any) -> None:
-    maker = f"{reading.cell!r}.init(key, in_features={expected.kernel.shape[0]})"
-    wanted = dict(jax.tree.leaves_with_path(expected))
-    given = dict(jax.tree.leaves_with_path(params))
-    # A bias may always be absent: None adds nothing.
-    missing = [path for path in wanted.keys() - given.keys() if not _is_bias(path)]
-    if type(params) is not type(expected) or missing or given.keys() - wanted.keys():
-        raise TypeError(
-            f"{reading.where}: params must be {outline(expected)}, got "
-            f"{outline(params)}. {maker} makes them"
-        )
-    for path, got in given.items():
-        want = wanted[path]
-        if got.shape != want.shape:
-            stacked = got.shape[1:] == want.shape
-            raise ValueError(
-                f"{reading.where}: params{jax.tree_util.keystr(path)} must be of shape "
-                f"{want.shape}, got {describe(got)} ({reading}). "
-                + (
-                    "Params of several cells side by side need jax.vmap"
-                    if stacked
-                    else f"They were made for another cell; {maker} fits"
-                )
-            )
-
-
-def _is_bias(path: Any) -> bool:
-    return jax.tree_util.keystr(path).endswith("bias")
-
-
 def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
     """Check structure, shapes and dtypes of a carry; nothing is broadcast."""
     cell, batch_shape = reading.cell, reading.batch_shape
-    expected = jax.eval_shape(
-        lambda p: cell.initial_carry(batch_shape, float_dtype(p, reading.first), p),
-        params,
-    )
+    dtype = float_dtype(params, reading.first)
+    tree, leaves = structs(params)
+    expected = _start(cell, batch_shape, dtype, tree, leaves, jnp.result_type(float))
     if jax.tree.structure(carry) != jax.tree.structure(expected):
         raise TypeError(
             f"{reading.where}: {argument} must be {outline(expected)}, got "
@@ -243,6 +171,15 @@ def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
                 f"{reading.where}: {name} is {got.dtype} but the cell computes in "
                 f"{want.dtype}; cast it: {name}.astype({str(want.dtype)!r}) ({reading})"
             )
+
+
+@functools.lru_cache(maxsize=512)
+def _start(
+    cell: Any, batch_shape: Any, dtype: Any, tree: Any, leaves: Any, default: Any
+) -> Any:
+    """Return shapes and dtypes of a carry; integers follow the default dtype."""
+    params = jax.tree.unflatten(tree, leaves)
+    return jax.eval_shape(lambda p: cell.initial_carry(batch_shape, dtype, p), params)
 
 
 def _carry_hint(reading: Reading, got: Any, want: Any) -> str:

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core import serial, tracing
 from recurrent_jax._core.names import pickled, spell
+from recurrent_jax._core.value import settle
 
 P = TypeVar("P")  # parameters, as `init` returns them
 C = TypeVar("C")  # a carry
@@ -113,6 +114,9 @@ class Cell(abc.ABC, Generic[P, C]):
         _check_carry(cls)
         cls._splits = cls.recur is Cell.recur
         cls._declares_output = _declares(cls)
+        for name in ("init", "initial_carry"):
+            if name in vars(cls):
+                setattr(cls, name, _checks.protocol(vars(cls)[name]))
         for kind in (cls.Params, getattr(cls, "Carry", None)):
             serial.register(kind)
         # `@dataclass` keeps a repr that is set before it runs.
@@ -120,12 +124,14 @@ class Cell(abc.ABC, Generic[P, C]):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]
 
     def __post_init__(self) -> None:
+        settle(self)
         _checks.fields(self)
 
     @abc.abstractmethod
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> P:
         """Return fresh parameters: a NamedTuple of arrays, None for absent parts."""
 
+    @_checks.protocol
     def initial_carry(
         self,
         batch_shape: tuple[int, ...] = (),

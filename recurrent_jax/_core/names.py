@@ -10,6 +10,7 @@ from typing import Any
 _PUBLIC = (
     "jax.numpy",
     "jax.nn",
+    "jax.nn.initializers",
     "jax.lax",
     "recurrent_jax.activations",
     "recurrent_jax.initializers",
@@ -18,8 +19,9 @@ _PUBLIC = (
 
 def spell(value: Any) -> str:
     """Return code for `value`: the public name of a function, else the repr."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(spell, value))},)"
+    if type(value) is tuple:
+        parts = ", ".join(map(spell, value))
+        return f"({parts},)" if parts else "()"
     name = getattr(value, "__name__", None)
     if not callable(value) or name is None:
         return repr(value)
@@ -38,12 +40,19 @@ class _ByName:
 
     @classmethod
     def wrap(cls, value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(map(cls.wrap, value))
         module, _, name = spell(value).rpartition(".")
         named = module in _PUBLIC and name.isidentifier()
         return cls(module, name) if named else value
 
-    def find(self) -> Any:
-        return getattr(importlib.import_module(self.module), self.name)
+    @classmethod
+    def find(cls, value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(map(cls.find, value))
+        if isinstance(value, cls):
+            return getattr(importlib.import_module(value.module), value.name)
+        return value
 
 
 def pickled(value: Any) -> tuple[Any, ...]:
@@ -57,6 +66,4 @@ def pickled(value: Any) -> tuple[Any, ...]:
 
 
 def _rebuild(cls: type[Any], fields: dict[str, Any]) -> Any:
-    return cls(
-        **{k: v.find() if isinstance(v, _ByName) else v for k, v in fields.items()}
-    )
+    return cls(**{name: _ByName.find(field) for name, field in fields.items()})

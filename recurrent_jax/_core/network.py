@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import C, Cell, P
+from recurrent_jax._core.value import settle
 
 
 class Options(NamedTuple):
@@ -49,11 +50,15 @@ class Network(abc.ABC, Generic[P, C]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name in ("init", "initial_carry"):
+            if name in vars(cls):
+                setattr(cls, name, _checks.protocol(vars(cls)[name]))
         # `@dataclass` keeps a repr that is set before it runs.
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
+        settle(self)
         _checks.fields(self)
 
     @abc.abstractmethod

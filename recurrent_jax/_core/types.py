@@ -10,8 +10,8 @@ from typing import Annotated
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax._checks.array_kinds import FloatType, OneKey, Shape
-from recurrent_jax._checks.kinds import PLAIN, Function, Integer, Number
+from recurrent_jax._checks.array_kinds import FloatArray, FloatType, OneKey, Shape
+from recurrent_jax._checks.kinds import PLAIN, Function, Integer, Number, Parts
 
 Size = Annotated[int, Integer(least=1)]
 Count = Annotated[int, Integer(least=0)]
@@ -37,6 +37,9 @@ Initializer = Annotated[
     Callable[[jax.Array, tuple[int, ...], DTypeLike], jax.Array],
     Function(hint="pass one such as recurrent_jax.initializers.zeros"),
 ]
+PerGate = Initializer | tuple[Initializer, ...]
+Names = Annotated[tuple[str, ...], Parts(PLAIN[str])]
+Floats = Annotated[jax.Array, FloatArray()]
 Key = Annotated[jax.Array, OneKey()]
 DType = Annotated[DTypeLike, FloatType()]
 BatchShape = Annotated[tuple[int, ...], Shape()]

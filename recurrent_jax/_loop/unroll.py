@@ -100,6 +100,7 @@ def unroll(
         >>> print(jnp.abs(ys[:, 1]).sum(-1) > 0)
         [ True  True False False False False False]
     """
+    _checks.options(reverse, time_axis, key, resets, reset_carry)
     if isinstance(cell, Network):
         params = _checks.arrays("unroll", "params", params)
         xs = _checks.arrays("unroll", "xs", xs)
@@ -118,7 +119,6 @@ def unroll(
         return cell.run(params, xs, asked)
     _checks.instance("unroll", cell, order="(cell, params, xs)")
     _checks.fields(cell)
-    _checks.options(reverse, time_axis, resets, reset_carry)
     params = _checks.arrays("unroll", "params", params)
     xs = _checks.arrays("unroll", "xs", xs)
     reading = _checks.read("unroll", "xs", cell, xs, time_axis)

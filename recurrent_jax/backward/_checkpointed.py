@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from recurrent_jax import _checks
+from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import even, in_blocks
 from recurrent_jax._loop.loop import Loop, join, part
 
@@ -53,14 +54,12 @@ class Checkpointed:
         https://arxiv.org/abs/1606.03401
     """
 
-    every: int | None = None
-    levels: int = 1
-    budget: int | None = None
+    every: Size | None = None
+    levels: Size = 1
+    budget: Size | None = None
 
     def __post_init__(self) -> None:
-        for name in ("every", "levels", "budget"):
-            if (value := getattr(self, name)) is not None:
-                _checks.size("Checkpointed", name, value)
+        _checks.fields(self)
         if self.budget is not None and (self.every, self.levels) != (None, 1):
             raise ValueError(
                 f"Checkpointed: budget={self.budget} chooses every and levels; "

@@ -11,6 +11,7 @@ from jax import lax
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import map_floats, select, trail
+from recurrent_jax._core.types import Bound
 from recurrent_jax._loop.loop import Loop, need_steps, run_steps
 
 
@@ -56,12 +57,11 @@ class ClippedBackward:
         https://arxiv.org/abs/1308.0850
     """
 
-    max_norm: float | None = None
-    max_value: float | None = None
+    max_norm: Bound = None
+    max_value: Bound = None
 
     def __post_init__(self) -> None:
-        for name in ("max_norm", "max_value"):
-            _checks.bound("ClippedBackward", name, getattr(self, name))
+        _checks.fields(self)
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""

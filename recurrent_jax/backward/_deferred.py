@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
+from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import cached_steps
 from recurrent_jax._loop.loop import Loop, need_steps, part
 from recurrent_jax.backward._autodiff import Autodiff
@@ -51,11 +52,10 @@ class Deferred:
         (3, 12)
     """
 
-    block: int | None = None
+    block: Size | None = None
 
     def __post_init__(self) -> None:
-        if self.block is not None:
-            _checks.size("Deferred", "block", self.block)
+        _checks.fields(self)
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from recurrent_jax import _checks
+from recurrent_jax._core.types import Size
 from recurrent_jax._loop.loop import Flags, Loop
 
 
@@ -49,18 +50,16 @@ class Truncated:
         https://doi.org/10.1162/neco.1990.2.4.490
     """
 
-    k1: int
-    k2: int | None = None
+    k1: Size
+    k2: Size | None = None
 
     def __post_init__(self) -> None:
-        _checks.size("Truncated", "k1", self.k1)
-        if self.k2 is not None:
-            _checks.size("Truncated", "k2", self.k2)
-            if self.k2 < self.k1:
-                raise ValueError(
-                    f"Truncated: k2={self.k2} is less than k1={self.k1}, so some "
-                    "outputs would have no gradient at all; give k2 >= k1"
-                )
+        _checks.fields(self)
+        if self.k2 is not None and self.k2 < self.k1:
+            raise ValueError(
+                f"Truncated: k2={self.k2} is less than k1={self.k1}, so some outputs "
+                "would have no gradient at all; give k2 >= k1"
+            )
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""

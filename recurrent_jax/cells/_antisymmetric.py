@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import (
+    Activation,
+    Initializer,
+    NonNegative,
+    PerGate,
+    Positive,
+    Size,
+)
 from recurrent_jax.initializers import lecun_normal, per_gate, zeros
 
 
@@ -79,30 +85,25 @@ class AntisymmetricRNN(Cell[AntisymmetricRNNParams, HiddenCarry]):
         recurrent neural networks. https://arxiv.org/abs/1902.09689
     """
 
-    hidden_size: int
+    hidden_size: Size
     gated: bool = False
-    step_size: float = 0.01
-    diffusion: float = 0.01
+    step_size: Positive = 0.01
+    diffusion: NonNegative = 0.01
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = lecun_normal
+    kernel_init: PerGate = lecun_normal
     recurrent_kernel_init: Initializer = lecun_normal
-    bias_init: Initializer = zeros
+    bias_init: PerGate = zeros
 
     Params = AntisymmetricRNNParams
     Carry = HiddenCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.above("AntisymmetricRNN", "step_size", self.step_size, 0)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> AntisymmetricRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("AntisymmetricRNN.init", "in_features", in_features)
         H, gates = self.hidden_size, 2 if self.gated else 1
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

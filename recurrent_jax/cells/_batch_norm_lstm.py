@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.mesh import take
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Positive, Real, Size
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.cells._batch_norm import (
     BatchNormInput,
@@ -124,32 +123,27 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
         normalization. https://arxiv.org/abs/1603.09025
     """
 
-    hidden_size: int
-    max_steps: int = 1
-    epsilon: float = 1e-5
+    hidden_size: Size
+    max_steps: Size = 1
+    epsilon: Positive = 1e-5
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    scale: float = 0.1
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    scale: Positive = 0.1
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = BatchNormLSTMParams
     Carry = BatchNormLSTMCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.size("BatchNormLSTM", "max_steps", self.max_steps)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> BatchNormLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("BatchNormLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.activations import ScaledTanh
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
@@ -86,9 +85,9 @@ class CfC(Cell[CfCParams, HiddenCarry]):
         https://arxiv.org/abs/2106.13898
     """
 
-    hidden_size: int
-    backbone_size: int = 128
-    backbone_layers: int = 1
+    hidden_size: Size
+    backbone_size: Size = 128
+    backbone_layers: Size = 1
     gate: bool = True
     activation: Activation = ScaledTanh(1.7159, 2 / 3)
     kernel_init: Initializer = glorot_uniform
@@ -99,16 +98,10 @@ class CfC(Cell[CfCParams, HiddenCarry]):
     Carry = HiddenCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.size("CfC", "backbone_size", self.backbone_size)
-        _checks.size("CfC", "backbone_layers", self.backbone_layers)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CfCParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("CfC.init", "in_features", in_features)
         H, B = self.hidden_size, self.backbone_size
         key_x, key_h, key_b, key_g, key_d, key_l = jax.random.split(key, 6)
         layers = []

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -73,16 +72,16 @@ class CIFG(Cell[CIFGParams, HiddenCellCarry]):
         https://doi.org/10.1109/TNNLS.2016.2582924
     """
 
-    hidden_size: int
+    hidden_size: Size
     peepholes: bool = False
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     peephole_init: Initializer = zeros
 
     Params = CIFGParams
@@ -93,7 +92,6 @@ class CIFG(Cell[CIFGParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CIFGParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("CIFG.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

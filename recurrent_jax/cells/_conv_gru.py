@@ -2,16 +2,15 @@
 """The GRU for images, in which every product is a convolution."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Size
 from recurrent_jax.cells import _convolution
 from recurrent_jax.cells._convolution import convolve, each
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -75,17 +74,17 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
         for learning video representations. https://arxiv.org/abs/1511.06432
     """
 
-    features: int
+    features: Size
     spatial_shape: tuple[int, ...]
     kernel_shape: int | tuple[int, ...] = 3
     strides: int | tuple[int, ...] = 1
-    padding: str = "SAME"
+    padding: Literal["SAME", "VALID"] = "SAME"
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = ConvGRUParams
     Carry = HiddenCarry
@@ -104,7 +103,6 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ConvGRUParams:
         """Return fresh parameters for inputs of `in_features` channels."""
-        _checks.size("ConvGRU.init", "in_features", in_features)
         F, window = self.features, each(self.kernel_shape, self.spatial_shape)
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -2,16 +2,15 @@
 """The LSTM for images, in which every product is a convolution."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import expand_like
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.cells import _convolution
 from recurrent_jax.cells._convolution import convolve, each
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -83,20 +82,20 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
         precipitation nowcasting. https://arxiv.org/abs/1506.04214
     """
 
-    features: int
+    features: Size
     spatial_shape: tuple[int, ...]
     kernel_shape: int | tuple[int, ...] = 3
     strides: int | tuple[int, ...] = 1
-    padding: str = "SAME"
+    padding: Literal["SAME", "VALID"] = "SAME"
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
     use_peephole: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     peephole_init: Initializer = zeros
 
     Params = ConvLSTMParams
@@ -116,7 +115,6 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ConvLSTMParams:
         """Return fresh parameters for inputs of `in_features` channels."""
-        _checks.size("ConvLSTM.init", "in_features", in_features)
         F, window = self.features, each(self.kernel_shape, self.spatial_shape)
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = peephole = None

@@ -54,8 +54,6 @@ def shape_after(cell: Any) -> tuple[int, ...]:
 def check_fields(cell: Any) -> None:
     """Check the fields that define the shapes of the image and of the window."""
     name, shape = type(cell).__name__, cell.spatial_shape
-    _checks.size(name, "features", cell.features)
-    _checks.choice(name, "padding", cell.padding, ("SAME", "VALID"))
     if not isinstance(shape, tuple) or not 1 <= len(shape) <= 3:
         raise TypeError(
             f"{name}: spatial_shape must be a tuple of 1 to 3 sizes, got {shape!r}; "
@@ -87,9 +85,4 @@ def check_input(cell: Any, x: jax.Array, kernel: jax.Array) -> None:
         raise ValueError(
             f"{name}: the input must be (*batch, {axes}), channels last, got "
             f"{_checks.outline(x)}"
-        )
-    if x.dtype != kernel.dtype:
-        raise TypeError(
-            f"{name}: the input is {x.dtype} but params.kernel is {kernel.dtype}; "
-            f"nothing is cast silently: x.astype({str(kernel.dtype)!r})"
         )

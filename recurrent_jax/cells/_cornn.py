@@ -8,10 +8,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import (
+    Activation,
+    Initializer,
+    NonNegative,
+    Positive,
+    Size,
+)
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -78,10 +83,10 @@ class CoRNN(Cell[CoRNNParams, CoRNNCarry]):
         https://arxiv.org/abs/2010.00951
     """
 
-    hidden_size: int
-    step_size: float = 0.042
-    stiffness: float = 2.7
-    damping: float = 4.7
+    hidden_size: Size
+    step_size: Positive = 0.042
+    stiffness: NonNegative = 2.7
+    damping: NonNegative = 4.7
     activation: Activation = jnp.tanh
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -92,15 +97,10 @@ class CoRNN(Cell[CoRNNParams, CoRNNCarry]):
     Carry = CoRNNCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.above("CoRNN", "step_size", self.step_size, 0)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CoRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("CoRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_v, key_b = jax.random.split(key, 4)
         return CoRNNParams(

@@ -7,10 +7,9 @@ from typing import NamedTuple
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Share, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -75,8 +74,8 @@ class CTRNN(Cell[CTRNNParams, CTRNNCarry]):
         networks for cognitive tasks. https://doi.org/10.1371/journal.pcbi.1004792
     """
 
-    hidden_size: int
-    leak: float = 0.2
+    hidden_size: Size
+    leak: Share = 0.2
     activation: Activation = jax.nn.relu
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -86,15 +85,10 @@ class CTRNN(Cell[CTRNNParams, CTRNNCarry]):
     Params = CTRNNParams
     Carry = CTRNNCarry
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.above("CTRNN", "leak", self.leak, 0, most=1)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> CTRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("CTRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return CTRNNParams(

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -54,7 +53,7 @@ class Elman(Cell[ElmanParams, HiddenCarry]):
         https://doi.org/10.1207/s15516709cog1402_1
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -69,7 +68,6 @@ class Elman(Cell[ElmanParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ElmanParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("Elman.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return ElmanParams(

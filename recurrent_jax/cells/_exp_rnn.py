@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Initializer
+from recurrent_jax._core.types import Initializer, Size
 from recurrent_jax.initializers import Uniform, glorot_uniform
 
 
@@ -90,7 +89,7 @@ class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
         tasks. https://arxiv.org/abs/1602.06662
     """
 
-    hidden_size: int
+    hidden_size: Size
     kernel_init: Initializer = glorot_uniform
     angle_init: Initializer = cayley_angles
     offset_init: Initializer = Uniform(-0.01, 0.01)
@@ -103,7 +102,6 @@ class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ExpRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("ExpRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         angles = self.angle_init(key_h, (H // 2,), dtype)

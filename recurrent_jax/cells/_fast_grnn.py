@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -82,15 +81,15 @@ class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
         sized gated recurrent neural network. https://arxiv.org/abs/1901.02358
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    zeta_logit: float = 1.0
-    nu_logit: float = -4.0
+    zeta_logit: Real = 1.0
+    nu_logit: Real = -4.0
     kernel_init: Initializer = glorot_uniform
     recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    bias_init: PerGate = zeros
 
     Params = FastGRNNParams
     Carry = HiddenCarry
@@ -100,7 +99,6 @@ class FastGRNN(Cell[FastGRNNParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FastGRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("FastGRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -72,11 +71,11 @@ class FastRNN(Cell[FastRNNParams, HiddenCarry]):
         sized gated recurrent neural network. https://arxiv.org/abs/1901.02358
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     use_bias: bool = True
-    alpha_logit: float = -3.0
-    beta_logit: float = 3.0
+    alpha_logit: Real = -3.0
+    beta_logit: Real = 3.0
     kernel_init: Initializer = glorot_uniform
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
@@ -89,7 +88,6 @@ class FastRNN(Cell[FastRNNParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FastRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("FastRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return FastRNNParams(

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Size
 from recurrent_jax.cells._timed import part
 
 
@@ -73,15 +74,11 @@ class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
         multivariate time series with missing values. https://arxiv.org/abs/1606.01865
     """
 
-    in_features: int
+    in_features: Size
 
     Carry = ForwardFillCarry
     output = None
     rowwise = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.size("ForwardFill", "in_features", self.in_features)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -86,15 +85,15 @@ class FullGateRecurrenceLSTM(
         https://doi.org/10.1109/TNNLS.2016.2582924
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
+    kernel_init: PerGate = glorot_uniform
     recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    bias_init: PerGate = zeros
     peephole_init: Initializer = zeros
 
     Params = FullGateRecurrenceLSTMParams
@@ -105,7 +104,6 @@ class FullGateRecurrenceLSTM(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> FullGateRecurrenceLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("FullGateRecurrenceLSTM.init", "in_features", in_features)
         H, draw = self.hidden_size, self.recurrent_kernel_init
         key_x, key_h, key_b, key_p, *keys = jax.random.split(key, 7)
         bias = None

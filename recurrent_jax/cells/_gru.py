@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -77,14 +76,14 @@ class GRU(Cell[GRUParams, HiddenCarry]):
         networks on GPUs (cuDNN, reset after). https://arxiv.org/abs/1604.01946
     """
 
-    hidden_size: int
+    hidden_size: Size
     reset_after: bool = True
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     recurrent_bias_init: Initializer = zeros
 
     Params = GRUParams
@@ -95,7 +94,6 @@ class GRU(Cell[GRUParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> GRUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("GRU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_d = jax.random.split(key, 4)
         bias = recurrent_bias = None

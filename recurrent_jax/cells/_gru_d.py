@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Size
 from recurrent_jax.cells._forward_fill import Filled, check_filled
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -94,13 +93,13 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
         multivariate time series with missing values. https://arxiv.org/abs/1606.01865
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     decay_init: Initializer = positive
 
     Params = GRUDParams
@@ -112,7 +111,6 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> GRUDParams:
         """Return fresh parameters for inputs of `in_features` variables."""
-        _checks.size("GRUD.init", "in_features", in_features)
         D, H = in_features, self.hidden_size
         key_x, key_h, key_m, key_b, key_w, key_d = jax.random.split(key, 6)
         bias = None

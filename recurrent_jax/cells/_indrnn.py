@@ -7,10 +7,9 @@ from typing import NamedTuple
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import Uniform, glorot_uniform, zeros
 
 
@@ -59,7 +58,7 @@ class IndRNN(Cell[IndRNNParams, HiddenCarry]):
         (IndRNN): building a longer and deeper RNN. https://arxiv.org/abs/1803.04831
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jax.nn.relu
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -74,7 +73,6 @@ class IndRNN(Cell[IndRNNParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> IndRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("IndRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return IndRNNParams(

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -71,15 +70,15 @@ class JANET(Cell[JANETParams, HiddenCarry]):
         forget gate. https://arxiv.org/abs/1804.04849
     """
 
-    hidden_size: int
-    beta: float = 1.0
+    hidden_size: Size
+    beta: Real = 1.0
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer | tuple[Initializer, Initializer] = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = JANETParams
     Carry = HiddenCarry
@@ -89,7 +88,6 @@ class JANET(Cell[JANETParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> JANETParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("JANET.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -2,16 +2,16 @@
 """The Jordan network, whose output feeds back."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
+from recurrent_jax._checks.kinds import Number
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -75,9 +75,9 @@ class Jordan(Cell[JordanParams, JordanCarry]):
         https://doi.org/10.1016/S0166-4115(97)80111-2 (reprint of 1997)
     """
 
-    hidden_size: int
-    output_size: int | None = None
-    decay: float = 0.0
+    hidden_size: Size
+    output_size: Size | None = None
+    decay: Annotated[float, Number(least=0, below=1)] = 0.0
     activation: Activation = jax.nn.sigmoid
     output_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
@@ -90,16 +90,10 @@ class Jordan(Cell[JordanParams, JordanCarry]):
     Carry = JordanCarry
     output = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.output_size is not None:
-            _checks.size("Jordan", "output_size", self.output_size)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> JordanParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("Jordan.init", "in_features", in_features)
         H, Y = self.hidden_size, self.output_size or self.hidden_size
         key_x, key_h, key_b, key_y, key_c = jax.random.split(key, 5)
         return JordanParams(

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Positive, Size
 from recurrent_jax.cells._norm import layer_norm
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -77,15 +76,15 @@ class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
         https://arxiv.org/abs/1607.06450
     """
 
-    hidden_size: int
+    hidden_size: Size
     gates_apart: bool = False
-    epsilon: float = 1e-5
+    epsilon: Positive = 1e-5
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     recurrent_bias_init: Initializer = zeros
 
     Params = LayerNormGRUParams
@@ -96,7 +95,6 @@ class LayerNormGRU(Cell[LayerNormGRUParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LayerNormGRUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("LayerNormGRU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_d = jax.random.split(key, 4)
         bias = recurrent_bias = None

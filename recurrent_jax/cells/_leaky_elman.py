@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Share, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -62,8 +61,8 @@ class LeakyElman(Cell[LeakyElmanParams, HiddenCarry]):
         https://doi.org/10.1016/j.neunet.2007.04.016
     """
 
-    hidden_size: int
-    leak: float = 0.2
+    hidden_size: Size
+    leak: Share = 0.2
     activation: Activation = jnp.tanh
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -74,15 +73,10 @@ class LeakyElman(Cell[LeakyElmanParams, HiddenCarry]):
     Carry = HiddenCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.above("LeakyElman", "leak", self.leak, 0, most=1)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LeakyElmanParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("LeakyElman.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return LeakyElmanParams(

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Positive, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -71,28 +70,23 @@ class LEM(Cell[LEMParams, HiddenCellCarry]):
         modeling. https://arxiv.org/abs/2110.04744
     """
 
-    hidden_size: int
-    step_size: float = 1.0
+    hidden_size: Size
+    step_size: Positive = 1.0
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
+    kernel_init: PerGate = glorot_uniform
     recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    bias_init: PerGate = zeros
 
     Params = LEMParams
     Carry = HiddenCellCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.above("LEM", "step_size", self.step_size, 0)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LEMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("LEM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_c, key_b = jax.random.split(key, 4)
         bias = None

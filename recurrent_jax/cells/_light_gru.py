@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Size
 from recurrent_jax.cells._norm import layer_norm
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
@@ -72,14 +71,14 @@ class LightGRU(Cell[LightGRUParams, HiddenCarry]):
         speech recognition. https://arxiv.org/abs/1803.10225
     """
 
-    hidden_size: int
+    hidden_size: Size
     normalise: bool = True
     activation: Activation = jax.nn.relu
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = LightGRUParams
     Carry = HiddenCarry
@@ -89,7 +88,6 @@ class LightGRU(Cell[LightGRUParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LightGRUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("LightGRU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -75,15 +74,15 @@ class LSTM(Cell[LSTMParams, HiddenCellCarry]):
         https://proceedings.mlr.press/v37/jozefowicz15.html
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = LSTMParams
     Carry = HiddenCellCarry
@@ -93,7 +92,6 @@ class LSTM(Cell[LSTMParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("LSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

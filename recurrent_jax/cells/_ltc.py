@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
@@ -98,8 +97,8 @@ class LTC(Cell[LTCParams, HiddenCarry]):
         https://arxiv.org/abs/2006.04439
     """
 
-    hidden_size: int
-    unfolds: int = 6
+    hidden_size: Size
+    unfolds: Size = 6
     activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -111,15 +110,10 @@ class LTC(Cell[LTCParams, HiddenCarry]):
     Carry = HiddenCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.size("LTC", "unfolds", self.unfolds)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> LTCParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("LTC.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_a = jax.random.split(key, 4)
         return LTCParams(

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -74,15 +73,15 @@ class MGU(Cell[MGUParams, HiddenCarry]):
         networks. https://arxiv.org/abs/1603.09420
     """
 
-    hidden_size: int
+    hidden_size: Size
     gate_keeps_old: bool = False
     reset_after: bool = False
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = MGUParams
     Carry = HiddenCarry
@@ -92,14 +91,15 @@ class MGU(Cell[MGUParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MGUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("MGU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_d = jax.random.split(key, 4)
         bias = recurrent_bias = None
         if self.use_bias:
             bias = per_gate(self.bias_init, key_b, (H,), 2, dtype)
         if self.use_bias and self.reset_after:
-            recurrent_bias = self.bias_init(key_d, (H,), dtype)
+            each = self.bias_init
+            draw = each[-1] if isinstance(each, tuple) else each  # the candidate's
+            recurrent_bias = draw(key_d, (H,), dtype)
         return MGUParams(
             kernel=per_gate(self.kernel_init, key_x, (in_features, H), 2, dtype),
             recurrent_kernel=per_gate(

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -69,7 +68,7 @@ class MinimalRNN(Cell[MinimalRNNParams, HiddenCarry]):
         networks. https://arxiv.org/abs/1711.06788
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
@@ -86,7 +85,6 @@ class MinimalRNN(Cell[MinimalRNNParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MinimalRNNParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("MinimalRNN.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_b, key_g, key_h, key_d = jax.random.split(key, 5)
         return MinimalRNNParams(

@@ -9,10 +9,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import (
+    Activation,
+    Count,
+    Initializer,
+    PerGate,
+    Real,
+    Size,
+)
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -77,34 +83,27 @@ class MogrifierLSTM(Cell[MogrifierLSTMParams, HiddenCellCarry]):
         https://arxiv.org/abs/1909.01792
     """
 
-    hidden_size: int
-    rounds: int = 5
-    rank: int | None = None
+    hidden_size: Size
+    rounds: Count = 5
+    rank: Size | None = None
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     round_init: Initializer = glorot_uniform
 
     Params = MogrifierLSTMParams
     Carry = HiddenCellCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.size("MogrifierLSTM", "rounds", self.rounds, least=0)
-        if self.rank is not None:
-            _checks.size("MogrifierLSTM", "rank", self.rank)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MogrifierLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("MogrifierLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, *keys = jax.random.split(key, 3 + self.rounds)
         bias = None

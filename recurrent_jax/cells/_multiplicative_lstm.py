@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -71,15 +70,15 @@ class MultiplicativeLSTM(Cell[MultiplicativeLSTMParams, HiddenCellCarry]):
         modelling. https://arxiv.org/abs/1609.07959
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
     recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    bias_init: PerGate = zeros
 
     Params = MultiplicativeLSTMParams
     Carry = HiddenCellCarry
@@ -89,7 +88,6 @@ class MultiplicativeLSTM(Cell[MultiplicativeLSTMParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MultiplicativeLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("MultiplicativeLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_mx, key_mh = jax.random.split(key, 5)
         bias = None

@@ -2,19 +2,16 @@
 """The LSTM of the search space odyssey, and its variants without some gates."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
-
-_GATES = ("ifo", "fo", "io", "if", "i", "f", "o", "")
 
 
 class OdysseyLSTMParams(NamedTuple):
@@ -88,25 +85,21 @@ class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
         https://doi.org/10.1109/TNNLS.2016.2582924
     """
 
-    hidden_size: int
-    gates: str = "ifo"
+    hidden_size: Size
+    gates: Literal["ifo", "fo", "io", "if", "i", "f", "o", ""] = "ifo"
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     peephole_init: Initializer = zeros
 
     Params = OdysseyLSTMParams
     Carry = HiddenCellCarry
     output = "h"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.choice("OdysseyLSTM", "gates", self.gates, _GATES)
 
     @property
     def _order(self) -> str:
@@ -116,7 +109,6 @@ class OdysseyLSTM(Cell[OdysseyLSTMParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> OdysseyLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("OdysseyLSTM.init", "in_features", in_features)
         H, G = self.hidden_size, 1 + len(self.gates)
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

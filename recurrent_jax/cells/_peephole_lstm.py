@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import (
+    Activation,
+    Bound,
+    Initializer,
+    PerGate,
+    Real,
+    Size,
+)
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -76,31 +82,26 @@ class PeepholeLSTM(Cell[PeepholeLSTMParams, HiddenCellCarry]):
         recurrent networks. https://www.jmlr.org/papers/v3/gers02a.html
     """
 
-    hidden_size: int
-    cell_clip: float | None = None
+    hidden_size: Size
+    cell_clip: Bound = None
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     peephole_init: Initializer = zeros
 
     Params = PeepholeLSTMParams
     Carry = HiddenCellCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.bound("PeepholeLSTM", "cell_clip", self.cell_clip)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> PeepholeLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("PeepholeLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

@@ -8,10 +8,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import (
+    Activation,
+    Bound,
+    Initializer,
+    PerGate,
+    Real,
+    Size,
+)
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -75,29 +81,23 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
         https://arxiv.org/abs/1402.1128
     """
 
-    hidden_size: int
-    projection_size: int | None = None
-    cell_clip: float | None = None
-    projection_clip: float | None = None
+    hidden_size: Size
+    projection_size: Size | None = None
+    cell_clip: Bound = None
+    projection_clip: Bound = None
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
     projection_kernel_init: Initializer = glorot_uniform
 
     Params = ProjectedLSTMParams
     Carry = HiddenCellCarry
     output = "h"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.size("ProjectedLSTM", "projection_size", self.output_size)
-        _checks.bound("ProjectedLSTM", "cell_clip", self.cell_clip)
-        _checks.bound("ProjectedLSTM", "projection_clip", self.projection_clip)
 
     @property
     def output_size(self) -> int:
@@ -109,7 +109,6 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ProjectedLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("ProjectedLSTM.init", "in_features", in_features)
         H, P = self.hidden_size, self.output_size
         key_x, key_h, key_b, key_p = jax.random.split(key, 4)
         bias = None

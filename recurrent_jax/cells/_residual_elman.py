@@ -7,10 +7,9 @@ from typing import NamedTuple
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import Normal, glorot_uniform, zeros
 
 
@@ -60,7 +59,7 @@ class ResidualElman(Cell[ResidualElmanParams, HiddenCarry]):
         plain recurrent networks. https://arxiv.org/abs/1801.06105
     """
 
-    hidden_size: int
+    hidden_size: Size
     activation: Activation = jax.nn.relu
     use_bias: bool = True
     kernel_init: Initializer = glorot_uniform
@@ -75,7 +74,6 @@ class ResidualElman(Cell[ResidualElmanParams, HiddenCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> ResidualElmanParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("ResidualElman.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b = jax.random.split(key, 3)
         return ResidualElmanParams(

@@ -2,16 +2,15 @@
 """GRUs whose gates do not read the input."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -72,8 +71,8 @@ class SlimGRU(Cell[SlimGRUParams, HiddenCarry]):
         networks. https://arxiv.org/abs/1701.05923
     """
 
-    hidden_size: int
-    variant: int = 1
+    hidden_size: Size
+    variant: Literal[1, 2, 3] = 1
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
@@ -85,15 +84,10 @@ class SlimGRU(Cell[SlimGRUParams, HiddenCarry]):
     Carry = HiddenCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.choice("SlimGRU", "variant", self.variant, (1, 2, 3))
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> SlimGRUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("SlimGRU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_u, key_g = jax.random.split(key, 5)
         gate_kernel = gate_bias = None

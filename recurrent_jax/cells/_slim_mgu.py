@@ -2,16 +2,15 @@
 """Minimal gated units whose gate does not read the input."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, zeros
 
 
@@ -69,8 +68,8 @@ class SlimMGU(Cell[SlimMGUParams, HiddenCarry]):
         neural networks. https://arxiv.org/abs/1701.03452
     """
 
-    hidden_size: int
-    variant: int = 1
+    hidden_size: Size
+    variant: Literal[1, 2, 3] = 1
     activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
     use_bias: bool = True
@@ -82,15 +81,10 @@ class SlimMGU(Cell[SlimMGUParams, HiddenCarry]):
     Carry = HiddenCarry
     output = "h"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _checks.choice("SlimMGU", "variant", self.variant, (1, 2, 3))
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> SlimMGUParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("SlimMGU.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_u, key_f = jax.random.split(key, 5)
         gate_kernel = gate_bias = None

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, PerGate, Real, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
 
 
@@ -92,16 +91,16 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
         https://arxiv.org/abs/2405.04517
     """
 
-    hidden_size: int
-    heads: int = 4
+    hidden_size: Size
+    heads: Size = 4
     activation: Activation = jnp.tanh
     output_gate_activation: Activation = jax.nn.sigmoid
     log_forget_activation: Activation = jax.nn.log_sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
-    recurrent_kernel_init: Initializer = orthogonal
-    bias_init: Initializer | tuple[Initializer, ...] = zeros
+    kernel_init: PerGate = glorot_uniform
+    recurrent_kernel_init: PerGate = orthogonal
+    bias_init: PerGate = zeros
 
     Params = SLSTMParams
     Carry = SLSTMCarry
@@ -109,7 +108,6 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _checks.size("SLSTM", "heads", self.heads)
         if self.hidden_size % self.heads:
             raise ValueError(
                 f"SLSTM: heads must divide hidden_size={self.hidden_size}, got "
@@ -120,7 +118,6 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> SLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("SLSTM.init", "in_features", in_features)
         H, D = self.hidden_size, self.hidden_size // self.heads
         key_x, key_h, key_b = jax.random.split(key, 3)
         bias = None

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
 from recurrent_jax.cells import _timed
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -85,14 +84,14 @@ class TimeAwareLSTM(Cell[TimeAwareLSTMParams, HiddenCellCarry]):
         https://doi.org/10.1145/3097983.3097997
     """
 
-    hidden_size: int
+    hidden_size: Size
     decay: Activation = log_decay
     activation: Activation = jnp.tanh
     output_activation: Activation = jnp.tanh
     gate_activation: Activation = jax.nn.sigmoid
-    forget_bias: float = 1.0
+    forget_bias: Real = 1.0
     use_bias: bool = True
-    kernel_init: Initializer = glorot_uniform
+    kernel_init: PerGate = glorot_uniform
     recurrent_kernel_init: Initializer = orthogonal
     bias_init: Initializer = zeros
 
@@ -104,7 +103,6 @@ class TimeAwareLSTM(Cell[TimeAwareLSTMParams, HiddenCellCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> TimeAwareLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        _checks.size("TimeAwareLSTM.init", "in_features", in_features)
         H = self.hidden_size
         key_x, key_h, key_b, key_v, key_d = jax.random.split(key, 5)
         bias = memory_bias = None

@@ -3,7 +3,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -222,7 +222,7 @@ def _conv(
         spatial_shape,
         kernel_shape=U.shape[:-2],
         strides=strides,
-        padding=str(padding).upper(),
+        padding=cast(Literal["SAME", "VALID"], str(padding).upper()),
         activation=phi,
         output_activation=phi,
         gate_activation=sigma,

@@ -3,10 +3,14 @@
 
 An initialiser is a function `(key, shape, dtype) -> array`. A cell calls it once for
 each gate, with the shape of that gate, so that fan-in, fan-out and orthogonality refer
-to one gate. Wrap it in `Fused` to draw all gates as one matrix. The functions here are
-named and not built by a factory, so that cells that use them compare, hash and pickle.
-Those of `jax.nn.initializers` work too. A cell with one of them does not pickle, and is
-equal only to cells that use the same object, so `jit` compiles anew for each one.
+to one gate. Wrap it in `Fused` to draw all gates as one matrix.
+
+Cells with equal initialisers are equal, hash alike and share what `jit` has compiled.
+The classes here are equal if their numbers are. What a function of
+`jax.nn.initializers` returned is equal if the arguments of that call are. A
+`functools.partial` is equal if its function and arguments are. All of these print as
+code. They pickle if their function is found by its name. A lambda, or a function that
+another function returned, is equal only to itself: build it once.
 """
 
 from recurrent_jax.initializers._basic import (

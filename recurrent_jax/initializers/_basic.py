@@ -7,15 +7,26 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.names import spell
-from recurrent_jax._core.types import Initializer
+from recurrent_jax._checks import checked, protocol
+from recurrent_jax._core.types import (
+    BatchShape,
+    DType,
+    Initializer,
+    Key,
+    NonNegative,
+    Real,
+    Size,
+)
+from recurrent_jax._core.value import Value
 
 
-def zeros(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@checked
+def zeros(key: jax.Array, shape: BatchShape, dtype: DType) -> jax.Array:
     """Return zeros. The key is not used."""
     return jnp.zeros(shape, dtype)
 
 
+@protocol
 def glorot_uniform(
     key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
 ) -> jax.Array:
@@ -28,11 +39,13 @@ def glorot_uniform(
     return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
 
 
+@protocol
 def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return a normal draw of variance `1 / fan_in`, cut at two deviations."""
     return jax.nn.initializers.lecun_normal()(key, shape, dtype)
 
 
+@protocol
 def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return a matrix with orthonormal rows or columns, in any float dtype.
 
@@ -54,7 +67,8 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
     return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
 
 
-def identity(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@checked
+def identity(key: jax.Array, shape: BatchShape, dtype: DType) -> jax.Array:
     """Return the identity matrix, with which a fresh unit keeps its state.
 
     The key is not used.
@@ -78,12 +92,13 @@ def identity(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Ar
     return jnp.eye(shape[0], dtype=dtype)
 
 
-@dataclasses.dataclass(frozen=True)
-class TruncatedNormal:
+@dataclasses.dataclass(frozen=True, repr=False)
+class TruncatedNormal(Value):
     """A normal draw of deviation `stddev`, which is then cut at two deviations."""
 
-    stddev: float
+    stddev: NonNegative
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -91,12 +106,9 @@ class TruncatedNormal:
         draw = jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
         return draw * jnp.asarray(self.stddev, dtype)
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.TruncatedNormal({self.stddev!r})"
 
-
-@dataclasses.dataclass(frozen=True)
-class Normal:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Normal(Value):
     """A normal draw with standard deviation `stddev`.
 
     Example:
@@ -106,8 +118,9 @@ class Normal:
         recurrent_jax.initializers.Normal(0.01)
     """
 
-    stddev: float
+    stddev: NonNegative
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -115,12 +128,9 @@ class Normal:
         draw = jax.random.normal(key, shape, dtype)
         return draw * jnp.asarray(self.stddev, dtype)
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.Normal({self.stddev!r})"
 
-
-@dataclasses.dataclass(frozen=True)
-class Uniform:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Uniform(Value):
     """A uniform draw from `low` to `high`.
 
     Example:
@@ -130,41 +140,46 @@ class Uniform:
         recurrent_jax.initializers.Uniform(0.9, 1.0)
     """
 
-    low: float
-    high: float
+    low: Real
+    high: Real
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low > self.high:
+            raise ValueError(
+                f"Uniform: low must be at most high, got low={self.low} and "
+                f"high={self.high}"
+            )
+
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
         """Return the draw."""
         return jax.random.uniform(key, shape, dtype, self.low, self.high)
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.Uniform({self.low!r}, {self.high!r})"
 
-
-@dataclasses.dataclass(frozen=True)
-class Fused:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Fused(Value):
     """Draw all gates as one matrix with `initializer`, as Keras does."""
 
     initializer: Initializer
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
         """Return the draw of the whole matrix."""
         return self.initializer(key, shape, dtype)
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.Fused({spell(self.initializer)})"
 
-
+@checked
 def per_gate(
     initializer: Initializer | tuple[Initializer, ...],
-    key: jax.Array,
+    key: Key,
     shape: tuple[int, ...],
-    gates: int,
-    dtype: DTypeLike,
+    gates: Size,
+    dtype: DType,
 ) -> jax.Array:
     """Return one draw of `shape` for each gate, side by side along the last axis.
 

@@ -2,13 +2,15 @@
 """The default initialisers of other libraries."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
+from recurrent_jax._checks import protocol
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Initializer
+from recurrent_jax._core.types import Initializer, Size
 from recurrent_jax.initializers._basic import (
     Fused,
     TruncatedNormal,
@@ -19,6 +21,7 @@ from recurrent_jax.initializers._basic import (
 )
 
 
+@protocol
 def torch_uniform(
     key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
 ) -> jax.Array:
@@ -27,18 +30,24 @@ def torch_uniform(
     return jax.random.uniform(key, shape, dtype, -a, a)
 
 
+@protocol
 def torch_bias(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return the sum of PyTorch's two bias draws, which act only as a sum."""
     first, second = jax.random.split(key)
     return torch_uniform(first, shape, dtype) + torch_uniform(second, shape, dtype)
 
 
+@protocol
 def haiku_linear(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return Haiku's `Linear` draw: deviation `1 / sqrt(fan_in)` before the cut."""
     return TruncatedNormal(float(shape[0]) ** -0.5)(key, shape, dtype)
 
 
-def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
+_Name = Literal["torch", "keras", "flax", "haiku"]
+
+
+@_checks.checked
+def preset(name: _Name, cell: Cell, in_features: Size | None = None) -> Any:
     """Return `cell` with the default initialisers of another library.
 
     The distributions are equal. The draws differ, since the generators differ.
@@ -71,6 +80,7 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
         >>> cell.kernel_init
         recurrent_jax.initializers.Fused(recurrent_jax.initializers.glorot_uniform)
     """
+    _checks.instance("preset", cell, order="(name, cell)")
     fields = {f.name for f in dataclasses.fields(cell)}
     if missing := {"kernel_init", "recurrent_kernel_init", "bias_init"} - fields:
         raise ValueError(f"preset: {cell!r} has no field {sorted(missing)}")
@@ -88,7 +98,7 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
     elif name == "flax":
         changes = _fields(lecun_normal, orthogonal, zeros)
         forget = 0.0
-    elif name == "haiku":
+    else:
         draw: Initializer = lecun_normal if is_gru else haiku_linear
         if is_lstm:
             if in_features is None:
@@ -99,11 +109,6 @@ def preset(name: str, cell: Cell, in_features: int | None = None) -> Any:
             draw = TruncatedNormal((in_features + cell.hidden_size) ** -0.5)  # type: ignore[attr-defined]
         changes = _fields(draw, draw, zeros)
         forget = 1.0
-    else:
-        raise ValueError(
-            f"preset: no preset is called {name!r}; there are 'torch', 'keras', "
-            "'flax' and 'haiku'"
-        )
     changes |= {"forget_bias": forget} if is_lstm else {}
     return dataclasses.replace(cell, **changes)
 

@@ -9,13 +9,22 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks import protocol
 from recurrent_jax._core.names import spell
-from recurrent_jax._core.types import Activation, Initializer
+from recurrent_jax._core.types import (
+    Activation,
+    Initializer,
+    NonNegative,
+    Positive,
+    Real,
+    Size,
+)
+from recurrent_jax._core.value import Value
 from recurrent_jax.initializers._basic import lecun_normal, orthogonal
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Scaled:
+class Scaled(Value):
     """The draw of another initialiser, multiplied by a gain.
 
     Example:
@@ -25,8 +34,9 @@ class Scaled:
     """
 
     initializer: Initializer
-    gain: float
+    gain: Real
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -34,12 +44,9 @@ class Scaled:
         draw = self.initializer(key, shape, dtype)
         return draw * jnp.asarray(self.gain, dtype)
 
-    def __repr__(self) -> str:
-        inner = spell(self.initializer)
-        return f"recurrent_jax.initializers.Scaled({inner}, {self.gain!r})"
 
-
-def critical_gain(activation: Activation, variance: float) -> float:
+@_checks.checked
+def critical_gain(activation: Activation, variance: NonNegative) -> float:
     r"""Return the gain at which signals neither grow nor fade: the edge of chaos.
 
     $$
@@ -80,10 +87,6 @@ def critical_gain(activation: Activation, variance: float) -> float:
         Poole et al., 2016. Exponential expressivity in deep neural networks through
         transient chaos. https://arxiv.org/abs/1606.05340
     """
-    if not variance >= 0:
-        raise ValueError(
-            f"critical_gain: variance must not be negative, got {variance}"
-        )
     # Gauss-Hermite quadrature: the mean over a normal z is a weighted sum.
     z, weights = np.polynomial.hermite_e.hermegauss(100)
     with jax.ensure_compile_time_eval():  # a number even inside jit
@@ -99,7 +102,7 @@ def critical_gain(activation: Activation, variance: float) -> float:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class SpectralRadius:
+class SpectralRadius(Value):
     """A square draw of another initialiser, scaled to a given spectral radius.
 
     The spectral radius is the largest magnitude of an eigenvalue. It decides whether a
@@ -121,9 +124,10 @@ class SpectralRadius:
         neural networks. GMD report 148.
     """
 
-    radius: float
+    radius: Positive
     initializer: Initializer = lecun_normal
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -134,10 +138,6 @@ class SpectralRadius:
         found = _spectral_radius(draw)
         scale = jnp.where(found > 0, self.radius / jnp.where(found > 0, found, 1), 1)
         return (draw * scale.astype(wide)).astype(dtype)
-
-    def __repr__(self) -> str:
-        inner = spell(self.initializer)
-        return f"recurrent_jax.initializers.SpectralRadius({self.radius!r}, {inner})"
 
 
 def _spectral_radius(A: jax.Array, squarings: int = 20) -> jax.Array:
@@ -157,7 +157,7 @@ def _spectral_radius(A: jax.Array, squarings: int = 20) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class BlockDiagonal:
+class BlockDiagonal(Value):
     """A block-diagonal square draw. Training may change the zeros outside the blocks.
 
     `rj.Structured(cell, rj.operators.BlockDiagonal(blocks))` keeps them at zero.
@@ -172,9 +172,10 @@ class BlockDiagonal:
         >>> cell = rj.LSTM(64, recurrent_kernel_init=init)
     """
 
-    blocks: int
+    blocks: Size
     initializer: Initializer = orthogonal
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -185,7 +186,3 @@ class BlockDiagonal:
         keys = jax.random.split(key, self.blocks)
         drawn = [self.initializer(k, (n, n), dtype) for k in keys]
         return jax.scipy.linalg.block_diag(*drawn)
-
-    def __repr__(self) -> str:
-        inner = spell(self.initializer)
-        return f"recurrent_jax.initializers.BlockDiagonal({self.blocks}, {inner})"

@@ -2,20 +2,22 @@
 """Initialisers of gate biases, which set how long a fresh cell remembers."""
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax._checks import checked, instance, protocol
+from recurrent_jax._checks.kinds import Number
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.names import spell
-from recurrent_jax._core.types import Initializer
+from recurrent_jax._core.types import Initializer, Positive
+from recurrent_jax._core.value import Value
 from recurrent_jax.initializers._basic import Fused, zeros
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Chrono:
+class Chrono(Value):
     r"""The chrono initialiser: memory spans are uniform from 2 to `max_steps` steps.
 
     $$ b \sim \log \mathcal{U}(1, T_{\max} - 1) $$
@@ -36,14 +38,9 @@ class Chrono:
         https://arxiv.org/abs/1804.11188
     """
 
-    max_steps: float
+    max_steps: Annotated[float, Number(above=2)]
 
-    def __post_init__(self) -> None:
-        if not self.max_steps > 2:
-            raise ValueError(
-                f"Chrono: max_steps must be more than 2, got {self.max_steps}"
-            )
-
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -51,10 +48,8 @@ class Chrono:
         longest = float(self.max_steps) - 1
         return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, longest))
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.Chrono({self.max_steps!r})"
 
-
+@protocol
 def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     r"""Return biases for which a gate with zero input is uniformly distributed.
 
@@ -79,7 +74,7 @@ def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class PowerLaw:
+class PowerLaw(Value):
     r"""Biases with which memory decays by a power law, like dependencies in language.
 
     $$
@@ -102,12 +97,9 @@ class PowerLaw:
         models. https://arxiv.org/abs/2009.12727
     """
 
-    alpha: float = 0.56
+    alpha: Positive = 0.56
 
-    def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise ValueError(f"PowerLaw: alpha must be positive, got {self.alpha}")
-
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -119,12 +111,9 @@ class PowerLaw:
         # log(e^r - 1), in a form that is accurate for large and for small r.
         return -(rate + jnp.log(-jnp.expm1(-rate))).astype(dtype)
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.PowerLaw({self.alpha!r})"
-
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Opposed:
+class Opposed(Value):
     """The biases of the gates i, f, g, o: a draw for f, its negative for i, and zero.
 
     The input gate then lets in as much as the forget gate lets go. Wrap it in `Fused`,
@@ -139,6 +128,7 @@ class Opposed:
 
     initializer: Initializer
 
+    @protocol
     def __call__(
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
@@ -146,10 +136,8 @@ class Opposed:
         f = self.initializer(key, (*shape[:-1], shape[-1] // 4), dtype)
         return jnp.concatenate([-f, f, jnp.zeros_like(f), jnp.zeros_like(f)], axis=-1)
 
-    def __repr__(self) -> str:
-        return f"recurrent_jax.initializers.Opposed({spell(self.initializer)})"
 
-
+@checked
 def timescales(initializer: Initializer, cell: Cell) -> Any:
     """Return `cell` with gate biases that are drawn for a range of memory spans.
 
@@ -178,6 +166,7 @@ def timescales(initializer: Initializer, cell: Cell) -> Any:
         >>> bool((i == -f).all()), bool((f > 0).all()), bool((g == 0).all())
         (True, True, True)
     """
+    instance("timescales", cell, order="(initializer, cell)")
     fields = {f.name for f in dataclasses.fields(cell)}
     params: Any = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))
     bias = getattr(params, "bias", None)

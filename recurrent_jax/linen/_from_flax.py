@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.types import Size
 from recurrent_jax._flax import adapters
@@ -61,7 +60,6 @@ class FromFlax(Cell):
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return fresh variables of the module."""
-        _checks.size("FromFlax.init", "in_features", in_features)
         shape = self._shape(in_features)
         wide = adapters.at_least_float32(dtype)
         module = self._typed(wide)

@@ -79,8 +79,8 @@ class Bidirectional(Network[BidirectionalParams, BidirectionalCarry]):
     Carry = BidirectionalCarry
 
     def __post_init__(self) -> None:
-        _checks.layers("Bidirectional", self._both, (Cell, Network))
-        _checks.merge(self.merge, (*_Merge.__args__, None))  # type: ignore[attr-defined]
+        for argument, layer in zip(("forward", "backward"), self._both, strict=True):
+            _checks.part("Bidirectional", argument, layer, (Cell, Network))
         super().__post_init__()
 
     @property

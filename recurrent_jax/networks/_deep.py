@@ -13,6 +13,7 @@ from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.mesh import shard_alike
 from recurrent_jax._core.network import Network, Options, per_part
+from recurrent_jax._core.types import Rate
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._steps import time_of, valid
 
@@ -69,18 +70,16 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
     layers: tuple[Cell | Network, ...]
     residual: bool = False
     skip: bool = False
-    dropout: float = 0.0
+    dropout: Rate = 0.0
 
     def __post_init__(self) -> None:
         _checks.layers("Deep", self.layers, (Cell, Network))
-        _checks.rate("Deep", "dropout", self.dropout)
         super().__post_init__()
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> tuple[Any, ...]:
         """Return fresh parameters of every layer."""
-        _checks.size("Deep.init", "in_features", in_features)
         keys = jax.random.split(key, len(self.layers))
         each = zip(self.layers, keys, self._taken(in_features), strict=True)
         return tuple(layer.init(k, size, dtype) for layer, k, size in each)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._flax import adapters
 
@@ -45,7 +44,6 @@ class FromFlax(Cell):
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return the state of a fresh module."""
-        _checks.size("FromFlax.init", "in_features", in_features)
         wide = adapters.at_least_float32(dtype)
         module = self.make(in_features, param_dtype=wide, rngs=nnx.Rngs(key))
         return adapters.promote(jnp.zeros((), dtype).dtype, nnx.state(module))[0]

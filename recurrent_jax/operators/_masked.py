@@ -3,13 +3,16 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
+from recurrent_jax._checks.kinds import Number
+from recurrent_jax._core.types import Count, Floats, Share
 from recurrent_jax.operators._operators import Operator
 
 
@@ -27,15 +30,11 @@ class RandomWiring:
         (2, 3)
     """
 
-    density: float
-    seed: int = 0
+    density: Share
+    seed: Count = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.density <= 1:
-            raise ValueError(
-                "RandomWiring: density must be above 0 and at most 1, got "
-                f"{self.density}"
-            )
+        _checks.fields(self)
 
     def __repr__(self) -> str:
         return f"operators.RandomWiring({self.density!r}, {self.seed!r})"
@@ -77,13 +76,7 @@ class Masked(Operator):
     """
 
     wiring: Callable[[int, int], Any] | None = None
-    excitatory: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.excitatory is not None and not 0 <= self.excitatory <= 1:
-            raise ValueError(
-                f"Masked: excitatory must be from 0 to 1, got {self.excitatory}"
-            )
+    excitatory: Annotated[float, Number(least=0, most=1)] | None = None
 
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
         """Return V, `(size, size)`."""
@@ -97,7 +90,8 @@ class Masked(Operator):
         norm = jnp.linalg.norm(self.dense(V))
         return (V * (size**0.5 / norm)).astype(dtype)
 
-    def dense(self, stored: jax.Array) -> jax.Array:
+    @_checks.checked
+    def dense(self, stored: Floats) -> jax.Array:
         """Return the matrix U, `(size, size)`."""
         size = stored.shape[0]
         signs, U = self._signs(size), stored

@@ -12,6 +12,8 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.types import Floats, Size
+from recurrent_jax._core.value import settle
 from recurrent_jax.initializers import orthogonal
 
 
@@ -30,6 +32,15 @@ class Operator(abc.ABC):
         ((2, 2, 2), (4, 4))
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "init" in vars(cls):
+            cls.init = _checks.protocol(cls.init)  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        settle(self)
+        _checks.fields(self)
+
     @abc.abstractmethod
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> Any:
         """Return the stored form of a `(size, size)` matrix."""
@@ -42,6 +53,8 @@ class Operator(abc.ABC):
         # Print as code, like a cell. The package is named, since operators are not at
         # the top level.
         return f"operators.{Cell.__repr__(self)}"  # type: ignore[arg-type]
+
+    __reduce__ = Cell.__reduce__  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -63,7 +76,7 @@ class BlockDiagonal(Operator):
         https://arxiv.org/abs/2405.04517
     """
 
-    blocks: int
+    blocks: Size
 
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
         """Return the blocks, `(blocks, size / blocks, size / blocks)`."""
@@ -72,7 +85,8 @@ class BlockDiagonal(Operator):
         keys = jax.random.split(key, self.blocks)
         return jnp.stack([orthogonal(k, (n, n), dtype) for k in keys])
 
-    def dense(self, stored: jax.Array) -> jax.Array:
+    @_checks.checked
+    def dense(self, stored: Floats) -> jax.Array:
         """Return the matrix, which is zero outside the blocks."""
         return jax.scipy.linalg.block_diag(*stored)
 
@@ -103,13 +117,12 @@ class LowRank(Operator):
         https://arxiv.org/abs/1711.09672
     """
 
-    rank: int
+    rank: Size
 
     def init(
         self, key: jax.Array, size: int, dtype: DTypeLike = float
     ) -> LowRankFactors:
         """Return both factors."""
-        _checks.size("LowRank", "rank", self.rank)
         if self.rank > size:
             raise ValueError(f"LowRank: rank {self.rank} is more than {size} units")
         left, right = jax.random.split(key)
@@ -142,7 +155,8 @@ class Diagonal(Operator):
         """Return the diagonal, `(size,)`."""
         return jax.random.uniform(key, (size,), dtype, -1.0, 1.0)
 
-    def dense(self, stored: jax.Array) -> jax.Array:
+    @_checks.checked
+    def dense(self, stored: Floats) -> jax.Array:
         """Return the matrix, which is zero off the diagonal."""
         return jnp.diag(stored)
 
@@ -172,7 +186,8 @@ class Orthogonal(Operator):
         angles = jax.random.uniform(key, first.shape, dtype, -jnp.pi, jnp.pi)
         return jnp.zeros((size, size), dtype).at[first + 1, first].set(angles)
 
-    def dense(self, stored: jax.Array) -> jax.Array:
+    @_checks.checked
+    def dense(self, stored: Floats) -> jax.Array:
         """Return the matrix exponential."""
         wide = jnp.float32 if jnp.finfo(stored.dtype).bits < 32 else stored.dtype
         below = jnp.tril(stored.astype(wide), -1)

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike, DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Initializer
+from recurrent_jax._core.types import Initializer, Size
 from recurrent_jax.initializers import glorot_uniform
 from recurrent_jax.wrappers import _check
 from recurrent_jax.wrappers._wrapper import plain, replace
@@ -104,8 +104,8 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
     """
 
     cell: Cell
-    memory_features: int
-    attention_size: int | None = None
+    memory_features: Size
+    attention_size: Size | None = None
     score: Literal["additive", "multiplicative"] = "additive"
     kernel_init: Initializer = glorot_uniform
 
@@ -113,10 +113,9 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
     Carry = AttentionCarry
 
     def __post_init__(self) -> None:
-        _checks.layers("Attention", (self.cell,), (Cell,))
-        _checks.size("Attention", "memory_features", self.memory_features)
-        _check.score(self.score, self.attention_size)
+        _checks.part("Attention", "cell", self.cell, (Cell,))
         super().__post_init__()
+        _check.score(self.score, self.attention_size)
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
@@ -135,6 +134,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
             memory=None,
         )
 
+    @_checks.checked
     def bind(
         self,
         params: AttentionParams,
@@ -154,7 +154,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
                 entry gives a context of zeros.
             time_axis: the time axis of `memory` and `mask`.
         """
-        _check.attention_params(params)
+        _check.attention_params("Attention.bind", params)
         memory = _checks.array("Attention.bind", "memory", memory)
         size = self.memory_features
         valid = _check.memory(memory, size, params, lengths, mask, time_axis)
@@ -179,7 +179,9 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
         params: Any = None,
     ) -> AttentionCarry:
         """Return the initial carry of the inner cell, and a context of zeros."""
-        inner = params if params is None else params.cell
+        if params is not None:
+            _check.attention_params("Attention.initial_carry", params)
+        inner = None if params is None else params.cell
         return AttentionCarry(
             self.cell.initial_carry(batch_shape, dtype, inner),
             jnp.zeros((*batch_shape, self.memory_features), dtype),

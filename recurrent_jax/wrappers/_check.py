@@ -11,25 +11,20 @@ from recurrent_jax import _checks
 
 
 def score(name: Any, attention_size: Any) -> None:
-    """Check the score of an attention, and that its size fits the score."""
-    _checks.choice("Attention", "score", name, ("additive", "multiplicative"))
-    if attention_size is None:
-        return
-    _checks.size("Attention", "attention_size", attention_size)
-    if name == "multiplicative":
+    """Check that an attention with a size is of a form that has one."""
+    if attention_size is not None and name == "multiplicative":
         raise ValueError(
             "Attention: attention_size is given, but a multiplicative score compares "
             "in the size of the output; leave it out, or pass score='additive'"
         )
 
 
-def attention_params(params: Any) -> None:
+def attention_params(where: str, params: Any) -> None:
     """Check that `params` are those of an attention."""
     if not hasattr(params, "memory_kernel"):
         raise TypeError(
-            "Attention.bind: params must be AttentionParams, got "
-            f"{_checks.outline(params)}; cell.init makes them, and the order is "
-            "(params, memory)"
+            f"{where}: params must be AttentionParams, got {_checks.outline(params)}; "
+            "cell.init makes them, and bind takes them first: (params, memory)"
         )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.cell import Sampled
 from recurrent_jax._core.tracing import features_of, output
+from recurrent_jax._core.types import Rate
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 
@@ -48,11 +48,7 @@ class OutputDropout(Wrapper):
         recurrent neural networks. https://arxiv.org/abs/1512.05287
     """
 
-    rate: float
-
-    def __post_init__(self) -> None:
-        _checks.rate("OutputDropout", "rate", self.rate)
-        super().__post_init__()
+    rate: Rate
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float

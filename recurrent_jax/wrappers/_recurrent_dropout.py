@@ -7,9 +7,9 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.cell import Sampled, feedback, update
 from recurrent_jax._core.tracing import carry_of, features_of, multiplies, reads
+from recurrent_jax._core.types import Rate
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 
@@ -51,11 +51,7 @@ class RecurrentDropout(Wrapper):
         recurrent neural networks. https://arxiv.org/abs/1512.05287
     """
 
-    rate: float
-
-    def __post_init__(self) -> None:
-        _checks.rate("RecurrentDropout", "rate", self.rate)
-        super().__post_init__()
+    rate: Rate
 
     def sample(
         self, key: jax.Array, xs: Any, lead: tuple[int, ...], dtype: DTypeLike = float

@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
+from recurrent_jax._core.types import Key, Names, Rate
 
 
+@_checks.checked
 def weight_drop(
     params: Any,
-    key: jax.Array,
-    rate: float,
+    key: Key,
+    rate: Rate,
     *,
-    names: tuple[str, ...] = ("recurrent_kernel",),
+    names: Names = ("recurrent_kernel",),
 ) -> Any:
     r"""Return params with random recurrent weights set to zero (DropConnect).
 
@@ -57,7 +59,6 @@ def weight_drop(
         Merity, Keskar and Socher, 2018. Regularizing and optimizing LSTM language
         models. https://arxiv.org/abs/1708.02182
     """
-    _checks.rate("weight_drop", "rate", rate)
     leaves, tree = jax.tree.flatten_with_path(params)
     chosen = [any(_name(part) in names for part in path) for path, _ in leaves]
     if not any(chosen):

@@ -44,7 +44,7 @@ class Wrapper(Cell[Any, Any]):
     cell: Cell
 
     def __post_init__(self) -> None:
-        _checks.layers(type(self).__name__, (self.cell,), (Cell,))
+        _checks.part(type(self).__name__, "cell", self.cell, (Cell,))
         super().__post_init__()
 
     @property

@@ -63,7 +63,7 @@ class Zoneout(Wrapper):
     rate: Any  # a number, or one for each part of the carry
 
     def __post_init__(self) -> None:
-        for rate in jax.tree.leaves(self.rate):
+        for rate in jax.tree.leaves(self.rate, is_leaf=lambda r: r is None):
             _checks.rate("Zoneout", "rate", rate)
         super().__post_init__()
         if not self.cell.declares_output:
