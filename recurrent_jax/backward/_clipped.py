@@ -95,7 +95,9 @@ def _clip_norm(
     of the numbers themselves overflow.
     """
     wide = jnp.float64 if any(a.dtype == float for a in cotangent) else jnp.float32
-    bounded = [jnp.clip(a, *_finite(a.dtype)).astype(wide) for a in cotangent]
+    # A quarter, since XLA may multiply by the reciprocal of the largest number, which
+    # must not be subnormal.
+    bounded = [jnp.clip(a, *_finite(a.dtype)).astype(wide) / 4 for a in cotangent]
 
     def over_features(reduce: Any, arrays: list[jax.Array]) -> list[jax.Array]:
         return [reduce(a, axis=range(batch_rank, a.ndim)) for a in arrays]
@@ -116,7 +118,7 @@ def _clip_norm(
         (unit * trail(max_norm / norm, unit)).astype(a.dtype)
         for a, unit in zip(cotangent, units, strict=True)
     ]
-    is_long = ~none & (norm > max_norm / largest)
+    is_long = ~none & (norm > max_norm / 4 / largest)
     clipped: list[jax.Array] = select(is_long, shorter, cotangent)
     return clipped
 
