@@ -20,8 +20,12 @@ CELLS = {
     "gru_reset_before": rj.GRU(4, reset_after=False),
 }
 
-# Enough for tests of the loop and of strategies, which know no cell.
-FEW = dict(CELLS)
+# Enough for tests of the loop and of strategies, which know no cell: products with and
+# without biases, gates that do and do not read the sum of both products.
+FEW = {
+    name: CELLS[name]
+    for name in ("elman", "lstm", "peephole_lstm", "gru_no_bias", "gru_reset_before")
+}
 
 # The rest of the field: one row for each cell and each form of it.
 CELLS |= {

@@ -6,6 +6,7 @@ import pathlib
 import pkgutil
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -165,17 +166,20 @@ def test_everything_public_needs_jax_and_optax_alone():
     )
 
 
-def key(name):
-    """Sort as ruff does: constants, then classes, then functions."""
-    return (not name.isupper(), not name[0].isupper(), name)
-
-
 @pytest.mark.parametrize(
     "module", [m for m in MODULES.values() if hasattr(m, "__all__")], ids=str
 )
-def test_all_is_sorted_and_real(module):
-    assert list(module.__all__) == sorted(module.__all__, key=key)
+def test_all_lists_every_public_name_that_a_room_has(module):
     assert len(set(module.__all__)) == len(module.__all__)
+    names = {name for name in dir(module) if not name.startswith("_")}
+    ours = {
+        name
+        for name in names
+        if not isinstance(getattr(module, name), types.ModuleType)
+        and getattr(getattr(module, name), "__module__", "").startswith("recurrent_jax")
+    }
+    for_annotations = {"Loop"}
+    assert ours - for_annotations <= set(module.__all__) <= names
     for name in module.__all__:
         assert getattr(module, name) is not None
 

@@ -181,14 +181,19 @@ LOOKING = {
 
 
 # What another form shares with the first need not be tried again.
-KEPT = [("additive", law) for law in LAWS if law not in ("compilation", "types")]
-KEPT += [("multiplicative", "scan"), ("stack", "scan")]
+KEPT = {
+    "additive": LAWS.keys() - {"compilation", "types"},
+    "multiplicative": {"scan"},
+    "stack": {"scan"},
+}
 
 
-@pytest.mark.parametrize(("name", "law"), KEPT)
+@pytest.mark.parametrize("name", KEPT)
 @pytest.mark.nans
-def test_attention_keeps_the_laws(x64, name, law):
-    LAWS[law](Looking(LOOKING[name], time=4, batch_shape=(2,)))
+def test_attention_keeps_the_laws(x64, name):
+    one = Looking(LOOKING[name], batch_shape=(2,))
+    for law in sorted(KEPT[name]):
+        LAWS[law](one)
 
 
 def test_attention_keeps_its_types():

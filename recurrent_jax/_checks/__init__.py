@@ -51,10 +51,6 @@ from recurrent_jax._checks.values import (
 from recurrent_jax._checks.words import describe, outline, shapes
 
 __all__ = [
-    "like_input",
-    "steps",
-    "lengths_of",
-    "host_lengths",
     "Reading",
     "above",
     "array",
@@ -73,10 +69,13 @@ __all__ = [
     "float_dtype",
     "forward_mode",
     "fresh",
+    "host_lengths",
     "instance",
     "integer",
     "layers",
     "lengths",
+    "lengths_of",
+    "like_input",
     "merged",
     "method",
     "one_array",
@@ -95,6 +94,7 @@ __all__ = [
     "size",
     "square",
     "step",
+    "steps",
     "strategy",
     "takes",
 ]
