@@ -212,6 +212,15 @@ def test_attention_keeps_its_types():
         assert all(jnp.isfinite(a).all() for a in leaves)
 
 
+def test_a_sequence_without_memory_has_no_weights():
+    cell = LOOKING["additive"]
+    params = cell.init(jax.random.key(0), 3)
+    params = cell.bind(params, jnp.ones((5, 2, 2)), lengths=[5, 0])
+    _, y = cell.step(params, cell.initial_carry((2,)), jnp.ones((2, 3)))
+    assert (cell.weights(params, y)[0] > 0).all()
+    assert (cell.weights(params, y)[1] == 0).all()
+
+
 def looked(cell, params, memory, xs, lengths, backward):
     params = cell.bind(params, memory, lengths=lengths)
     carry, ys = rj.unroll(cell, params, xs, backward=backward)
