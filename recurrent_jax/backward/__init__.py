@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How gradients are made: one value per strategy, none knows a cell's equations.
+"""How gradients are computed: one value per strategy.
 
-A strategy runs a `Loop` and decides what its derivative is and what it costs.
-`Autodiff`, `Deferred` and `Checkpointed` give the same gradient; `Truncated` and
-`ClippedBackward` give another one on purpose. A strategy of your own is a value with
-the `run` of `Backward`.
+A strategy runs a `Loop` and decides how to differentiate it, what to save and what to
+recompute. No strategy knows the equations of a cell. `Autodiff`, `Deferred` and
+`Checkpointed` compute the same gradient. `Truncated` and `ClippedBackward` change the
+gradient on purpose. To write your own strategy, implement the `run` of `Backward`.
 """
 
 from recurrent_jax._loop.blocks import in_blocks

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Leave the derivative to JAX."""
+"""Gradients that JAX computes by differentiating the loop."""
 
 import dataclasses
 from typing import Any
@@ -9,10 +9,11 @@ from recurrent_jax._loop.loop import Loop
 
 @dataclasses.dataclass(frozen=True)
 class Autodiff:
-    """Leave the derivative to JAX: the reference for all exact strategies.
+    """Let JAX differentiate the loop: the reference for all exact strategies.
 
-    Every mode and order, and every method. Step after step, each parameter gradient is
-    added up step by step, and what the derivative needs of each step is kept.
+    It supports forward mode, reverse mode, derivatives of every order, and every
+    method. With `Sequential`, the backward pass accumulates each parameter gradient
+    step by step, and the forward pass saves the residuals of every step.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Back-propagation in little memory: what is not kept is computed again."""
+"""Back-propagation in little memory: the backward pass recomputes most values."""
 
 import dataclasses
 import math
@@ -17,24 +17,26 @@ _MOST_LEVELS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Checkpointed:
-    r"""Keep one carry per block and compute the rest again: memory of $\sqrt T$.
+    r"""Save one carry per block and recompute the rest: memory of $\sqrt T$.
 
-    Inside a block, gradients are made as the method has it, which is `Deferred` for
-    `Sequential`. With `levels`, blocks are cut into blocks
-    again: L levels keep about $(L + 1) T^{1 / (L + 1)}$ carries, at the price of L
-    forward runs more. With `budget`, both are chosen: the fewest levels that fit.
+    Inside a block, the strategy of the method computes the gradients. For `Sequential`
+    this is `Deferred`. With `levels` above 1, each block is cut into smaller blocks: L
+    levels save about $(L + 1) T^{1 / (L + 1)}$ carries and cost L extra forward passes.
+    With `budget`, the strategy chooses `every` and `levels` itself. It takes the fewest
+    levels that fit.
 
     Args:
-        every: steps in an outermost block; None takes $T^{L / (L + 1)}$, which for
-            one level is $\sqrt T$, or more steps, up to all, as long as they take less
-            memory than the parameters.
-        levels: how often blocks are cut.
-        budget: bytes that carries and one innermost block may take, besides inputs,
-            outputs and their gradients; in place of `every` and `levels`.
+        every: the number of steps in an outermost block. None takes $T^{L / (L + 1)}$,
+            which for one level is $\sqrt T$. It takes more steps, up to all of them, as
+            long as they need less memory than the parameters.
+        levels: the number of levels of nested blocks.
+        budget: the bytes that the saved carries and one innermost block may take, not
+            counting inputs, outputs and their gradients. It replaces `every` and
+            `levels`.
 
     Raises:
         TypeError, ValueError: if an argument is not a positive integer, if `budget` is
-            given with another, or if nothing fits into it.
+            given with another argument, or if no choice fits into `budget`.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -84,11 +86,11 @@ class Checkpointed:
 
     @property
     def _is_free(self) -> bool:
-        """Whether the size of a block was left to us."""
+        """Whether the strategy chooses the block size itself."""
         return self.every is None and self.budget is None
 
     def _cut(self, loop: Loop, carry: Any) -> tuple[int, Any]:
-        """Return the size of a block, and the strategy inside of it."""
+        """Return the size of a block, and the strategy to use inside it."""
         if self.budget is not None:
             return _fit(self.budget, loop, carry)
         share = self.levels / (self.levels + 1)
@@ -103,8 +105,8 @@ class Checkpointed:
 def _least(loop: Loop) -> int:
     """Return how many steps take about as much memory as the parameters.
 
-    Each block adds its gradients of the parameters to those so far. In smaller blocks
-    that costs much time and saves no memory to speak of.
+    Each block adds its parameter gradients to the running sum. With smaller blocks this
+    addition takes much time and saves almost no memory.
     """
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
     return math.ceil(_bytes(loop.params) * loop.time / max(1, _bytes(zs)))
@@ -113,10 +115,11 @@ def _least(loop: Loop) -> int:
 def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
     r"""Return the largest blocks of the fewest levels that fit into `budget` bytes.
 
-    With C bytes in a carry and K in a step that is kept whole, L levels of q blocks
-    each take $L q C + n K$ for $q^L n = T$: least where $q C = n K$.
+    Let a carry take C bytes and the residuals of a step K bytes. Then L levels of q
+    blocks each take $L q C + n K$ bytes, where $q^L n = T$. The minimum is at
+    $q C = n K$.
     """
-    # A cell without a state still has a block's worth of steps to keep.
+    # A cell without state still saves the residuals of one block.
     C, K = max(1, _bytes(carry)), _step_bytes(loop, carry)
     for levels in range(1, _MOST_LEVELS + 1):
         n = (loop.time * (C / K) ** levels) ** (1 / (levels + 1))
@@ -137,7 +140,7 @@ def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
 
 
 def _step_bytes(loop: Loop, carry: Any) -> int:
-    """Return about how many bytes the gradient of one more step takes."""
+    """Return about how many bytes the residuals of one more step take."""
 
     def kept(time: int) -> int:
         static, arrays = part(loop)
@@ -155,7 +158,7 @@ def _step_bytes(loop: Loop, carry: Any) -> int:
         return _bytes(jax.eval_shape(pull, arrays._replace(xs=xs, flags=flags), carry))
 
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
-    # z itself, and the cotangent that is set aside.
+    # z itself, and its cotangent, which is stored until the end of the block.
     beside = 2 * _bytes(zs) // loop.time
     return max(1, (kept(2 * loop.time) - kept(loop.time)) // loop.time + beside)
 

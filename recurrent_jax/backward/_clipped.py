@@ -17,24 +17,24 @@ from recurrent_jax._loop.loop import Loop, need_steps, run_steps
 
 @dataclasses.dataclass(frozen=True)
 class ClippedBackward:
-    r"""Clip the gradient inside the backward loop, at every step of the carry.
+    r"""Clip the cotangent of the carry at every step of the backward pass.
 
     $$
     \bar s_t \leftarrow \mathrm{clip}(\bar s_t), \qquad
     \bar s_{t-1} = J_t^\top \bar s_t + \ldots
     $$
 
-    An explosion is stopped where it starts and does not reach the parameters of
-    earlier steps, which clipping the finished gradient cannot do. The result is not
-    the gradient of any function. The norm is that of the whole carry of one sequence,
-    so that sequences in a batch stay independent; it comes before the value. An
-    infinite number counts as the greatest finite one of its dtype, so it is clipped as
-    well, and the gradient is finite again; NaN stays NaN. Integers in a carry have no
-    gradient and are left out.
+    This stops an exploding gradient where it starts, before it reaches earlier steps.
+    Clipping the finished gradient cannot do that. The result is not the gradient of any
+    function. The norm is taken over the whole carry of one sequence, so sequences in a
+    batch stay independent. `max_norm` is applied before `max_value`. An infinite number
+    counts as the greatest finite number of its dtype, so it is clipped too and the
+    gradient becomes finite. NaN stays NaN. Integers in a carry have no gradient and are
+    ignored.
 
     Args:
-        max_norm: greatest norm of the cotangent of one sequence's carry, or None.
-        max_value: greatest magnitude of any one number in it, or None.
+        max_norm: the greatest norm of the cotangent of one sequence's carry, or None.
+        max_value: the greatest magnitude of any number in that cotangent, or None.
 
     Raises:
         ValueError: if a bound is not positive and finite.
@@ -89,10 +89,10 @@ class ClippedBackward:
 def _clip_norm(
     cotangent: list[jax.Array], batch_rank: int, max_norm: float
 ) -> list[jax.Array]:
-    """Return arrays of one sequence's norm at most `max_norm`, in every dtype.
+    """Scale the cotangent so that the norm of each sequence is at most `max_norm`.
 
-    The squares are of numbers divided by the largest, in 32 bits or more, since those
-    of the numbers themselves overflow.
+    The numbers are divided by the largest before they are squared, in 32 bits or more.
+    Otherwise the squares could overflow. This works in every dtype.
     """
     wide = jnp.float64 if any(a.dtype == float for a in cotangent) else jnp.float32
     # A quarter, since XLA may multiply by the reciprocal of the largest number, which
@@ -106,13 +106,13 @@ def _clip_norm(
     largest = functools.reduce(
         jnp.maximum, over_features(highest, list(map(jnp.abs, bounded)))
     )
-    # The result does not depend on what it is divided by in between.
+    # The divisor cancels, so the result does not depend on it.
     largest = lax.stop_gradient(largest)
     none = largest < jnp.finfo(wide).tiny
     largest = jnp.where(none, 1, largest)
     units = [a / trail(largest, a) for a in bounded]
     total = sum(over_features(jnp.sum, list(map(jnp.square, units))))
-    # Not the root of zero, whose derivative is infinite.
+    # Avoid the square root of zero, whose derivative is infinite.
     norm = jnp.sqrt(jnp.where(none, 1, total))
     shorter = [
         (unit * trail(max_norm / norm, unit)).astype(a.dtype)
@@ -124,6 +124,6 @@ def _clip_norm(
 
 
 def _finite(dtype: Any) -> tuple[Any, Any]:
-    """Return the least and the greatest finite number of a dtype."""
+    """Return the smallest and the greatest finite number of a dtype."""
     info = jnp.finfo(dtype)
     return info.min, info.max

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients that are made once, for all steps of a block."""
+"""Gradients that are computed once for all steps of a block."""
 
 import dataclasses
 from typing import Any
@@ -19,7 +19,7 @@ from recurrent_jax.backward._engine.tangent import transposed_kernel
 
 @dataclasses.dataclass(frozen=True)
 class Deferred:
-    r"""Step through time for the carry alone; make all other gradients once per block.
+    r"""Loop over time for the carry only; compute other gradients once per block.
 
     $$
     \bar s_{t-1} = \Big(\frac{\partial s_t}{\partial s_{t-1}}\Big)^{\!\top} \bar s_t
@@ -28,14 +28,16 @@ class Deferred:
     \qquad \text{one product}
     $$
 
-    Only the cotangent of the carry must go step by step. Those of z and u are set
-    aside on the way, and all parameter and input gradients of a block follow from
-    them as one product over its steps. No cell's derivative is written by hand. Every
-    mode and order, and `vmap`. Integers and booleans have no gradient and are carried
-    along; a cell that holds complex numbers is left to `Autodiff`.
+    Only the cotangent of the carry needs a loop over the steps. The loop stores the
+    cotangents of z and u. All parameter and input gradients of a block then follow from
+    them as one product over its steps. No derivative of a cell is written by hand. The
+    strategy supports forward mode, reverse mode, derivatives of every order, and
+    `vmap`. Integers and booleans have no gradient and pass through. Cells with complex
+    numbers fall back to `Autodiff`.
 
     Args:
-        block: steps in a block; None takes as many as stay in a processor's cache.
+        block: the number of steps in a block. None takes as many as fit into a
+            processor's cache.
 
     Raises:
         TypeError, ValueError: if `block` is not a positive integer.
@@ -69,7 +71,7 @@ class Deferred:
 
 
 def can_defer(loop: Loop, carry: Any) -> bool:
-    """Say whether there are steps, and nothing in them is complex."""
+    """Return whether the loop has steps and sequences, and no complex numbers."""
     leaves = jax.tree.leaves((loop.params, loop.xs, carry))
     is_complex = any(jnp.issubdtype(a.dtype, jnp.complexfloating) for a in leaves)
     return loop.time > 0 and 0 not in loop.batch_shape and not is_complex

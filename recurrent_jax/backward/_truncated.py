@@ -19,15 +19,16 @@ from recurrent_jax._loop.loop import Flags, Loop
 class Truncated:
     """Truncated back-propagation: cut the gradient, not the values.
 
-    Every `k1` steps a gradient starts, from the outputs of those steps, and goes back
-    `k2` steps. Values are those of the full run. With `k2 = k1` the sequence is cut
-    into chunks whose carries pass values and no gradient; a longer `k2` lets each
-    chunk see further back, at the price of running k2 / k1 times the steps. All
-    chunks run side by side.
+    Every `k1` steps a gradient starts from the outputs of those steps and goes back
+    `k2` steps. The values are those of the full run. With `k2 = k1` the sequence is cut
+    into chunks. The carry passes values from chunk to chunk, but no gradient. A larger
+    `k2` lets the gradient of each chunk reach further back. It runs k2 / k1 times as
+    many steps. All chunks run in parallel, as a batch.
 
     Args:
-        k1: steps between the starts of gradients.
-        k2: steps that each goes back, at least k1; k1 if None.
+        k1: the number of steps between the starts of two gradients.
+        k2: the number of steps that each gradient goes back, at least `k1`. If None, it
+            is `k1`.
 
     Raises:
         TypeError, ValueError: if an argument is not a positive integer, or k2 < k1.
@@ -72,13 +73,14 @@ class Truncated:
             return final, flip(ys)
         if loop.time == 0:
             return loop.method.run(loop, carry)
-        # Windows become one more batch axis: window w holds the steps from
-        # (w + 1) k1 - k2 up to (w + 1) k1, and its last k1 steps give the outputs.
+        # Windows become an additional batch axis. Window w runs the steps from
+        # (w + 1) k1 - k2 up to (w + 1) k1. Its last k1 steps produce the outputs.
         k1, k2 = self.k1, self.k2 or self.k1
         ends = np.arange(k1, loop.time + k1, k1)
         steps = ends - k2 + np.arange(k2)[:, None]
         windows = _windows(loop, steps)
-        # All that starts after the first step starts from a carry without gradient.
+        # A window that starts after the first step starts from a carry without
+        # gradient.
         befores = loop.method.befores(loop, lax.stop_gradient(carry))
         at_start = steps[0] <= 0
 
@@ -99,7 +101,7 @@ class Truncated:
 
 
 def _windows(loop: Loop, steps: Any) -> Loop:
-    """Return a loop over windows of time side by side, `steps` (k, windows)."""
+    """Return a loop that runs windows of time as a batch, `steps` (k, windows)."""
     inside = (steps >= 0) & (steps < loop.time)
     everywhere = bool(inside.all())
     steps = steps.clip(0, loop.time - 1)

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine of `Deferred`.
 
-In the order to read it: `rule` is the loop over blocks and its derivative, `tangent`
-the derivative of a block, which is `at_once` for all steps and then a loop over what is
-`kept` of each. `plan` chooses how, from what `facts` reads off the cell; `gates` cuts
-arrays as the plan says, and `along` leaves integers out of tangents.
+Read the modules in this order:
+
+- `rule`: the loop over blocks, and its derivative.
+- `tangent`: the derivative of one block. `at_once` computes the part that covers all
+  steps together. A loop over the residuals of `kept` computes the rest.
+- `plan`: decides how a block is run, from what `facts` finds in the jaxprs of the cell.
+- `gates`: splits arrays into gates and joins them, as the plan says.
+- `along`: tangents of trees that contain integers.
 """

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tangents of trees that hold integers: those of the floats, None for the others."""
+"""Tangents of trees that contain integers.
+
+A float has an array as its tangent. Every other leaf has None.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +19,7 @@ def along(function: Callable[[Any], Any], primals: Any, tangents: Any) -> Any:
 
 
 def filled(tangents: Any, primals: Any) -> Any:
-    """Return tangents with what JAX takes for those of integers."""
+    """Return tangents with `float0` zeros for integers, as `jax.jvp` expects."""
     left = iter(jax.tree.leaves(tangents))
 
     def one(a: jax.Array) -> Any:
@@ -26,11 +29,11 @@ def filled(tangents: Any, primals: Any) -> Any:
 
 
 def floats(tree: Any) -> Any:
-    """Return a tree with None in the place of everything but floats."""
+    """Return a tree in which None replaces every leaf that is not a float."""
     return jax.tree.map(lambda a: a if is_float(a) else None, tree)
 
 
 def put(some: list[Any], tree: Any) -> Any:
-    """Return `tree` with other arrays in the place of its floats."""
+    """Return `tree` with its floats replaced by the arrays in `some`."""
     left = iter(some)
     return jax.tree.map(lambda a: next(left) if is_float(a) else a, tree)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes through parameters and inputs: all steps of a block at once, as rows."""
+"""Tangents through parameters and inputs, for all steps of a block at once."""
 
 import functools
 import math
@@ -20,9 +20,10 @@ from recurrent_jax.backward._engine.plan import Plan
 def tangent_at_once(
     plan: Plan, loop: Loop, d_params: Any, d_xs: Any, befores: Any, inputs: Any
 ) -> tuple[Any, Any]:
-    """Return the tangents of `update`'s inputs, and of its results directly.
+    """Return the tangents of the inputs of `update`, and those of its results.
 
-    `d_xs` is None where inputs have no tangent.
+    The tangents of the results are those through the parameters that `update` reads
+    itself, or None if it reads none. `d_xs` is None if the inputs have no tangent.
     """
     cell, params = loop.cell, loop.params
     xs, befores, inputs = _rows(plan, loop, (loop.xs, befores, inputs))
@@ -49,7 +50,10 @@ def tangent_at_once(
 
 
 class _Map(NamedTuple):
-    """A function of parameters and an argument, and the product that it is, if any."""
+    """A function of parameters and an argument.
+
+    `product` describes it if it is a matrix product. Otherwise it is None.
+    """
 
     function: Callable[[Any, Any], Any]
     product: Product | None
@@ -59,8 +63,9 @@ class _Map(NamedTuple):
 def _through_params(maps: list[_Map], params: Any, d_params: Any) -> Any:
     """Return the sum of the tangents of maps along their parameters.
 
-    Products are made as one, and biases as a column of ones in it: a single pass, and
-    never a product with a vector, which XLA on CPU may fuse into a slow loop.
+    All matrix products are computed as one product. The biases join it through a column
+    of ones. This needs a single pass over the data. It also avoids a product with a
+    vector, which XLA on CPU may fuse into a slow loop.
     """
     parts = [
         along(lambda p, one=one: one.function(p, one.argument), params, d_params)
@@ -91,7 +96,7 @@ def _as_one(products: list[tuple[Product, _Map]], params: Any, d_params: Any) ->
 
 
 def _of_bias(product: Product, one: _Map, params: Any, d_leaves: list[Any]) -> Any:
-    """Return the tangent of what a map adds to its product, as one row."""
+    """Return the tangent of the bias that a map adds to its product, as one row."""
     leaves, structure = jax.tree.flatten(params)
 
     def added(*others: Any) -> Any:
@@ -127,14 +132,17 @@ def _feedback_of_all(plan: Plan) -> Callable[[Any, Any], Any]:
 
 
 def _over_steps(plan: Plan, step: Any) -> Any:
-    """Return a function of parameters and more, over all steps at once."""
+    """Return a function that applies `step(params, ...)` to all steps at once."""
     if plan.flat:
         return step
     return lambda params, *more: jax.vmap(functools.partial(step, params))(*more)
 
 
 def _rows(plan: Plan, loop: Loop, tree: Any) -> Any:
-    """Return arrays with time and batch as one axis: XLA on CPU likes products flat."""
+    """Return arrays with time and batch merged into one axis.
+
+    XLA on CPU computes products of two matrices fastest.
+    """
     if not plan.flat:
         return tree
     rank = 1 + len(loop.batch_shape)
@@ -146,7 +154,7 @@ def _rows(plan: Plan, loop: Loop, tree: Any) -> Any:
 
 
 def _unrows(plan: Plan, loop: Loop, tree: Any) -> Any:
-    """Return arrays with time and batch apart again."""
+    """Return arrays with time and batch as separate axes again."""
     if not plan.flat:
         return tree
     lead = (loop.time, *loop.batch_shape)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a jaxpr tells of a cell, so that a backward can do less than it might have to.
+"""Facts about a cell, read from its jaxprs, that make its backward pass cheaper.
 
-Nothing here is needed for a right gradient: a cell that is not recognised is slower.
+The gradient is correct without them. A cell that is not recognised is only slower.
 """
 
 import itertools
@@ -13,24 +13,24 @@ from jax.extend.core import Literal
 
 
 class Product(NamedTuple):
-    """A map that is `leaves(argument)[source] @ leaves(params)[kernel] (+ bias)`."""
+    """The map `leaves(argument)[source] @ leaves(params)[kernel] (+ bias)`."""
 
     source: int
     kernel: int
-    biased: bool  # something of the parameters alone is added
+    biased: bool  # whether it adds a term that depends on the parameters only
     precision: Any
 
 
 class Update(NamedTuple):
-    """What `update` does with its arguments."""
+    """How `update` uses its arguments."""
 
-    reads: bool  # a parameter, as peepholes are read
-    summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
-    emitted: frozenset[int]  # the leaves of the carry that are the output
+    reads: bool  # whether it reads a parameter, such as the peepholes of an LSTM
+    summed: tuple[bool, ...]  # for each gate: whether it reads z and u only as z + u
+    emitted: frozenset[int]  # the leaves of the carry that are also the output
 
 
 class _Value(NamedTuple):
-    """Something that an equation takes or gives, known by its identity."""
+    """An input or output of an equation, identified by `id`."""
 
     aval: Any
 
@@ -49,7 +49,7 @@ class _Jaxpr(NamedTuple):
 
 
 def _read(function: Callable[..., Any], *arguments: Any) -> _Jaxpr:
-    """Return the equations of a function, those inside a nested `jit` among them."""
+    """Return the equations of a function, including those inside a nested `jit`."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     return _written_out(jaxpr, [_Value(v.aval) for v in jaxpr.invars])
 
@@ -64,7 +64,7 @@ def _written_out(jaxpr: Any, inputs: list[Any]) -> _Jaxpr:
     for eqn in jaxpr.eqns:
         taken = list(map(value, eqn.invars))
         if eqn.primitive.name in ("jit", "pjit"):
-            # Again at each call: two calls of one function share its variables.
+            # Expand every call anew: two calls of one function share its variables.
             inner = _written_out(eqn.params["jaxpr"].jaxpr, taken)
             eqns += inner.eqns
             given = inner.outvars
@@ -78,7 +78,7 @@ def _written_out(jaxpr: Any, inputs: list[Any]) -> _Jaxpr:
 def of_update(
     update: Callable[..., Any], params: Any, carry: Any, z: Any, u: Any, gates: int
 ) -> Update:
-    """Return what `update(params, carry, z, u)` does."""
+    """Return how `update(params, carry, z, u)` uses its arguments."""
     jaxpr = _read(update, params, carry, z, u)
     inputs, outputs = ([id(v) for v in vs] for vs in (jaxpr.invars, jaxpr.outvars))
     mine = set(inputs[: len(jax.tree.leaves(params))])
@@ -96,11 +96,11 @@ def of_update(
 def product(
     function: Callable[[Any, Any], Any], params: Any, argument: Any, rank: int
 ) -> Product | None:
-    """Return the product that a function is, or None if it is anything else."""
+    """Return the product that a function computes, or None if it is no product."""
     jaxpr = _read(function, params, argument)
     count = len(jax.tree.leaves(params))
     place = {id(v): n for n, v in enumerate(jaxpr.invars)}
-    # What no argument has a part in, and the parameters that it is made of.
+    # Values that depend on the parameters only, and which parameters they depend on.
     fixed = {id(v): {n} for n, v in enumerate(jaxpr.invars[:count])}
     found, last = None, None
     for eqn in jaxpr.eqns:
@@ -131,7 +131,7 @@ def product(
 
 
 def _summed(jaxpr: _Jaxpr, gates: int) -> tuple[bool, ...]:
-    """Say for each gate whether the last two arguments are read through their sum."""
+    """Return for each gate whether only the sum of the last two arguments is read."""
     uses = _uses(jaxpr)
     names = [eqn.name for eqn in jaxpr.eqns]
 
@@ -148,7 +148,10 @@ def _summed(jaxpr: _Jaxpr, gates: int) -> tuple[bool, ...]:
 
 
 def _pieces(jaxpr: _Jaxpr, whole: Any, gates: int) -> list[set[int]]:
-    """Return what an array is cut into, gate by gate; nothing if it is read whole."""
+    """Return the pieces that an array is cut into, one set for each gate.
+
+    The sets are empty if the array is read whole or cut in any other way.
+    """
     pieces: list[set[int]] = [set() for _ in range(gates)]
     width = whole.aval.shape[-1] // gates
     for eqn in jaxpr.eqns:
@@ -169,13 +172,13 @@ def _pieces(jaxpr: _Jaxpr, whole: Any, gates: int) -> list[set[int]]:
 
 
 def _uses(jaxpr: _Jaxpr) -> list[list[int]]:
-    """Return what each equation reads, and last what is returned."""
+    """Return the variables that each equation reads, and last the outputs."""
     readers = [eqn.invars for eqn in jaxpr.eqns] + [jaxpr.outvars]
     return [[id(v) for v in variables] for variables in readers]
 
 
 def _is_plain(eqn: _Equation, rank: int) -> bool:
-    """Say whether a product is that of rows and a matrix, all of one dtype."""
+    """Return whether an equation multiplies rows by a matrix, all of one dtype."""
     left, right = (v.aval for v in eqn.invars)
     rows = (((left.ndim - 1,), (0,)), ((), ()))
     return bool(
@@ -186,7 +189,7 @@ def _is_plain(eqn: _Equation, rank: int) -> bool:
 
 
 def _alike(z: Any, u: Any) -> bool:
-    """Say whether both are one array, of the same shape and dtype."""
+    """Return whether each is a single array, with the same shape and dtype."""
     (structure, *zs), (other, *us) = (
         (jax.tree.structure(tree), *((a.shape, a.dtype) for a in jax.tree.leaves(tree)))
         for tree in (z, u)

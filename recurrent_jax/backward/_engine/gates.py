@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The gates of a step, apart or put side by side, before `update` reads them."""
+"""Split the inputs of `update` into gates, and join them again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,11 @@ from recurrent_jax.backward._engine.plan import Plan
 
 
 def mix(plan: Plan, z: Any, u: Any) -> tuple[Any, Any]:
-    """Return z, cut into gates, and u; where their sum is all that is read, that."""
+    """Return z and u, cut into gates if any gate reads only their sum.
+
+    For such a gate, the sum replaces z and None replaces u. If there is none, `z` is
+    already a list of gates and `u` is returned unchanged.
+    """
     if not any(plan.summed):
         return z, u
     pairs = list(zip(plan.summed, z, cut(plan, u), strict=True))
@@ -25,7 +29,7 @@ def mix(plan: Plan, z: Any, u: Any) -> tuple[Any, Any]:
 
 
 def update_mixed(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
-    """Return the rest of the step from what `mix` returned."""
+    """Call `update` with the values that `mix` returned."""
     gates, u = inputs
     z = glue(gates)
     if all(plan.summed):
@@ -37,10 +41,10 @@ def update_mixed(plan: Plan, params: Any, carry: Any, inputs: Any) -> Any:
 
 
 def _nothing(like: jax.Array) -> jax.Array:
-    """Return zeros that XLA can see to be zeros inside a loop.
+    """Return zeros that XLA recognises as zeros inside a loop.
 
-    JAX would lift plain zeros out of it, since they depend on nothing in it; and then
-    XLA would add them at every step, to gates put side by side again for that.
+    JAX hoists plain zeros out of the loop, because they depend on nothing in it. XLA
+    then adds them at every step, and concatenates the gates to do so.
     """
     *lead, width = like.shape
     none = lax.slice_in_dim(like, 0, 0, axis=len(lead))
@@ -53,7 +57,8 @@ def joint_product(
 ) -> Callable[[Any, Any], Any]:
     """Return the map from input and carry to their `mix`, as one product.
 
-    $[h, x] [U; W] + b$: nothing is written for all steps, and one product is added up.
+    The product is $[h, x] [U; W] + b$. No projected input is stored for all steps, and
+    only one product is computed per step.
     """
     cell, project, product = plan.static.cell, plan.project, plan.feedback
     assert project is not None and product is not None
@@ -76,11 +81,11 @@ def joint_product(
 
 
 def cut(plan: Plan, tree: Any) -> list[Any]:
-    """Return one tree for each gate: so XLA keeps the loops over them vectorised."""
+    """Return one tree for each gate. XLA then vectorises the loops over them."""
     if plan.gates == 1:
         return [tree]
     leaves, structure = jax.tree.flatten(tree)
-    # lax.split and not slices: its transpose is one concatenation.
+    # The transpose of lax.split is one concatenation; that of slices is not.
     parts = [
         lax.split(a, (a.shape[-1] // plan.gates,) * plan.gates, axis=a.ndim - 1)
         for a in leaves
@@ -89,7 +94,7 @@ def cut(plan: Plan, tree: Any) -> list[Any]:
 
 
 def glue(gates: list[Any]) -> Any:
-    """Return what `cut` cut."""
+    """Join the gates that `cut` separated."""
     if len(gates) == 1:
         return gates[0]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, -1), *gates)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept of the steps for their gradient: nothing twice, and nothing cheap."""
+"""Residuals saved for the backward pass.
+
+Values that are cheap to recompute, or already stored elsewhere, are not saved.
+"""
 
 import functools
 import math
@@ -14,20 +17,23 @@ from recurrent_jax.backward._engine.along import floats, put
 from recurrent_jax.backward._engine.gates import update_mixed
 from recurrent_jax.backward._engine.plan import Plan
 
-# Dearer to compute again than to keep.
+# Primitives that cost more to recompute than to save.
 _COSTLY = "tanh logistic exp exp2 expm1 log log1p erf sin cos pow rsqrt".split()
-# Where an array is found that need not be stacked.
+# The places where an array may already be stored, so that it need not be saved.
 _PARAMS, _CARRY, _OUTPUT = range(3)
 
 
 def stacked(plan: Plan, before: Any) -> list[Any]:
-    """Return the leaves of a carry that are kept as they are, None for the others."""
+    """Return the leaves of a carry that are saved, and None for the others."""
     leaves = jax.tree.leaves(before)
     return [leaf if n in plan.stacked else None for n, leaf in enumerate(leaves)]
 
 
 def with_late(plan: Plan, loop: Loop, carry: Any, ys: Any, kept: list[Any]) -> Any:
-    """Return kept leaves of all carries, with those that the outputs give, late."""
+    """Return the saved leaves of the carries before all steps.
+
+    Leaves that equal the output are read from the outputs of one step earlier.
+    """
 
     def late(first: jax.Array) -> jax.Array:
         (y,) = jax.tree.leaves(ys)
@@ -42,7 +48,7 @@ def with_late(plan: Plan, loop: Loop, carry: Any, ys: Any, kept: list[Any]) -> A
 
 
 def completed(loop: Loop, carry: Any, kept: list[Any]) -> Any:
-    """Return all carries; zeros for the leaves of which nobody reads anything."""
+    """Return the carries before all steps, with zeros for leaves that are not read."""
     firsts, structure = jax.tree.flatten(carry)
     return structure.unflatten(
         [
@@ -53,11 +59,11 @@ def completed(loop: Loop, carry: Any, kept: list[Any]) -> Any:
 
 
 def linearise(plan: Plan, params: Any, before: Any, inputs: Any) -> Any:
-    """Return update's values, and its derivative as arrays that scan can stack.
+    """Return the values of `update`, and its derivative as arrays that scan can stack.
 
-    Of these arrays, those that are there anyway are left out. What is stacked gives the
-    derivative back when it is called with the parameters, the kept leaves of the carry
-    and the output; it maps lists of tangents, those of floats.
+    Arrays that are already stored elsewhere are left out of the derivative. To restore
+    it, call it with the parameters, the saved leaves of the carry, and the output. The
+    restored derivative maps a list of tangents of floats to another such list.
     """
     step = functools.partial(update_mixed, plan, params)
     light = jax.checkpoint(step, policy=_costly(plan), prevent_cse=False)
@@ -92,7 +98,7 @@ def _whole(
     before: Any,
     y: Any,
 ) -> Any:
-    """Return the derivative of a step from what `linearise` left of it."""
+    """Restore the derivative of a step from the residuals that `linearise` saved."""
     left = iter(rest)
     there = {
         _PARAMS: jax.tree.leaves(params),
@@ -105,12 +111,14 @@ def _whole(
 
 
 def _costly(plan: Plan) -> Any:
-    """Return a policy that keeps as many costly results as there are gates.
+    """Return a `jax.checkpoint` policy that saves one costly result for each gate.
 
-    What comes later, as tanh(c) does in an LSTM, follows from those and the carry. And
-    what is made of parameters alone is not a result of each step.
+    Later results, such as tanh(c) in an LSTM, follow from these and the carry. A result
+    that depends on the parameters only does not differ between steps, so it is not
+    saved.
     """
-    left = plan.gates if plan.gates > 1 else math.inf  # one gate may be a bad guess
+    # A count of one gate may be a wrong guess, so it sets no limit.
+    left = plan.gates if plan.gates > 1 else math.inf
     batch_shape = plan.static.batch_shape
 
     def policy(primitive: Any, *avals: Any, **_: Any) -> bool:

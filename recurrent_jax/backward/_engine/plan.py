@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a block of time is run: chosen from shapes and jaxprs, once, while tracing."""
+"""How a block of time is run. It is chosen from shapes and jaxprs while tracing."""
 
 import functools
 import math
@@ -16,20 +16,20 @@ from recurrent_jax.backward._engine import facts
 
 
 class Plan(NamedTuple):
-    """How a block is run, never what it computes; hashable."""
+    """How a block is run. It never changes the result, and it is hashable."""
 
     static: Static
-    project: facts.Product | None  # None: anything else
+    project: facts.Product | None  # None if it is no matrix product
     feedback: facts.Product | None
-    summed: tuple[bool, ...]  # for each gate: z and u are read through their sum alone
-    reads: bool  # update reads a parameter, as peepholes are read
-    joint: bool  # one product of input and state in the forward, not one each
-    keep: bool  # the gates; or else make them again, all steps of a block at once
-    late: frozenset[int]  # the leaves of the carry that are the outputs, one step late
-    stacked: frozenset[int]  # those that are kept as they are
+    summed: tuple[bool, ...]  # for each gate: whether update reads only z + u
+    reads: bool  # whether update reads a parameter, such as peepholes
+    joint: bool  # whether the forward pass multiplies input and state in one product
+    keep: bool  # whether gates are saved; if not, a whole block is recomputed at once
+    late: frozenset[int]  # leaves of the carry that equal the output one step earlier
+    stacked: frozenset[int]  # leaves of the carry that are saved
     gates: int
-    rows: int  # of one step: the size of the batch
-    flat: bool  # time and batch may be one axis
+    rows: int  # the number of sequences in the batch
+    flat: bool  # whether time and batch may be merged into one axis
     structure_of_u: Any
 
 
@@ -85,12 +85,12 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
 
 
 def _may_flatten(loop: Loop, carry: Any) -> bool:
-    """Say whether all steps and sequences may be one axis of independent rows.
+    """Return whether time and batch may be merged into one axis of independent rows.
 
-    Not if the batch is shared out over devices: it would be gathered. Nor if the cell
-    holds integers and does not say that it is `rowwise`: with a counter or a mask, what
-    a row gives may depend on other rows, as in batch normalisation, or on a memory of
-    its own.
+    They may not if the batch is sharded over devices, because it would be gathered.
+    They may not either if there are integers and the cell does not declare `rowwise`.
+    With a counter or a mask, the result of a row may depend on other rows, as in batch
+    normalisation, or on a memory that belongs to the row.
     """
     arrays = loop.params, loop.xs, carry
     rowwise = loop.cell.rowwise or all(map(is_float, jax.tree.leaves(arrays)))
@@ -98,7 +98,7 @@ def _may_flatten(loop: Loop, carry: Any) -> bool:
 
 
 def _count_gates(z: Any, width: int) -> int:
-    """Return into how many parts to cut z; a guess, and only speed depends on it."""
+    """Guess how many gates z contains. Only speed depends on the guess."""
     sizes = {a.shape[-1] if a.ndim else 0 for a in jax.tree.leaves(z)}
     if len(sizes) != 1 or not width:
         return 1

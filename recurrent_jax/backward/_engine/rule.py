@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop in blocks of time, and its derivative from what the blocks have kept.
+"""The loop over blocks of time, and its derivative from the saved residuals.
 
-It is written forward, as a linear map of tangents, for JAX to transpose; so every mode
-and order exist. What the tangent of one block is stands in `tangent.py`.
+The derivative is written in forward mode, as a linear map of tangents. JAX transposes
+it, so both modes and derivatives of every order work. `tangent.py` computes the tangent
+of one block.
 """
 
 import functools
@@ -30,20 +31,20 @@ from recurrent_jax.backward._engine.tangent import tangent_of_block
 def run_blocks(
     plan: Plan, size: int, arrays: Arrays, carry: Any, turned: Any
 ) -> tuple[Any, Any]:
-    """Return final carry and outputs; `turned` is the `transposed_kernel`."""
+    """Return the final carry and the outputs. `turned` is the `transposed_kernel`."""
     plan = plan._replace(keep=False, stacked=frozenset())
     final, ys, _ = _forward(plan, size, arrays, carry)
     return final, ys.join()
 
 
 def _derivative(plan: Plan, size: int, primals: Any, tangents: Any) -> Any:
-    """Return the values, and their tangents from what was kept of every block.
+    """Return the values, and their tangents from the residuals of every block.
 
-    The blocks of tangents are remade when they are transposed, so that all they hold
-    between the forward and the backward is what `_forward` has kept for them.
+    The tangent of a block is recomputed when JAX transposes it. Between the forward and
+    the backward pass, only the residuals that `_forward` saved stay in memory.
     """
     arrays, carry, turned = primals
-    d, d_carry, _ = tangents  # the values do not depend on the turned kernel
+    d, d_carry, _ = tangents  # the values do not depend on the transposed kernel
     final, ys, kept = _forward(plan, size, arrays, carry)
     fixed = arrays.params, arrays.fresh, turned
     d_params, d_fresh, d_carry = instantiated(
@@ -82,7 +83,7 @@ run_blocks.defjvp(_derivative, symbolic_zeros=True)
 def _forward(
     plan: Plan, size: int, arrays: Arrays, carry: Any
 ) -> tuple[Any, Blocks, Blocks]:
-    """Return final carry, outputs, and where each block started and what it kept."""
+    """Return the final carry, the outputs, and each block's start and residuals."""
     cell, params = plan.static.cell, arrays.params
     mixed = joint_product(plan, params, arrays.xs, carry) if plan.joint else None
 
@@ -126,7 +127,7 @@ def _has_tangent(d: Any) -> bool:
 
 
 def instantiated(tangents: Any, primals: Any) -> Any:
-    """Return tangents of all floats, with zeros in the place of symbols for them."""
+    """Return tangents of all floats, with arrays of zeros for symbolic zeros."""
 
     def one(d: Any, primal: Any) -> Any:
         if _has_tangent(d) or not is_float(primal):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tangent of a block of time, cut in what needs no order and what does.
+"""The tangent of a block of time: a part for all steps at once, and a loop.
 
-A product over all steps here is, transposed, a product over all steps: the gradient of
-a kernel. A loop for the tangent of the carry is a loop for its cotangent. So the ops
-are chosen for what their transposes cost. No cell's equations are known: JAX linearises
-`update`, and what is simpler than it could be is read off its jaxpr.
+JAX transposes this code for the backward pass. The transpose of a product over all
+steps is again one product over all steps: the gradient of a kernel. The transpose of
+the loop for the tangent of the carry is a loop for its cotangent. The operations are
+therefore chosen for the cost of their transposes. The code knows no equations of a
+cell: JAX linearises `update`, and `facts` finds simplifications in its jaxpr.
 """
 
 import functools
@@ -28,11 +29,12 @@ from recurrent_jax.backward._engine.plan import Plan
 
 
 def transposed_kernel(plan: Plan, params: Any) -> Any:
-    """Return the recurrent kernel as the derivative of a block wants it, or None.
+    """Return the transposed recurrent kernel for the derivative of a block, or None.
 
-    Transposed, the product in `_linear_feedback` contracts the axis of u. XLA on CPU
-    is slow at that if it is the last one of the kernel. So this is made once, for all
-    blocks; not for a single row, where it would be most of the work.
+    The transpose of the product in `_linear_feedback` contracts the axis of u. XLA on
+    CPU is slow if this is the last axis of the kernel. The kernel is therefore
+    transposed once, for all blocks. For a single row the transposition would be most of
+    the work, so the result is None.
     """
     if plan.feedback is None or plan.rows == 1:
         return None
@@ -85,13 +87,13 @@ def tangent_of_block(
 
 
 def _again(plan: Plan, loop: Loop, befores: Any) -> Any:
-    """Return what `update` was given, for all steps at once."""
+    """Recompute the inputs of `update`, for all steps at once."""
     zs, us = all_projected(plan, loop), all_fed_back(plan, loop, befores)
     return mix(plan, cut(plan, zs), us)
 
 
 def _linear_feedback(plan: Plan, params: Any, turned: Any, start: Any) -> Any:
-    """Return the map from carry and its tangent to the tangent of u."""
+    """Return the map from the carry and its tangent to the tangent of u."""
     product = plan.feedback
     feed = functools.partial(feedback, plan.static.cell, params)
     if product is None:
@@ -110,10 +112,10 @@ def _linear_feedback(plan: Plan, params: Any, turned: Any, start: Any) -> Any:
 
 
 def _add_feedback(plan: Plan, d_inputs: Any, d_u: Any) -> Any:
-    """Return the tangent of what `mix` returned, with what comes through the carry."""
+    """Add the tangent of u through the carry to the tangent of the result of `mix`."""
     d_z, through_params = d_inputs
     if all(plan.summed):
-        # Cut only now: its transpose, one concatenation a step, serves z and u.
+        # Cut after the sum: its transpose is one concatenation per step, for z and u.
         return cut(plan, add(d_z, d_u)), through_params
     d_z, d_u = mix(plan, cut(plan, d_z), d_u)
     return d_z, add(d_u, through_params)
