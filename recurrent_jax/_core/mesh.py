@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where data lie: arrays shared out over a mesh of devices.
+"""Arrays that are sharded over a mesh of devices.
 
-All that asks the type of an array for its mesh stands here. JAX has renamed parts of
-that; a name that is not there counts as an array of one device.
+Only this module reads the mesh from the type of an array. JAX has renamed parts of that
+type. If a name is missing, the array counts as one on a single device.
 """
 
 from typing import Any
@@ -13,27 +13,27 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def explicit_mesh(a: jax.Array) -> Any:
-    """Return the mesh with explicit axes that an array is shared out over, or None."""
+    """Return the mesh with explicit axes that an array is sharded over, or None."""
     mesh = _ask(a, "sharding", "mesh")
     return mesh if _ask(mesh, "explicit_axes") else None
 
 
 def is_shared_out(tree: Any) -> bool:
-    """Say whether any array lies, or may lie, on several devices.
+    """Return whether any array is, or may be, on several devices.
 
-    Inside of `jit` the type of an array says which mesh it lies on, and of automatic
-    axes no more: all of them count as used. What has no mesh in its type, such as host
-    arrays that `in_shardings` place, counts as lying on one device. `shard_map` gives
-    its function the parts of single devices.
+    Inside `jit`, the type of an array names its mesh, but not which automatic axes the
+    array uses. All automatic axes count as used. An array without a mesh in its type,
+    such as a host array that `in_shardings` places, counts as being on one device.
+    `shard_map` passes the part of a single device to its function.
     """
     return any(map(_is_shared_out, jax.tree.leaves(tree)))
 
 
 def shard_alike(tree: Any, like: Any, axes: slice) -> Any:
-    """Shard leading axes as `axes` of `like`, where a mesh has explicit axes.
+    """Shard leading axes like the `axes` of `like`, if its mesh has explicit axes.
 
-    There the type of an array says how it is sharded, and a loop must return what it
-    took. Elsewhere the compiler finds it out.
+    With explicit axes, the type of an array includes its sharding, and the carry of a
+    loop must keep its type. Otherwise the compiler chooses the sharding.
     """
     first = jax.tree.leaves(like)[0]
     mesh = explicit_mesh(first)
@@ -70,7 +70,7 @@ def vary_alike(tree: Any, others: Any) -> Any:
 
 
 def _ask(of: Any, *names: str) -> Any:
-    """Return an attribute of the type of an array, or of what that has; else None."""
+    """Return a nested attribute of the type of an array, or None if it is missing."""
     found = jax.typeof(of) if isinstance(of, jax.Array) else of
     for name in names:
         found = getattr(found, name, None)
@@ -78,7 +78,7 @@ def _ask(of: Any, *names: str) -> Any:
 
 
 def _spec(a: jax.Array) -> tuple[Any, ...]:
-    """Return what each axis of an array is shared out over."""
+    """Return the mesh axes that each axis of an array is sharded over."""
     return (*(_ask(a, "sharding", "spec") or ()), *(None,) * a.ndim)[: a.ndim]
 
 

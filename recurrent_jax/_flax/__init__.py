@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the modules of `linen` and of `nnx` share."""
+"""Code that `linen` and `nnx` share."""
 
 from recurrent_jax._core import extras
 

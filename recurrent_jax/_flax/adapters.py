@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the modules of `linen` and of `nnx` share: the core, seen from Flax."""
+"""Adapters from Flax modules to the core, which `linen` and `nnx` share."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,11 +19,12 @@ from recurrent_jax._flax.names import of_the_call
 def nest(
     params: Any, make: Callable[[str, Any], Any] = lambda path, leaf: leaf
 ) -> dict[str, Any]:
-    """Return parameters as nested dicts by field name; absent parts are left out.
+    """Return parameters as nested dicts by field name, without absent parts.
 
     Args:
-        params: any pytree; of tuples, the parts are called by their numbers.
-        make: what becomes of each, given its path, such as `0/kernel`.
+        params: any pytree. The name of an entry of a tuple is its index.
+        make: a function that is applied to the path of each leaf, such as `0/kernel`,
+            and to the leaf.
     """
     tree: dict[str, Any] = {}
     for path, leaf in jax.tree.leaves_with_path(params):
@@ -39,7 +40,7 @@ def unnest(where: str, tree: Mapping[str, Any], like: Any) -> Any:
     """Return nested dicts as parameters of the structure of `like`.
 
     Raises:
-        ValueError: if a parameter is missing, or one is there that has no place.
+        ValueError: if a parameter is missing, or if there is an unknown one.
     """
     given = {tuple(_names(path)): a for path, a in jax.tree.leaves_with_path(tree)}
     names = [tuple(_names(path)) for path, _ in jax.tree.leaves_with_path(like)]
@@ -57,9 +58,10 @@ def unnest(where: str, tree: Mapping[str, Any], like: Any) -> Any:
 
 
 def named(where: str, options: Mapping[str, Any], params: Any) -> dict[str, Any]:
-    """Return what was said of parameters by name, under the whole path of each.
+    """Return the options that were given by parameter name, by full path.
 
-    A name is a last part, `kernel`, or a whole path, `0/kernel`, which goes first.
+    A name is the last part of a path, such as `kernel`, or a full path, such as
+    `0/kernel`. A full path takes precedence.
 
     Raises:
         ValueError: if no parameter has such a name.
@@ -80,7 +82,7 @@ def named(where: str, options: Mapping[str, Any], params: Any) -> dict[str, Any]
 
 
 def in_features(where: str, xs: Any, given: int | None) -> int:
-    """Return the number of input features: as given, or that of one input array."""
+    """Return the number of input features: `given`, or that of the one input array."""
     if given is not None:
         return given
     leaves = jax.tree.leaves(_checks.arrays(where, "xs", xs))
@@ -93,9 +95,10 @@ def in_features(where: str, xs: Any, given: int | None) -> int:
 
 
 def promote(dtype: DTypeLike | None, *trees: Any) -> tuple[Any, ...]:
-    """Return trees with their floats in `dtype`, or in what they promote to if None.
+    """Return trees with their floats cast to `dtype`, or to a common dtype if None.
 
-    As the layers of Flax do; the core never casts. Integers stay, and are refused.
+    The layers of Flax do the same. The core never casts. Integers stay integers, and
+    the core refuses them.
     """
     arrays = _checks.arrays("unroll", "inputs", trees)
     floats = [a for a in jax.tree.leaves(arrays) if _is_float(a)]
@@ -112,7 +115,7 @@ def promote(dtype: DTypeLike | None, *trees: Any) -> tuple[Any, ...]:
 def arguments(
     module: Any, params: Any, xs: Any, options: Mapping[str, Any]
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Return params, inputs and options of `unroll` for a call of a module."""
+    """Return the params, inputs and options with which a module calls `unroll`."""
     where, given = type(module).__name__, of_the_call(module, options)
     states = {name: given.pop(name, None) for name in ("carry", "reset_carry")}
     trees = {
@@ -124,13 +127,13 @@ def arguments(
 
 
 def at_least_float32(dtype: DTypeLike) -> Any:
-    """Return a dtype that Flax's initialisers draw in, of which some want 32 bits."""
+    """Return `dtype`, but at least float32, which some initialisers of Flax require."""
     dtype = jnp.zeros((), dtype).dtype
     return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def draws(part: Cell | Network, features: int) -> bool:
-    """Return whether a cell or network takes random numbers while it trains."""
+    """Return whether a cell or network draws random numbers in training mode."""
     if isinstance(part, Network):
         return getattr(part, "dropout", 0) > 0 or any(
             draws(inner, features) for inner in _inner(part)
@@ -142,7 +145,7 @@ def draws(part: Cell | Network, features: int) -> bool:
         sampled = jax.eval_shape(
             lambda key: part.sample(key, x, lead), jax.random.key(0)
         )
-    except Exception:  # its input is none that can be guessed
+    except Exception:  # the guess of its input was wrong
         return True
     return len(jax.tree.leaves(sampled)) > 1
 
@@ -157,16 +160,16 @@ def _is_float(a: jax.Array) -> bool:
 
 
 def _names(path: Any) -> list[str]:
-    """Return the parts of a path as names; a bare array is called `value`."""
+    """Return the parts of a path as names. The name of a bare array is `value`."""
     return [keystr((entry,), simple=True) for entry in path] or ["value"]
 
 
 def step(
     cell: Cell, params: Any, carry: Any, x: Any, key: jax.Array | None
 ) -> tuple[Any, Any]:
-    """Return `(carry, y)` after one step, with what is drawn for it, if there is a key.
+    """Return `(carry, y)` after one step, with random numbers if there is a key.
 
-    Sampling is of sequences, so the step becomes one of a single step.
+    `sample` draws for a sequence, so `x` becomes a sequence of one step for it.
     """
     if key is not None:
         where = f"{type(cell).__name__}.step"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments by name: what modules take, and what Flax calls them."""
+"""The argument names of modules, and hints for the names that Flax uses."""
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
-# What Flax calls otherwise, or asks for where there is nothing to ask.
+# Arguments of Flax that have another name here, or are not needed.
 _THEIRS = {
     "seq_lengths": "it is lengths here",
     "initial_carry": "it is carry here",
@@ -26,7 +26,7 @@ _THEIRS = {
 
 
 class Options(TypedDict, total=False):
-    """What a call of a module passes on to `unroll`."""
+    """The keyword arguments that a call of a module passes on to `unroll`."""
 
     carry: Any
     lengths: Any
@@ -35,18 +35,18 @@ class Options(TypedDict, total=False):
     reset_carry: Any
 
 
-# What `unroll` is told by the fields of a module, and not by a call.
+# Arguments of `unroll` that are fields of the module, not arguments of its call.
 FIELDS = ("reverse", "time_axis", "method", "backward")
 
 
 def unknown(where: str, name: str, known: Any) -> TypeError:
-    """Return the error of an argument that there is not."""
+    """Return the error for an argument that does not exist."""
     hint = _THEIRS.get(name) or f"there are {sorted(known)}"
     return TypeError(f"{where}: there is no argument {name}; {hint}")
 
 
 def of_the_call(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a call passes on to `unroll`, with the fields of the module."""
+    """Return the arguments for `unroll`, from the call and the fields of the module."""
     where = type(module).__name__
     for name in given:
         if name in FIELDS:
@@ -60,7 +60,7 @@ def of_the_call(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def known(init: Callable[..., None]) -> Callable[..., None]:
-    """Refuse names that a constructor does not have, and say what they are here."""
+    """Refuse unknown arguments of a constructor, and name the right argument."""
     parameters = inspect.signature(init).parameters
     names = [name for name in parameters if name != "self"]
 

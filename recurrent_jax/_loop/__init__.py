@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop over time: `unroll`, and what it hands to a strategy."""
+"""The loop over time: `unroll`, and the `Loop` that it passes to a strategy."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time cut into blocks, and a loop over them."""
+"""Cut time into blocks, and loop over the blocks."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from recurrent_jax._loop.tuning import tuning
 
 
 def cached_steps(loop: Loop) -> int:
-    """Return a block size for which the projected input stays in the cache."""
+    """Return a block size for which the projected input fits into the cache."""
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
     total = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
     return even(
@@ -24,9 +24,10 @@ def cached_steps(loop: Loop) -> int:
 
 
 def even(time: int, size: int) -> int:
-    """Return a block size near `size` that divides `time`, if one is half to twice it.
+    """Return the block size nearest to `size` that divides `time`.
 
-    A shorter block at the end would be compiled apart and copy the sequence.
+    It is between half and twice `size`. If there is no such block size, return `size`.
+    A shorter block at the end would be compiled separately and would copy the sequence.
     """
     near = range(max(1, size // 2), min(2 * size, time) + 1)
     return min(
@@ -35,13 +36,13 @@ def even(time: int, size: int) -> int:
 
 
 class Blocks(NamedTuple):
-    """Something cut along time: blocks of one size, stacked, and a shorter last one."""
+    """A tree cut along time: stacked blocks of one size, and a shorter last block."""
 
     full: Any  # None if there are none
     rest: Any  # None if nothing remains
 
     def join(self) -> Any:
-        """Return the whole again."""
+        """Return the tree joined along time."""
         if self.full is None:
             return self.rest
         whole = jax.tree.map(
@@ -53,7 +54,7 @@ class Blocks(NamedTuple):
 
 
 def cut_time(tree: Any, time: int, size: int) -> Blocks:
-    """Return arrays, time first, in blocks of `size` steps."""
+    """Cut arrays, which have time as the first axis, into blocks of `size` steps."""
     if time <= size:
         return Blocks(None, tree)
     count, rest = divmod(time, size)
@@ -65,7 +66,7 @@ def cut_time(tree: Any, time: int, size: int) -> Blocks:
 
 
 class Uncut(NamedTuple):
-    """A block that is cut out of the whole only when it is run."""
+    """A block that is sliced from the sequence only when it is run."""
 
     start: jax.Array
 
@@ -73,13 +74,14 @@ class Uncut(NamedTuple):
 def cut_inputs(
     xs: Any, time: int, size: int, axis: int
 ) -> tuple[Blocks, Callable[[Any], Any]]:
-    """Return inputs, time first, in blocks, and the map from a block to its arrays.
+    """Return the inputs in blocks, and the map from a block to its arrays.
 
-    If time was another `axis` for the user, it is one here too, since XLA undoes a pair
-    of transpositions. Then a block is transposed at a time, never the whole sequence.
+    `xs` has time as the first axis. If the user passed another time `axis`, the inputs
+    are moved back to it here, since XLA cancels a pair of transpositions. Then only one
+    block at a time is transposed, never the whole sequence.
     """
     blocks = cut_time(xs, time, size)
-    # JAX 0.12 does not transpose a slice of what an explicit mesh shares out.
+    # JAX 0.12 cannot transpose a slice of an array sharded over an explicit mesh.
     explicit = any(map(explicit_mesh, jax.tree.leaves(xs)))
     if axis == 0 or blocks.full is None or explicit:
         return blocks, lambda block: block
@@ -99,7 +101,7 @@ def cut_inputs(
 
 
 def beside(*blocks: Blocks) -> Blocks:
-    """Return blocks of tuples from things cut alike."""
+    """Zip trees that were cut alike: return blocks of tuples."""
     fulls, rests = zip(*blocks, strict=True)
     return Blocks(
         None if fulls[0] is None else fulls, None if rests[0] is None else rests
@@ -109,7 +111,7 @@ def beside(*blocks: Blocks) -> Blocks:
 def over_blocks(
     run: Callable[[Any, Any], Any], carry: Any, blocks: Blocks, reverse: bool
 ) -> tuple[Any, Blocks]:
-    """Scan blocks; the shorter one stands at the end of time in either direction."""
+    """Scan over blocks. The shorter one is last in time, in either direction."""
     full = rest = None
     if reverse and blocks.rest is not None:
         carry, rest = run(carry, blocks.rest)
@@ -121,16 +123,18 @@ def over_blocks(
 
 
 def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
-    """Return what `run(block, carry)` gives, block after block of `size` steps.
+    """Call `run(block, carry)` on one block of `size` steps after the other.
 
     Args:
-        run: returns the final carry and all outputs of a `Loop` over one block.
-        loop: what to cut.
-        carry: the state to start from.
-        size: steps in a block; the last one is shorter where it does not divide.
+        run: a function that returns the final carry and all outputs of a `Loop` over
+            one block.
+        loop: the loop to cut into blocks.
+        carry: the initial carry.
+        size: the number of steps in a block. The last block is shorter if `size` does
+            not divide the number of steps.
 
     Returns:
-        The final carry, and all outputs with time first.
+        The final carry, and all outputs with time as the first axis.
     """
 
     def one(carry: Any, timed: Any) -> tuple[Any, Any]:

@@ -13,25 +13,28 @@ from recurrent_jax._core.cell import Cell
 
 
 class Flags(NamedTuple):
-    """Which steps count and which start afresh, `(time, *batch)`, or None."""
+    """Which steps are valid and which are reset first, `(time, *batch)`, or None."""
 
     valid: jax.Array | None
     reset: jax.Array | None
 
 
 class Loop(NamedTuple):
-    """What `unroll` hands to a strategy and to a method, time first.
+    """The loop that `unroll` passes to a strategy and to a method.
+
+    All arrays over time have time as the first axis.
 
     Attributes:
-        cell: any cell; `cell.recur(params, carry, z)` is its step.
-        params: its parameters, after `cell.prepare`.
-        xs: the inputs, `(time, *batch, features)`; `cell.project(params, xs)` gives z.
-        flags: which steps count and which start afresh, for `enter` and `leave`.
-        fresh: the carry that a reset starts from, `(*batch, ...)`.
+        cell: any cell. `cell.recur(params, carry, z)` is its step.
+        params: the parameters of the cell, after `cell.prepare`.
+        xs: the inputs, `(time, *batch, features)`. `cell.project(params, xs)` returns
+            z.
+        flags: which steps are valid and which are reset first, for `enter` and `leave`.
+        fresh: the carry that a reset restarts from, `(*batch, ...)`.
         reverse: whether to run from the last step to the first.
-        batch_shape: the axes between time and features.
-        time_axis: where the user had time, if that is known.
-        method: how time is run.
+        batch_shape: the sizes of the axes between time and features.
+        time_axis: the time axis of the arrays that the user passed, if it is known.
+        method: how the cell is run over time.
     """
 
     cell: Cell
@@ -50,18 +53,18 @@ class Loop(NamedTuple):
         return int(jax.tree.leaves(self.xs)[0].shape[0])
 
     def enter(self, carry: Any, flags: Flags) -> Any:
-        """Return the carry that a step works on."""
+        """Return the carry that a step reads, after a reset if there is one."""
         return carry if flags.reset is None else select(flags.reset, self.fresh, carry)
 
     def leave(self, before: Any, after: Any, y: Any, flags: Flags) -> tuple[Any, Any]:
-        """Return carry and output: as they were, and zero, if the step is skipped."""
+        """Return carry and output: the old carry and zeros if the step is skipped."""
         if flags.valid is None:
             return after, y
         return select(flags.valid, after, before), select(flags.valid, y, zeros(y))
 
 
 class Backward(Protocol):
-    """How gradients are made: a hashable value that runs a loop."""
+    """How gradients are computed: a hashable value that runs a loop."""
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs, `(time, *batch, ...)`."""
@@ -69,39 +72,41 @@ class Backward(Protocol):
 
 
 class Method(Protocol):
-    """How time is run: a hashable value, whose results are those of step after step.
+    """How a cell is run over time: a hashable value.
+
+    The results must equal those of running one step after the other.
 
     Attributes:
-        backward: the strategy where none is asked for.
-        steps: whether it takes one step after the other. Then a strategy may take the
-            steps in its place, as `Deferred` does.
+        backward: the default strategy of this method.
+        steps: whether the method runs one step after the other. If True, a strategy may
+            run the steps itself, as `Deferred` does.
     """
 
     @property
     def backward(self) -> Backward:
-        """Return the strategy where none is asked for."""
+        """Return the default strategy of this method."""
         ...
 
     @property
     def steps(self) -> bool:
-        """Return whether it takes one step after the other."""
+        """Return whether the method runs one step after the other."""
         ...
 
     def refuses(self, loop: Loop) -> str | None:
-        """Return why it cannot run this cell, and what can; None if it can."""
+        """Return None, or why this loop cannot be run and which method can run it."""
         ...
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
-        """Return the final carry and all outputs, for JAX to differentiate."""
+        """Return the final carry and all outputs, such that JAX can differentiate."""
         ...
 
     def befores(self, loop: Loop, carry: Any) -> Any:
-        """Return the carries that the steps worked on, `(time, *batch, ...)`."""
+        """Return the carry before each step, `(time, *batch, ...)`."""
         ...
 
 
 class Static(NamedTuple):
-    """What of a loop is not arrays, and hashes."""
+    """The static part of a loop. It is hashable."""
 
     cell: Cell
     reverse: bool
@@ -111,7 +116,7 @@ class Static(NamedTuple):
 
 
 class Arrays(NamedTuple):
-    """What of a loop is arrays."""
+    """The part of a loop that consists of arrays."""
 
     params: Any
     xs: Any
@@ -122,16 +127,16 @@ class Arrays(NamedTuple):
 def run_steps(
     loop: Loop, carry: Any, leaving: Callable[[Any], Any] = lambda carry: carry
 ) -> tuple[Any, Any, Any]:
-    """Run step after step; return final carry, outputs, and what steps worked on.
+    """Run one step after the other.
 
     Args:
-        loop: what to run.
-        carry: the state to start from.
-        leaving: what becomes of the carry after each step.
+        loop: the loop to run.
+        carry: the initial carry.
+        leaving: a function that is applied to the carry after each step.
 
     Returns:
-        The final carry, the outputs `(time, *batch, ...)`, and the carries that the
-        steps worked on, each part with time first.
+        The final carry, the outputs `(time, *batch, ...)`, and the carry before each
+        step, with time as the first axis of each part.
     """
 
     def body(carry: Any, now: Any) -> tuple[Any, Any]:
@@ -148,7 +153,7 @@ def run_steps(
 
 
 def need_steps(strategy: Any, loop: Loop) -> None:
-    """Raise an error where a strategy that takes the steps itself gets a method."""
+    """Raise an error if the strategy runs the steps itself but the method does not."""
     if not getattr(loop.method, "steps", False):
         raise TypeError(
             f"unroll: {strategy!r} takes the steps itself, one after the other, so it "
@@ -158,18 +163,18 @@ def need_steps(strategy: Any, loop: Loop) -> None:
 
 
 def part(loop: Loop) -> tuple[Static, Arrays]:
-    """Return what of a loop is static and what is arrays."""
+    """Split a loop into its static part and its arrays."""
     cell, *arrays, reverse, batch_shape, time_axis, method = loop
     return Static(cell, reverse, batch_shape, time_axis, method), Arrays(*arrays)
 
 
 def join(static: Static, arrays: Arrays) -> Loop:
-    """Return the loop of both parts."""
+    """Return the loop that `part` split."""
     return Loop(static.cell, *arrays, *static[1:])
 
 
 def valid_steps(time: int, lengths: Any, mask: Any) -> Any:
-    """Return which steps count, `(time, *batch)`, or None if all do."""
+    """Return which steps are valid, `(time, *batch)`, or None if all are."""
     if lengths is None:
         return mask
     lengths = jnp.asarray(lengths).astype(int)

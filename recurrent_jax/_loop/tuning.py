@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sizes that were measured: at which one way of running becomes the faster one."""
+"""Measured sizes at which one way to run a loop becomes faster than another."""
 
 import math
 from typing import NamedTuple
@@ -8,17 +8,18 @@ import jax
 
 
 class Tuning(NamedTuple):
-    """What is best on a platform; values and gradients never depend on it."""
+    """The best sizes on a platform. Values and gradients never depend on them."""
 
-    block_bytes: float  # of the projected input in a block of time
-    remake_bytes: float  # of z, from which on gates are made again in the backward
-    keep_terms: int  # unless their products add up more terms than this
-    narrow: int  # how many times narrower than the state a jointly multiplied input is
-    most_gates: int  # a cell of more is not cut: the guess of its gates may be wrong
+    block_bytes: float  # size of the projected input in one block of time
+    remake_bytes: float  # size of z above which the backward pass recomputes gates
+    keep_terms: int  # gates are saved anyway if their products sum more terms than this
+    narrow: int  # joint product if the input is this many times narrower than the state
+    most_gates: int  # z is not cut if it seems to have more gates: the guess may be bad
 
 
-# One two-core AMD EPYC. Blocks stay in its cache. The C library takes more than 32 MiB
-# for temporary arrays from the system at each call, page by page, at 2 us a page.
+# Measured on a two-core AMD EPYC. Blocks fit into its cache. If temporary arrays take
+# more than 32 MiB, the C library requests them from the system at each call, page by
+# page, at 2 us a page.
 _CPU = Tuning(2.5e6, remake_bytes=2**24, keep_terms=600, narrow=4, most_gates=8)
 # Not measured.
 _OTHER = _CPU._replace(remake_bytes=math.inf)

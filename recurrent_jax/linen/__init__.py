@@ -5,7 +5,7 @@ Inputs are batch-major, `(batch, time, features)`, as everywhere in Flax. Parame
 a nested dict by field name: `{"kernel": ..., "recurrent_kernel": ..., "bias": ...}`.
 """
 
-from recurrent_jax import _flax as _flax  # first: it says what installs Flax
+from recurrent_jax import _flax as _flax  # first: its error says how to install Flax
 from recurrent_jax.linen._from_flax import FromFlax
 from recurrent_jax.linen._rnn_cell import RNNCell
 from recurrent_jax.linen._sequence import RNN, Bidirectional, Deep

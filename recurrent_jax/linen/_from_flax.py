@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells of Flax where ours are expected."""
+"""Use a cell of Flax Linen as a cell of this library."""
 
 import dataclasses
 from typing import Any
@@ -16,15 +16,17 @@ from recurrent_jax._flax import adapters
 
 @dataclasses.dataclass(frozen=True)
 class FromFlax(Cell):
-    """A cell of Flax Linen as a cell of ours, with its variables as the parameters.
+    """Wrap a cell of Flax Linen as a cell of this library.
 
-    Every law, strategy and network then holds for it. The gradient is that of plain
-    autodiff, since what Flax computes does not come apart.
+    The variables of the module are the parameters. The result works with every
+    strategy and network, and satisfies every law. Its gradient is that of plain
+    autodiff, since the step of a Flax cell cannot be split.
 
     Args:
         module: a `flax.linen.RNNCellBase` whose only variables are parameters, such as
             `nn.LSTMCell(features=4)`.
-        feature_shape: of an input, where it is an image: `(height, width, channels)`.
+        feature_shape: the shape of an input that is an image,
+            `(height, width, channels)`.
 
     Raises:
         TypeError: if `module` is not a cell of Flax Linen.
@@ -49,7 +51,7 @@ class FromFlax(Cell):
                 "FromFlax: module must be a flax.linen.RNNCellBase such as "
                 f"nn.LSTMCell(features=4), got {self.module!r}"
             )
-        # One that is built inside of another module would belong to it.
+        # A module that is built inside another module would become its submodule.
         object.__setattr__(self, "module", self.module.clone(parent=None))
         super().__post_init__()
 
@@ -73,7 +75,7 @@ class FromFlax(Cell):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> Any:
-        """Return the carry that the module makes, which no cell of Flax draws."""
+        """Return the initial carry of the module. Cells of Flax draw none at random."""
         shape = (*batch_shape, *self._shape(1))
         return self._typed(dtype).initialize_carry(jax.random.key(0), shape)
 

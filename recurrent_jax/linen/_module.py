@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every module of Linen has."""
+"""The base class of all Linen modules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from recurrent_jax._flax.names import known
 
 
 class Module(nn.Module, kw_only=True):
-    """What every module has: dtypes, parameters, and a key to draw with."""
+    """The base class: dtypes, parameters, and keys for random numbers."""
 
     deterministic: bool | None = None
     dtype: DType | None = None
@@ -40,7 +40,7 @@ class Module(nn.Module, kw_only=True):
 
     @nn.nowrap
     def _params(self, part: Cell | Network, features: int) -> Any:
-        """Return the parameters, which are drawn while the module is initialised."""
+        """Return the parameters. Missing ones are drawn during initialisation."""
         where, like = type(self).__name__, _checks.fresh(part, features)
         names = list(adapters.nest(like))
         absent = [name for name in names if not self.has_variable("params", name)]
@@ -55,7 +55,7 @@ class Module(nn.Module, kw_only=True):
 
     @nn.nowrap
     def _key(self, part: Cell | Network, features: int, flag: bool | None) -> Any:
-        """Return a key from the stream `dropout`, or None to evaluate."""
+        """Return a key from the stream `dropout`, or None for evaluation mode."""
         if flag is not None:
             PLAIN[bool].check(type(self).__name__, "deterministic", flag)
         if not adapters.draws(part, features):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our cells where Flax expects one."""
+"""Use a cell of this library as a cell of Flax Linen."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from recurrent_jax.linen._module import Module
 
 
 class RNNCell(Module, nn.RNNCellBase):
-    """A cell where Flax expects one: in `flax.linen.RNN`, or in a loop of your own.
+    """Wrap a cell as a Flax cell, for `flax.linen.RNN` or your own loop.
 
     Args:
         cell: a cell, of this library or your own.
 
-    The other fields are those of `RNN`. Under `flax.linen.RNN` a cell that draws wants
-    `split_rngs={"params": False, "dropout": True}`; with False there, it draws once for
-    the whole sequence.
+    The other fields are those of `RNN`. A cell that draws random numbers needs
+    `split_rngs={"params": False, "dropout": True}` in `flax.linen.RNN`. With
+    `"dropout": False`, it draws once for the whole sequence.
 
     Example:
         >>> import flax.linen as nn
@@ -49,9 +49,9 @@ class RNNCell(Module, nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Any:
-        """Return the carry that a sequence starts from; `rng` is not used.
+        """Return the initial carry of a sequence. `rng` is not used.
 
-        An unbound module has no parameters, so its start cannot be learned.
+        An unbound module has no parameters, so its initial carry cannot be learned.
         """
         dtype = self.param_dtype if self.dtype is None else self.dtype
         batch_shape = tuple(input_shape[: -self.num_feature_axes])
@@ -63,5 +63,5 @@ class RNNCell(Module, nn.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many trailing axes of an input are features and not batch."""
+        """The number of trailing axes of an input that are features, not batch."""
         return self.cell.feature_axes

@@ -33,7 +33,7 @@ class Sequence(Module, kw_only=True):
 
     @property
     def network(self) -> Cell | Network:
-        """What runs: a cell or a network."""
+        """The cell or network that the module runs."""
         raise NotImplementedError
 
     def __call__(
@@ -47,18 +47,20 @@ class Sequence(Module, kw_only=True):
 
         Args:
             xs: the inputs, `(batch, time, features)` unless `time_axis` says otherwise.
-            deterministic: False draws from the stream `dropout`; needed for what draws,
-                here or as a field.
-            **options: what `unroll` takes by name, those below.
-            carry: the state to start from.
-            lengths: integers, `(batch,)`: the valid steps of right-padded sequences.
-            mask: bool, laid out like `xs`: False skips a step anywhere.
-            resets: bool, laid out like `xs`: True starts afresh before that step.
-            reset_carry: the state that a reset starts from.
+            deterministic: False draws random numbers from the stream `dropout`. A cell
+                or network that draws random numbers requires it, here or as a field.
+            **options: keyword arguments that are passed to `unroll`, listed below.
+            carry: the initial carry.
+            lengths: integers, `(batch,)`: the number of valid steps of each
+                right-padded sequence.
+            mask: bool, with the batch and time axes of `xs`: False skips the step.
+            resets: bool, with the batch and time axes of `xs`: True restarts from
+                `reset_carry` before that step.
+            reset_carry: the carry that a reset restarts from.
 
         Returns:
-            The carry after the last valid step, and the outputs with time where `xs`
-            has it.
+            The carry after the last valid step, and the outputs, with the same time
+            axis as `xs`.
         """
         features = adapters.in_features(type(self).__name__, xs, self.in_features)
         params = self._params(self.network, features)
@@ -68,24 +70,29 @@ class Sequence(Module, kw_only=True):
 
 
 class RNN(Sequence):
-    """A cell or a network over a sequence: `unroll` as a module.
+    """Run a cell or a network over a sequence: `unroll` as a module.
 
-    Unlike `flax.linen.RNN` it always returns `(carry, ys)`, leaves the outputs of a
-    reversed run at their inputs' places, and makes them zero beyond `lengths`.
+    Unlike `flax.linen.RNN`, it always returns `(carry, ys)`, keeps the outputs of a
+    reversed run at the positions of their inputs, and sets outputs beyond `lengths` to
+    zero.
 
     Args:
         cell: a cell or network, of this library or your own.
-        reverse: run from the last step to the first.
-        time_axis: the axis of time.
-        method: how time is run; that of `unroll` if None.
-        backward: how the gradient is made; that of `unroll` if None.
-        deterministic: True evaluates, False draws; may be left to the call.
-        dtype: to compute in; what parameters and inputs promote to if None.
-        param_dtype: of the parameters.
-        in_features: needed where the input is several arrays.
-        partition: from a parameter's name (`kernel`, or its path `0/kernel`) to what
-            wraps its initialiser: `functools.partial(nn.with_partitioning,
-            names=(None, "model"))`, or `nn.with_logical_partitioning`.
+        reverse: whether to run from the last step to the first.
+        time_axis: the time axis.
+        method: how the cell is run over time. If None, it is the default of `unroll`.
+        backward: how the gradient is computed. If None, it is the default of `unroll`.
+        deterministic: True runs in evaluation mode. False draws random numbers. It may
+            be passed to the call instead.
+        dtype: the dtype of the computation. If None, parameters and inputs are promoted
+            to a common dtype.
+        param_dtype: the dtype of the parameters.
+        in_features: the number of input features. It is required if the input consists
+            of several arrays.
+        partition: a dict from the name of a parameter (`kernel`, or its path
+            `0/kernel`) to a function that wraps its initialiser:
+            `functools.partial(nn.with_partitioning, names=(None, "model"))`, or
+            `nn.with_logical_partitioning`.
 
     Raises:
         TypeError, ValueError: as `unroll` does.
@@ -117,9 +124,9 @@ class Deep(Sequence):
 
     Args:
         layers: cells or networks.
-        residual: add to every layer's output what it took.
-        skip: every layer but the first sees the input as well.
-        dropout: between layers, drawn from the stream `dropout`.
+        residual: whether to add the input of each layer to its output.
+        skip: whether every layer after the first also reads the network's input.
+        dropout: the dropout rate between layers. It draws from the stream `dropout`.
 
     The other fields are those of `RNN`.
 
@@ -145,12 +152,13 @@ class Deep(Sequence):
 
 
 class Bidirectional(Sequence):
-    """Two cells from both ends: `RNN` of a `Bidirectional` network.
+    """Two cells that read from opposite ends: `RNN` of a `Bidirectional` network.
 
     Args:
-        forward_cell: a cell or network.
-        backward_cell: another; one like the first if None.
-        merge: how two outputs become one.
+        forward_cell: a cell or network that reads forward.
+        backward_cell: a cell or network that reads backward. If None, it is one like
+            `forward_cell`.
+        merge: how the two outputs are combined.
 
     The other fields are those of `RNN`.
 

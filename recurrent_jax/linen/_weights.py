@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variables and parameters, ours and those of Flax."""
+"""Convert between variables of modules, parameters, and the variables of Flax."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from recurrent_jax.convert._flax_cells import Settings
 
 @_checks.checked
 def pack(params: Params) -> dict[str, Any]:
-    """Return parameters of a cell or network as variables of its module.
+    """Return the parameters of a cell or network as variables of its module.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -36,15 +36,16 @@ def pack(params: Params) -> dict[str, Any]:
 
 @_checks.checked
 def unpack(cell: Part, variables: Named, in_features: Size = 1) -> Any:
-    """Return variables of a module as parameters of its cell or network.
+    """Return the variables of a module as parameters of its cell or network.
 
     Args:
         cell: a cell or network.
-        variables: of its module.
-        in_features: needed where a network takes no other number, as a residual one.
+        variables: the variables of its module.
+        in_features: the number of input features. It is required for a network that
+            accepts only one number, such as a residual network.
 
     Raises:
-        ValueError: if a parameter is missing, or one is there that has no place.
+        ValueError: if a parameter is missing, or if there is an unknown one.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -78,18 +79,18 @@ def from_flax(
     spatial_shape: tuple[Size, ...] | None = None,
     residual: bool = False,
 ) -> tuple[Cell | Network, dict[str, Any]]:
-    """Return what variables of Flax's own recurrent modules are for `RNN`.
+    """Convert the variables of Flax's own recurrent modules to those of `RNN`.
 
     Args:
-        variables: of a cell of Flax, an `nn.RNN`, an `nn.Bidirectional` or an
-            `nn.Sequential` of these: see `convert.from_linen`.
-        gate_fn: the function of the gates, as the cells of Flax were given it.
-        activation_fn: that of the candidate, as they were given it.
-        spatial_shape: of the images that a `ConvLSTMCell` takes.
+        variables: the variables of a Flax cell, an `nn.RNN`, an `nn.Bidirectional` or
+            an `nn.Sequential` of these. See `convert.from_linen`.
+        gate_fn: the `gate_fn` that the Flax cells were built with.
+        activation_fn: the `activation_fn` that the Flax cells were built with.
+        spatial_shape: the height and width of the images that a `ConvLSTMCell` reads.
         residual: whether a `SimpleCell` was built with `residual=True`.
 
     Returns:
-        A cell or network of ours, and the variables of `RNN` of it.
+        A cell or network of this library, and the variables of its `RNN`.
 
     Raises:
         TypeError, ValueError: as `convert.from_linen` does.
@@ -117,12 +118,13 @@ def from_flax(
 def to_flax(
     network: Part, variables: Named, *, nearest: bool = False
 ) -> dict[str, Any]:
-    """Return variables of `RNN` as those of Flax's own modules.
+    """Convert the variables of `RNN` to those of Flax's own modules.
 
     Args:
         network: the cell or network.
-        variables: of its module.
-        nearest: convert also what Flax computes otherwise, with a warning.
+        variables: the variables of its module.
+        nearest: whether to convert, with a warning, also a cell that Flax computes
+            differently.
 
     Raises:
         TypeError, ValueError: as `convert.to_linen` does.

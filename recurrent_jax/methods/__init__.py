@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How time is run: one value per method, beside how gradients are made.
+"""How a cell is run over time: one value per method.
 
-A method of your own is a value with what `Method` has.
+`rj.backward` decides separately how gradients are computed. To write your own method,
+implement the attributes and functions of `Method`.
 """
 
 from recurrent_jax._loop.loop import Flags, Loop, Method, run_steps

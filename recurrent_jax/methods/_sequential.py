@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step after the other."""
+"""The method that runs one step after the other."""
 
 import dataclasses
 from typing import Any
@@ -11,9 +11,9 @@ from recurrent_jax.backward import Deferred
 
 @dataclasses.dataclass(frozen=True)
 class Sequential:
-    """Run one step after the other: any cell, and the only method for most of them.
+    """Run one step after the other. This method can run every cell.
 
-    The input is projected in blocks of time that stay in a processor's cache.
+    The input is projected in blocks of time that fit into a processor's cache.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -26,7 +26,7 @@ class Sequential:
         (7, 3)
     """
 
-    # Facts about the class. Without annotations that dataclasses would take for fields.
+    # Class attributes. An annotation would turn them into dataclass fields.
     backward = Deferred()
     steps = True
 
@@ -42,5 +42,5 @@ class Sequential:
         return in_blocks(run, loop, carry, cached_steps(loop))
 
     def befores(self, loop: Loop, carry: Any) -> Any:
-        """Return the carries that the steps worked on, time first."""
+        """Return the carry before each step, with time as the first axis."""
         return run_steps(loop, carry)[2]

@@ -5,7 +5,7 @@ Inputs are batch-major, `(batch, time, features)`, as everywhere in Flax. Parame
 `nnx.Param` leaves by field name: `rnn.params.kernel`, `rnn.params.recurrent_kernel`.
 """
 
-from recurrent_jax import _flax as _flax  # first: it says what installs Flax
+from recurrent_jax import _flax as _flax  # first: its error says how to install Flax
 from recurrent_jax.nnx._from_flax import FromFlax
 from recurrent_jax.nnx._module import unpack
 from recurrent_jax.nnx._rnn_cell import RNNCell

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells of Flax where ours are expected."""
+"""Use a cell of Flax NNX as a cell of this library."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,17 +16,18 @@ from recurrent_jax._flax import adapters
 
 @dataclasses.dataclass(frozen=True)
 class FromFlax(Cell):
-    """A cell of Flax NNX as a cell of ours, with its state as the parameters.
+    """Wrap a cell of Flax NNX as a cell of this library.
 
-    Every law, strategy and network then holds for it. `nnx.state(module)` are the
-    parameters of a module that there is already, and `nnx.update(module, params)`
-    gives them back.
+    The state of the module is the parameters. The result works with every strategy and
+    network, and satisfies every law. For a module that already exists,
+    `nnx.state(module)` returns the parameters, and `nnx.update(module, params)` writes
+    them back.
 
     Args:
-        make: called as `make(in_features, param_dtype=..., rngs=...)`, returns an
-            `nnx.RNNCellBase` whose only variables are parameters:
-            `functools.partial(nnx.LSTMCell, hidden_features=4)`. `nnx.SimpleCell`
-            computes in float32 unless it is told `dtype=None`.
+        make: a function that is called as `make(in_features, param_dtype=...,
+            rngs=...)` and returns an `nnx.RNNCellBase` whose only variables are
+            parameters, such as `functools.partial(nnx.LSTMCell, hidden_features=4)`.
+            `nnx.SimpleCell` computes in float32 unless you pass `dtype=None`.
 
     Example:
         >>> import functools
@@ -43,7 +44,7 @@ class FromFlax(Cell):
     make: Callable[..., Any]
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
-        """Return the state of a fresh module."""
+        """Return the state of a new module."""
         wide = adapters.at_least_float32(dtype)
         module = self.make(in_features, param_dtype=wide, rngs=nnx.Rngs(key))
         return adapters.promote(jnp.zeros((), dtype).dtype, nnx.state(module))[0]
@@ -54,7 +55,7 @@ class FromFlax(Cell):
         dtype: DTypeLike = float,
         params: Any = None,
     ) -> Any:
-        """Return the carry that the module makes."""
+        """Return the initial carry of the module."""
         carry = self._module(1).initialize_carry((*batch_shape, 1), nnx.Rngs(0))
         return adapters.promote(jnp.zeros((), dtype).dtype, carry)[0]
 
@@ -64,7 +65,7 @@ class FromFlax(Cell):
         return nnx.merge(graph, params)(carry, z)  # type: ignore[no-any-return]
 
     def _module(self, in_features: int) -> Any:
-        """Return the module with shapes for parameters."""
+        """Return the module with shapes in place of its parameters."""
         return nnx.eval_shape(
             lambda: self.make(in_features, param_dtype=jnp.float32, rngs=nnx.Rngs(0))
         )

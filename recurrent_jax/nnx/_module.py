@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every module of NNX has."""
+"""The base class of all NNX modules."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -26,7 +26,7 @@ _STREAMS = Plain(
 
 
 class Module(nnx.Module):
-    """What every module has: dtypes, parameters, and a stream of keys to draw with."""
+    """The base class: dtypes, parameters, and a stream of keys for random numbers."""
 
     @known
     @_checks.checked
@@ -51,13 +51,13 @@ class Module(nnx.Module):
         self.params = _variables(
             adapters.nest(drawn, lambda path, p: nnx.Param(p, **said.get(path, {})))
         )
-        # Without a stream where nothing draws: its state would be in the way of
-        # whoever splits a model into parameters and nothing else.
+        # If nothing draws random numbers, there is no stream. Its state would prevent
+        # users from splitting a model into parameters and nothing else.
         self.draws = adapters.draws(network, in_features)
         self.rngs: Any = rngs["dropout"].fork() if self.draws else nnx.data(None)
 
     def _key(self, flag: bool | None, given: Streams | None) -> Any:
-        """Return a key from the stream `dropout`, or None to evaluate."""
+        """Return a key from the stream `dropout`, or None for evaluation mode."""
         where = type(self).__name__
         if flag is not None:
             PLAIN[bool].check(where, "deterministic", flag)
@@ -83,7 +83,7 @@ def _variables(tree: Any) -> Any:
 
 @_checks.checked
 def unpack(module: AnyModule) -> Any:
-    """Return the parameters of a module as its cell or network knows them.
+    """Return the parameters of a module in the form that its cell or network uses.
 
     Example:
         >>> from flax import nnx

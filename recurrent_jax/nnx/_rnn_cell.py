@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our cells where Flax expects one."""
+"""Use a cell of this library as a cell of Flax NNX."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from recurrent_jax.nnx._module import Module, Streams, unpack
 
 
 class RNNCell(Module, nnx.RNNCellBase):
-    """A cell where Flax expects one: in `nnx.RNN`, or in a loop of your own.
+    """Wrap a cell as a Flax cell, for `nnx.RNN` or your own loop.
 
     Args:
         cell: a cell, of this library or your own.
         in_features: the number of features of an input.
-        options: `deterministic`, `dtype`, `param_dtype`, `metadata` and `rngs`, those
-            of `RNN`.
+        options: `deterministic`, `dtype`, `param_dtype`, `metadata` and `rngs`, as in
+            `RNN`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -57,10 +57,10 @@ class RNNCell(Module, nnx.RNNCellBase):
         rngs: Streams | None = None,
         carry_init: Any = None,
     ) -> Any:
-        """Return the carry that a sequence starts from; `rngs` is not used.
+        """Return the initial carry of a sequence. `rngs` is not used.
 
         Raises:
-            ValueError: if there is a `carry_init`: a start is the cell's own.
+            ValueError: if `carry_init` is given. The cell chooses its initial carry.
         """
         if carry_init is not None:
             raise ValueError(
@@ -74,5 +74,5 @@ class RNNCell(Module, nnx.RNNCellBase):
 
     @property
     def num_feature_axes(self) -> int:
-        """How many trailing axes of an input are features and not batch."""
+        """The number of trailing axes of an input that are features, not batch."""
         return self.cell.feature_axes

@@ -53,19 +53,21 @@ class Sequence(Module):
 
         Args:
             xs: the inputs, `(batch, time, features)` unless `time_axis` says otherwise.
-            deterministic: True evaluates, False draws; as `eval` and `train` of the
-                model have set it if None.
-            rngs: keys to draw with; the module's own if None.
-            **options: what `unroll` takes by name, those below.
-            carry: the state to start from.
-            lengths: integers, `(batch,)`: the valid steps of right-padded sequences.
-            mask: bool, laid out like `xs`: False skips a step anywhere.
-            resets: bool, laid out like `xs`: True starts afresh before that step.
-            reset_carry: the state that a reset starts from.
+            deterministic: True runs in evaluation mode. False draws random numbers. If
+                None, the value is that which `eval` or `train` of the model has set.
+            rngs: the keys for random numbers. If None, the module uses its own.
+            **options: keyword arguments that are passed to `unroll`, listed below.
+            carry: the initial carry.
+            lengths: integers, `(batch,)`: the number of valid steps of each
+                right-padded sequence.
+            mask: bool, with the batch and time axes of `xs`: False skips the step.
+            resets: bool, with the batch and time axes of `xs`: True restarts from
+                `reset_carry` before that step.
+            reset_carry: the carry that a reset restarts from.
 
         Returns:
-            The carry after the last valid step, and the outputs with time where `xs`
-            has it.
+            The carry after the last valid step, and the outputs, with the same time
+            axis as `xs`.
         """
         params, xs, given = adapters.arguments(self, unpack(self), xs, options)
         key = self._key(deterministic, rngs)
@@ -73,25 +75,27 @@ class Sequence(Module):
 
 
 class RNN(Sequence):
-    """A cell or a network over a sequence: `unroll` as a module.
+    """Run a cell or a network over a sequence: `unroll` as a module.
 
-    Unlike `nnx.RNN` it always returns `(carry, ys)`, leaves the outputs of a reversed
-    run at their inputs' places, and makes them zero beyond `lengths`.
+    Unlike `nnx.RNN`, it always returns `(carry, ys)`, keeps the outputs of a reversed
+    run at the positions of their inputs, and sets outputs beyond `lengths` to zero.
 
     Args:
         cell: a cell or network, of this library or your own.
         in_features: the number of features of an input.
-        reverse: run from the last step to the first.
-        time_axis: the axis of time.
-        method: how time is run; that of `unroll` if None.
-        backward: how the gradient is made; that of `unroll` if None.
-        deterministic: True evaluates, False draws from the stream `dropout`; `eval` and
-            `train` of a model set it.
-        dtype: to compute in; what parameters and inputs promote to if None.
-        param_dtype: of the parameters.
-        metadata: from a parameter's name (`kernel`, or its path `0/kernel`) to what its
-            `nnx.Param` is told, such as `{"out_sharding": (None, "model")}`.
-        rngs: the streams `params` and, for what draws, `dropout`.
+        reverse: whether to run from the last step to the first.
+        time_axis: the time axis.
+        method: how the cell is run over time. If None, it is the default of `unroll`.
+        backward: how the gradient is computed. If None, it is the default of `unroll`.
+        deterministic: True runs in evaluation mode. False draws random numbers from the
+            stream `dropout`. `eval` and `train` of a model set it.
+        dtype: the dtype of the computation. If None, parameters and inputs are promoted
+            to a common dtype.
+        param_dtype: the dtype of the parameters.
+        metadata: a dict from the name of a parameter (`kernel`, or its path `0/kernel`)
+            to the metadata of its `nnx.Param`, such as
+            `{"out_sharding": (None, "model")}`.
+        rngs: the stream `params` and, if random numbers are drawn, `dropout`.
 
     Raises:
         TypeError, ValueError: as `unroll` does.
@@ -120,10 +124,10 @@ class Deep(Sequence):
     Args:
         layers: cells or networks.
         in_features: the number of features of an input.
-        residual: add to every layer's output what it took.
-        skip: every layer but the first sees the input as well.
-        dropout: between layers, drawn from the stream `dropout`.
-        options: the others of `RNN`.
+        residual: whether to add the input of each layer to its output.
+        skip: whether every layer after the first also reads the network's input.
+        dropout: the dropout rate between layers. It draws from the stream `dropout`.
+        options: the other arguments of `RNN`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -152,14 +156,15 @@ class Deep(Sequence):
 
 
 class Bidirectional(Sequence):
-    """Two cells from both ends: `RNN` of a `Bidirectional` network.
+    """Two cells that read from opposite ends: `RNN` of a `Bidirectional` network.
 
     Args:
-        forward_cell: a cell or network.
+        forward_cell: a cell or network that reads forward.
         in_features: the number of features of an input.
-        backward_cell: another; one like the first if None.
-        merge: how two outputs become one.
-        options: the others of `RNN`.
+        backward_cell: a cell or network that reads backward. If None, it is one like
+            `forward_cell`.
+        merge: how the two outputs are combined.
+        options: the other arguments of `RNN`.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variables and parameters, ours and those of Flax."""
+"""Convert between modules, parameters, and the modules of Flax."""
 
 from typing import Annotated, Any
 
@@ -18,10 +18,11 @@ FlaxModule = Annotated[nnx.Module, Plain("a module of flax.nnx", (nnx.Module,))]
 
 @_checks.checked
 def load(module: AnyModule, params: Params) -> None:
-    """Put parameters of a cell or network into its module.
+    """Write the parameters of a cell or network into its module.
 
     Raises:
-        ValueError: if names or shapes are not those of the module.
+        ValueError: if names or shapes differ from those of the module.
+        TypeError: if a dtype differs from that of the module.
 
     Example:
         >>> import jax
@@ -52,15 +53,15 @@ def load(module: AnyModule, params: Params) -> None:
 
 @_checks.checked
 def from_flax(module: FlaxModule) -> RNN:
-    """Return Flax's own recurrent modules, with their parameters, as an `RNN` of ours.
+    """Convert Flax's own recurrent modules, with their parameters, to an `RNN`.
 
     Args:
-        module: a cell of Flax, an `nnx.RNN`, an `nnx.Bidirectional` or an
-            `nnx.Sequential` of these.
+        module: a Flax cell, an `nnx.RNN`, an `nnx.Bidirectional` or an `nnx.Sequential`
+            of these.
 
     Raises:
-        TypeError, ValueError: as `convert.from_nnx` does; or if there is no cell,
-            or cells differ in their activations.
+        TypeError, ValueError: as `convert.from_nnx` does. Also if there is no cell, or
+            if the cells differ in `gate_fn`, `activation_fn` or `residual`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -102,15 +103,17 @@ def from_flax(module: FlaxModule) -> RNN:
 def to_flax(
     module: AnyModule, *, optimized: bool = False, nearest: bool = False
 ) -> dict[str, Any]:
-    """Return the parameters of a module as those of Flax's own modules.
+    """Convert the parameters of a module to those of Flax's own modules.
 
     Args:
-        module: an `RNN`, `Deep` or `Bidirectional` of ours.
-        optimized: of an LSTM, those of `OptimizedLSTMCell`, not of `LSTMCell`.
-        nearest: convert also what Flax computes otherwise, with a warning.
+        module: an `RNN`, `Deep` or `Bidirectional` of `rj.nnx`.
+        optimized: whether to convert an LSTM to `OptimizedLSTMCell` rather than to
+            `LSTMCell`.
+        nearest: whether to convert, with a warning, also a cell that Flax computes
+            differently.
 
     Returns:
-        Nested dicts of arrays, which `nnx.update(theirs, ...)` takes.
+        Nested dicts of arrays, which can be passed to `nnx.update(theirs, ...)`.
 
     Raises:
         TypeError, ValueError: as `convert.to_nnx` does.
