@@ -62,6 +62,13 @@ def test_what_a_strategy_cuts_is_the_gradient_alone(backward, x64):
         LAWS[law](one)
 
 
+# The product of an input so narrow is made together with that of the carry.
+@pytest.mark.parametrize("name", ["lstm", "elman"])
+def test_a_narrow_input(name, x64):
+    for law in ("scan", "gradients"):
+        LAWS[law](Trial(CELLS[name], in_features=1))
+
+
 @st.composite
 def trials(draw, names=tuple(CELLS)):
     """Draw a cell, shapes, numbers and a block of the default strategy."""
