@@ -89,7 +89,9 @@ def named_tuples():
         kind
         for name, module in modules.items()
         for kind in vars(module).values()
-        if getattr(kind, "__module__", None) == name and hasattr(kind, "_fields")
+        if isinstance(kind, type)
+        and kind.__module__ == name
+        and hasattr(kind, "_fields")
     ]
 
 

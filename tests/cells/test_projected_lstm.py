@@ -92,7 +92,7 @@ def test_parameters():
 
 @pytest.mark.parametrize("field", ["cell_clip", "projection_clip"])
 def test_bounds(field):
-    with pytest.raises(ValueError, match=f"ProjectedLSTM: {field} must be positive"):
+    with pytest.raises(ValueError, match=f"ProjectedLSTM: {field} must be above 0"):
         rj.ProjectedLSTM(4, **{field: 0.0})
     with pytest.raises(ValueError, match="projection_size must be at least 1"):
         rj.ProjectedLSTM(4, projection_size=0)
