@@ -271,3 +271,14 @@ def test_a_structured_cell_is_not_structured_again():
     cell = rj.Structured(rj.GRU(4), rj.operators.LowRank(2))
     with pytest.raises(ValueError, match="^Structured: .* has no recurrent_kernel of"):
         rj.Structured(cell, rj.operators.Diagonal()).init(KEY, 3)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [rj.GRU(4), rj.SLSTM(4), rj.ProjectedLSTM(4, 2), rj.Deep((rj.GRU(4),))],
+    ids=repr,
+)
+@pytest.mark.parametrize("params", ["abc", 5, jnp.ones(3), (jnp.ones(3),)], ids=repr)
+def test_initial_carry_takes_no_other_params(cell, params):
+    with pytest.raises(TypeError, match="params must be"):
+        cell.initial_carry((2,), params=params)

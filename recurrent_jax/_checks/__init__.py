@@ -18,7 +18,7 @@ from recurrent_jax._checks.networks import (
     residual,
     single,
 )
-from recurrent_jax._checks.params import features, fresh
+from recurrent_jax._checks.params import features, fresh, own
 from recurrent_jax._checks.sequence import (
     Reading,
     carry,
@@ -81,6 +81,7 @@ __all__ = [
     "one_array",
     "options",
     "outline",
+    "own",
     "pairing",
     "part",
     "parts",

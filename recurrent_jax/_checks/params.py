@@ -252,3 +252,14 @@ def _refuse_dtypes(reading: Any, params: Any) -> None:
                 f"jax.tree.map(lambda p: p.astype({str(dtype)!r}), params) ({reading})"
             )
     raise TypeError(f"{where}: {name} must be floating point, got {dtype} ({reading})")
+
+
+def own(cell: Any, params: Any) -> None:
+    """Check that params, if there are any, are those of the cell."""
+    if params is None or cell.Params is tuple or isinstance(params, cell.Params):
+        return
+    raise TypeError(
+        f"{type(cell).__name__}.initial_carry: params must be "
+        f"{cell.Params.__name__}, got {outline(params)}; {cell!r}.init returns them, "
+        "and None will do"
+    )

@@ -146,6 +146,7 @@ class Cell(abc.ABC, Generic[P, C]):
             params: what `init` returned. `unroll` passes it. Only a cell with a learned
                 initial carry reads it.
         """
+        _checks.own(self, params)
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)  # type: ignore[attr-defined]
         carry: C = self.Carry(*(zero for _ in self.Carry._fields))
         return carry

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike, DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.mesh import take
@@ -176,6 +177,7 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
         params: Any = None,
     ) -> BatchNormLSTMCarry:
         """Return a state of zeros, with the counter at the first step."""
+        _checks.own(self, params)
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
         return BatchNormLSTMCarry(
             h=zero, c=zero, step=jnp.zeros(batch_shape, jnp.int32)

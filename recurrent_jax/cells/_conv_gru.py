@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._core.arrays import expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, PerGate, Size
@@ -125,6 +126,7 @@ class ConvGRU(Cell[ConvGRUParams, HiddenCarry]):
         params: Any = None,
     ) -> HiddenCarry:
         """Return a state of zeros."""
+        _checks.own(self, params)
         state = (*batch_shape, *_convolution.shape_after(self), self.features)
         return HiddenCarry(h=jnp.zeros(state, dtype))
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._core.arrays import expand_like
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
@@ -142,6 +143,7 @@ class ConvLSTM(Cell[ConvLSTMParams, HiddenCellCarry]):
         params: Any = None,
     ) -> HiddenCellCarry:
         """Return a state of zeros."""
+        _checks.own(self, params)
         state = (*batch_shape, *_convolution.shape_after(self), self.features)
         return HiddenCellCarry(h=jnp.zeros(state, dtype), c=jnp.zeros(state, dtype))
 

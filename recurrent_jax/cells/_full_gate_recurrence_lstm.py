@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.types import Activation, Initializer, PerGate, Real, Size
@@ -126,6 +127,7 @@ class FullGateRecurrenceLSTM(
         params: Any = None,
     ) -> FullGateRecurrenceLSTMCarry:
         """Return a state of zeros."""
+        _checks.own(self, params)
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
         gates = jnp.zeros((*batch_shape, 3 * self.hidden_size), dtype)
         return FullGateRecurrenceLSTMCarry(h=zero, c=zero, gates=gates)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._checks.kinds import Number
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
@@ -111,6 +112,7 @@ class Jordan(Cell[JordanParams, JordanCarry]):
         params: Any = None,
     ) -> JordanCarry:
         """Return a state of zeros."""
+        _checks.own(self, params)
         Y = self.output_size or self.hidden_size
         return JordanCarry(s=jnp.zeros((*batch_shape, Y), dtype))
 

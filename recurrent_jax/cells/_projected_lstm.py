@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell, HiddenCellCarry
 from recurrent_jax._core.types import (
@@ -131,6 +132,7 @@ class ProjectedLSTM(Cell[ProjectedLSTMParams, HiddenCellCarry]):
         params: Any = None,
     ) -> HiddenCellCarry:
         """Return a state of zeros."""
+        _checks.own(self, params)
         return HiddenCellCarry(
             h=jnp.zeros((*batch_shape, self.output_size), dtype),
             c=jnp.zeros((*batch_shape, self.hidden_size), dtype),

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.types import Activation, PerGate, Real, Size
@@ -141,6 +142,7 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
         params: Any = None,
     ) -> SLSTMCarry:
         """Return a state of zeros, with a stabiliser in place of minus infinity."""
+        _checks.own(self, params)
         zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)
         lowest = jnp.finfo(zero.dtype).min / 2
         return SLSTMCarry(h=zero, c=zero, n=zero, m=jnp.full_like(zero, lowest))
