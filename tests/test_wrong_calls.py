@@ -38,6 +38,8 @@ ROOMS = (
 )
 # What is not called by users: bases of classes, and what laws are given.
 BASES = {"Backward", "Cell", "Network", "Operator", "Wrapper", "Trial"}
+# Strategies call these with a loop that `unroll` has checked.
+BASES |= {"in_blocks", "need_steps", "run_steps"}
 
 
 def public():

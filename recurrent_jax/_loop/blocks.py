@@ -135,6 +135,20 @@ def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:
 
     Returns:
         The final carry, and all outputs with time as the first axis.
+
+    Example:
+        >>> import dataclasses
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class InTwos:
+        ...     def run(self, loop, carry):
+        ...         return rj.backward.in_blocks(loop.method.run, loop, carry, size=2)
+        >>> cell = rj.Elman(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> _, ys = rj.unroll(cell, params, jnp.ones((7, 2)), backward=InTwos())
+        >>> ys.shape
+        (7, 3)
     """
 
     def one(carry: Any, timed: Any) -> tuple[Any, Any]:

@@ -137,6 +137,22 @@ def run_steps(
     Returns:
         The final carry, the outputs `(time, *batch, ...)`, and the carry before each
         step, with time as the first axis of each part.
+
+    Example:
+        >>> import dataclasses
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Plain:
+        ...     def run(self, loop, carry):
+        ...         rj.backward.need_steps(self, loop)
+        ...         final, ys, befores = rj.backward.run_steps(loop, carry)
+        ...         return final, ys
+        >>> cell = rj.Elman(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> _, ys = rj.unroll(cell, params, jnp.ones((7, 2)), backward=Plain())
+        >>> ys.shape
+        (7, 3)
     """
 
     def body(carry: Any, now: Any) -> tuple[Any, Any]:
@@ -153,7 +169,25 @@ def run_steps(
 
 
 def need_steps(strategy: Any, loop: Loop) -> None:
-    """Raise an error if the strategy runs the steps itself but the method does not."""
+    """Raise an error if the strategy runs the steps itself but the method does not.
+
+    Call it first in a strategy that uses `run_steps`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> class AllAtOnce:
+        ...     steps = False
+        ...     backward = rj.ClippedBackward(max_norm=1.0)
+        ...     refuses = run = befores = lambda self, *args: None
+        ...     def __repr__(self):
+        ...         return "AllAtOnce()"
+        >>> cell = rj.Elman(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> rj.unroll(cell, params, jnp.ones((7, 2)), method=AllAtOnce())
+        Traceback (most recent call last):
+        TypeError: unroll: ClippedBackward(max_norm=1.0, max_value=None) takes the ...
+    """
     if not getattr(loop.method, "steps", False):
         raise TypeError(
             f"unroll: {strategy!r} takes the steps itself, one after the other, so it "
