@@ -148,7 +148,8 @@ def test_small_gradients_pass_unchanged():
 @pytest.mark.parametrize("name", ["max_norm", "max_value"])
 @pytest.mark.parametrize("bound", [0, -1.0, float("inf"), float("nan")])
 def test_a_bound_that_bounds_nothing_is_refused(name, bound):
-    with pytest.raises(ValueError, match=f"^clipping: {name} must be positive and fin"):
+    wanted = f"^clipping: {name} must be (above 0|a finite number), got"
+    with pytest.raises(ValueError, match=wanted):
         clipping(**{name: bound})
 
 

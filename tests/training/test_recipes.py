@@ -182,7 +182,7 @@ def test_the_ratio_bounds_each_unit_by_its_weights():
     [
         (lambda: relative_rates({"weights": 0.1}), "must be by the labels"),
         (lambda: relative_rates({"bias": -0.1}), "rates['bias'] must be at least 0"),
-        (lambda: relative_rates({"bias": np.nan}), "must be a finite number, got nan"),
+        (lambda: relative_rates({"bias": np.nan}), "must be at least 0, got nan"),
         (lambda: adamw(0.1, weight_decay=-1.0), "weight_decay must be at least 0"),
         (lambda: adamw(0.1, skip=-1), "skip must be at least 0"),
         (lambda: adamw(0.1, max_ratio=0.0), "max_ratio must be above 0"),

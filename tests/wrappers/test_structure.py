@@ -34,7 +34,8 @@ WRAPPERS = [name for name in CELLS if isinstance(CELLS[name], rj.Wrapper | rj.St
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_a_wrapper_is_a_value(name):
     cell = CELLS[name]
-    for twin in (eval(repr(cell), vars(rj)), pickle.loads(pickle.dumps(cell))):
+    names = {**vars(rj), **vars(rj.cells)}
+    for twin in (eval(repr(cell), names), pickle.loads(pickle.dumps(cell))):
         assert twin == cell
         assert hash(twin) == hash(cell)
         assert repr(twin) == repr(cell)
