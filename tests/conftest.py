@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test runs under."""
 
+import gc
 import importlib.metadata
 import itertools
 import os
@@ -40,9 +41,12 @@ def forget_programs():
         jax.clear_caches()
 
 
-@pytest.fixture(params=["float32", "float64"])
+@pytest.fixture(params=os.environ.get("DTYPES", "float64").split(","))
 def dtype(request):
-    """Each precision in turn, with 64-bit types switched on for float64 alone."""
+    """A precision, with 64-bit types switched on for float64 alone.
+
+    `DTYPES` names others, such as `float32,float64`. The newest lane runs float32.
+    """
     with jax.enable_x64(request.param == "float64"):
         yield request.param
 
@@ -52,6 +56,18 @@ def x64():
     """64-bit types switched on."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def small_heap():
+    """Hide the objects of earlier tests from the garbage collector.
+
+    Newer JAX collects garbage for every trace that it checks for leaks, which takes
+    seconds once a process holds many programs.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

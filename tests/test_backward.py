@@ -18,7 +18,6 @@ from test_check_cell import Leaky, PairInput
 import recurrent_jax as rj
 from recurrent_jax.backward import _checkpointed
 
-pytestmark = pytest.mark.flags
 TIME, BATCH, FEATURES = 7, 3, 2
 EXACT = [
     rj.Deferred(),
@@ -91,12 +90,14 @@ def agrees_with_autodiff(cell, backward, reverse):
     close(run(backward=backward), run(backward=rj.Autodiff()))
 
 
+@pytest.mark.flags
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))
 def test_exact_strategies_agree_with_autodiff(backward, reverse, x64):
     agrees_with_autodiff(rj.LSTM(4), backward, reverse)
 
 
+@pytest.mark.flags
 @cells
 def test_any_cell_is_deferred_exactly(cell, x64):
     agrees_with_autodiff(cell, rj.Deferred(block=3), reverse=True)
@@ -194,6 +195,7 @@ def test_integers_are_held_apart(name, x64):
     assert (rows in text) is cell.rowwise
 
 
+@pytest.mark.flags
 @pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))
 def test_every_mode_and_order(backward, x64):
     cell = rj.GRU(3)
@@ -261,6 +263,7 @@ def truncated_by_hand(cell, params, carry, xs, k1, k2, lengths, resets):
     return state, jnp.stack(ys)
 
 
+@pytest.mark.flags
 @pytest.mark.parametrize("k1, k2", [(1, 1), (2, 2), (2, 5), (3, 4), (7, 7), (9, 20)])
 def test_truncated_is_the_explicit_loop(k1, k2, x64):
     cell = rj.LSTM(4)
@@ -332,6 +335,7 @@ def clipped_by_hand(cell, arguments, max_norm, max_value):
     return d_params, d_carry, jnp.stack(d_xs)
 
 
+@pytest.mark.flags
 @pytest.mark.parametrize("max_norm, max_value", [(0.5, 1e9), (1e9, 0.2), (0.5, 0.2)])
 def test_clipped_is_the_explicit_loop(max_norm, max_value, x64):
     cell = rj.LSTM(4)
@@ -370,6 +374,7 @@ def last_gradient(dtype, scale, backward, hidden=2):
     return jax.grad(last)(jnp.ones((3, 1), dtype)).ravel()
 
 
+@pytest.mark.flags
 @pytest.mark.parametrize(
     ("dtype", "scale"),
     [
@@ -454,6 +459,7 @@ def temporary_bytes(backward, time):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.flags
 def test_checkpointed_memory_grows_as_the_square_root():
     small, large = (temporary_bytes(rj.Checkpointed(), t) for t in (1024, 16 * 1024))
     assert large < 6 * small  # four times, and what does not grow

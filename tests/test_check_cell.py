@@ -12,6 +12,8 @@ import pytest
 import recurrent_jax as rj
 from recurrent_jax.testing import LAWS, LawViolation, check_cell
 
+pytestmark = pytest.mark.usefixtures("small_heap")
+
 
 class Params(NamedTuple):
     kernel: jax.Array

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import recurrent_jax as rj
 from recurrent_jax.testing import LAWS, Trial, check_cell
 
-pytestmark = pytest.mark.usefixtures("strict_ranks")
+pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
 # The nightly job tries every law on every cell, and more of the drawn cases.
 NIGHTLY = "NIGHTLY" in os.environ
 # What a law of a loop finds depends on a cell by the kind of its carry and inputs, so
@@ -21,6 +21,8 @@ NIGHTLY = "NIGHTLY" in os.environ
 OF_LOOPS = ("split", "padding", "empty", "reset", "reverse", "causality", "strategies")
 NANS = ("padding", "reset")  # these feed NaN on purpose
 OF_CELLS = tuple(law for law in LAWS if law not in OF_LOOPS)
+# These run under the default flags of XLA as well, and under leak checks.
+FLAGS = ("elman", "lstm", "batch_norm_lstm", "cfc", "stack_drawn")
 GROUPS = {
     "cell": OF_CELLS,
     "loop": tuple(law for law in OF_LOOPS if law not in NANS),
@@ -29,7 +31,7 @@ GROUPS = {
 
 
 def row(name, group):
-    marks = [pytest.mark.flags] if name in LOOPS else []
+    marks = [pytest.mark.flags] if name in FLAGS else []
     marks += [pytest.mark.nans] if group == "nans" else []
     return pytest.param(name, GROUPS[group], id=f"{name}-{group}", marks=marks)
 

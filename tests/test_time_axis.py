@@ -52,8 +52,7 @@ def close(got, want):
     jax.tree.map(one, got, want)
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("axis", [1, 2])
+@pytest.mark.parametrize(("axis", "reverse"), [(1, False), (2, True)])
 @strategies
 def test_gradients_do_not_depend_on_the_layout(backward, axis, reverse, x64):
     cell = rj.LSTM(4)
