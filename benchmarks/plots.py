@@ -128,3 +128,69 @@ def against_time(folder: pathlib.Path, rows: list[dict], title: str) -> pathlib.
     figure.savefig(path)
     plt.close(figure)
     return path
+
+
+def methods_against_time(
+    folder: pathlib.Path, rows: list[dict], loop: str
+) -> pathlib.Path:
+    """Draw how many times as fast as the loop each method of a cell is, against T."""
+    plt.rcParams.update({"font.size": 9, "savefig.dpi": 150})
+    cells, directions = unique(rows, "cell"), unique(rows, "direction")
+    figure, axes = plt.subplots(
+        len(directions),
+        len(cells),
+        figsize=(1 + 2.2 * len(cells), 5.6),
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+    )
+    labels = [name for name in unique(rows, "contender") if name != loop]
+    time = {
+        (r["cell"], r["direction"], r["contender"], r["T"]): r["min_ms"] for r in rows
+    }
+    for row, direction in enumerate(directions):
+        for column, cell in enumerate(cells):
+            axis = axes[row, column]
+            axis.axhline(1, color="0.6", lw=1)
+            for number, label in enumerate(labels):
+                points = [
+                    (
+                        T,
+                        time[cell, direction, loop, T]
+                        / time[cell, direction, label, T],
+                    )
+                    for T in unique(rows, "T")
+                    if (cell, direction, label, T) in time
+                ]
+                if points:
+                    axis.plot(
+                        *zip(*points, strict=True),
+                        marker=MARKERS[number],
+                        color=COLORS[number],
+                        ms=8 if label == "default" else 5,  # it hides behind another
+                        mfc="none" if label == "default" else COLORS[number],
+                        label=label,
+                    )
+            axis.set_xscale("log")
+            axis.set_yscale("log")
+            axis.grid(color="0.9")
+            axis.spines[["top", "right"]].set_visible(False)
+            if row == 0:
+                axis.set_title(cell)
+            if row == len(directions) - 1:
+                axis.set_xlabel("steps T")
+            if column == 0:
+                axis.set_ylabel(f"{direction}\ntimes as fast as the loop")
+    lines = {
+        label: line
+        for axis in axes.flat
+        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        lines.values(), lines, loc="outside lower center", ncols=5, frameon=False
+    )
+    path = folder / "parallel.png"
+    figure.savefig(path)
+    plt.close(figure)
+    return path

@@ -193,6 +193,30 @@ def drawn(cell):
 
 INPUTS |= {"dropouts_drawn": drawn(DROPOUTS), "stack_drawn": drawn(STACK)}
 
+CELLS |= {
+    "delta_net": rj.DeltaNet(4, heads=2),
+    "delta_net_negative": rj.DeltaNet(
+        4, heads=1, key_size=2, negative_eigenvalues=True
+    ),
+    "gated_delta_net": rj.GatedDeltaNet(4, heads=2, key_size=3),
+    "gated_delta_net_negative": rj.GatedDeltaNet(
+        4, heads=1, negative_eigenvalues=True, activation=jnp.tanh
+    ),
+    "mlstm": rj.MLSTM(4, heads=2, key_size=3),
+    "mlstm_no_bias": rj.MLSTM(4, heads=1, use_bias=False),
+    "rwkv7": rj.RWKV7(4, heads=2, rank=3),
+    "min_gru": rj.MinGRU(4),
+    "min_gru_plain": rj.MinGRU(4, log_space=False, use_bias=False),
+    "min_lstm": rj.MinLSTM(4),
+    "min_lstm_plain": rj.MinLSTM(4, log_space=False, use_bias=False),
+    "ret_net": rj.RetNet(4, heads=2, key_size=3),
+    "gated_linear_attention": rj.GatedLinearAttention(4, heads=2, key_size=3, rank=2),
+    "mamba2": rj.Mamba2(4, heads=2, key_size=3),
+    "mamba2_groups": rj.Mamba2(4, heads=2, groups=2, activation=jnp.tanh),
+    "lru": rj.LRU(4, state_size=3),
+    "lru_skip": rj.LRU(3),
+}
+
 # One row for each kind of carry and input, for what a loop does with them.
 LOOPS = (
     "elman",
@@ -205,6 +229,8 @@ LOOPS = (
     "learned_carry",  # starts from parameters
     "slstm",  # has numbers that grow without bound
     "stack_drawn",  # has a carry for each layer, and noise beside its input
+    "lru",  # is linear, with a complex state
+    "gated_delta_net",  # is linear, with a matrix as its state
     "structured_orthogonal",  # stores its kernel in another form
 )
 

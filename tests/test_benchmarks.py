@@ -28,7 +28,15 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
 import benchmarks.__main__ as command  # noqa: E402
-from benchmarks import compare, memory, peers, results, suite, timing  # noqa: E402
+from benchmarks import (  # noqa: E402
+    compare,
+    memory,
+    parallel,
+    peers,
+    results,
+    suite,
+    timing,
+)
 from benchmarks.peers import equinox, ours  # noqa: E402
 from benchmarks.problems import BOTH, FORWARD, Problem, Shape  # noqa: E402
 
@@ -195,12 +203,27 @@ def test_bad_flags(flags, capsys):
     assert "Config" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("module", ["benchmarks", "benchmarks.memory"])
+@pytest.mark.parametrize(
+    "module", ["benchmarks", "benchmarks.memory", "benchmarks.parallel"]
+)
 def test_help(module):
     flags = [sys.executable, "-m", module, "--help"]
     done = subprocess.run(flags, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"python -m {module}" in done.stdout
+
+
+def test_parallel(tmp_path, capsys):
+    flags = ["--batch", "1", "--hidden", "4", "--times", "6", "--rounds", "1"]
+    cells = ["--cells", "lru", "mlstm"]
+    assert parallel.main([*cells, *flags, "--output", str(tmp_path)]) == 0
+    rows = results.load(tmp_path / "parallel.json")["rows"]
+    by_cell = {(row["cell"], row["contender"]) for row in rows}
+    assert ("lru", parallel.TREE) in by_cell and ("lru", "Associative") in by_cell
+    assert ("mlstm", "Chunked") in by_cell and ("mlstm", "Associative") not in by_cell
+    assert (tmp_path / "parallel.png").exists()
+    assert "times as fast as Sequential" in capsys.readouterr().out
+    assert parallel.main([*cells, *flags, "--cells", "lstm"]) == 1
 
 
 def test_memory(tmp_path, capsys):

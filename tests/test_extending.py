@@ -77,9 +77,13 @@ def gradients(page, method, backward, start=0.0):
 @pytest.mark.parametrize("backward", [None, *STRATEGIES])
 def test_the_table_of_methods_and_strategies(page, backward):
     strategy = STRATEGIES.get(backward)
-    names, _, sequential, other = (row for row in ROWS if len(row) == 6)
+    names, _, sequential, *linear, other = (row for row in ROWS if len(row) == 6)
     column = [name.strip(" `") for name in names].index(backward) if backward else 1
     assert sequential[column].strip().startswith("yes")
+    # `test_methods.py` tests these.
+    assert [row[column].split(",")[0].strip() for row in linear] == [
+        other[column].strip()
+    ] * 2
     want = gradients(page, rj.Sequential(), strategy)
     if backward and other[column].strip() == "error":
         with pytest.raises(TypeError, match=rf"{backward}.*method=rj\.Sequential\(\)"):

@@ -48,6 +48,7 @@ MODULES = {
     "recurrent_jax.linen": recurrent_jax.linen,
     "recurrent_jax.nnx": recurrent_jax.nnx,
     "recurrent_jax.ragged": recurrent_jax.ragged,
+    "recurrent_jax.reinforcement": recurrent_jax.reinforcement,
     "recurrent_jax.streaming": recurrent_jax.streaming,
     "recurrent_jax.tasks": recurrent_jax.tasks,
     "recurrent_jax.testing": recurrent_jax.testing,

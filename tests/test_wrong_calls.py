@@ -34,7 +34,7 @@ NOT_YET = re.compile(
 ROOMS = (
     *("activations", "backward", "cells", "convert", "diagnostics", "generation"),
     *("initializers", "linen", "networks", "nnx", "operators", "ragged", "streaming"),
-    *("tasks", "testing", "training", "wrappers"),
+    *("reinforcement", "tasks", "testing", "training", "wrappers"),
 )
 # What is not called by users: bases of classes, and what laws are given.
 BASES = {"Backward", "Cell", "Network", "Operator", "Wrapper", "Trial"}

@@ -72,6 +72,10 @@ class Cell(abc.ABC, Generic[P, C]):
         rowwise: whether a cell that holds integers or booleans computes each row of a
             batch by itself. True makes the gradient of such a cell faster. A cell of
             floats alone must be rowwise and need not declare it.
+        linear: whether the step is linear in the carry, as that of a `LinearCell` is,
+            so that `Associative` and `Chunked` can run the cell.
+        chunked: whether `Chunked` is the default method of a linear cell on a CPU,
+            where it is slower than a loop for some. Elsewhere it always is.
 
     Example: The complete code of a leaky integrator, `h' = 0.9 h + x`:
 
@@ -102,6 +106,8 @@ class Cell(abc.ABC, Generic[P, C]):
     output: ClassVar[str | None]
     feature_axes = 1
     rowwise = False
+    linear = False
+    chunked = False
 
     # Whether the recurrence is `feedback` and `update`, and whether `output` or `read`
     # was declared for this recurrence. `__init_subclass__` sets both.
@@ -285,7 +291,7 @@ def _declares(cls: type[Cell[Any, Any]]) -> bool:
     for base in cls.__mro__[: cls.__mro__.index(Cell)]:
         if "output" in vars(base) or "read" in vars(base):
             return True
-        if {"recur", "feedback", "update"} & vars(base).keys():
+        if {"recur", "feedback", "update", "outer"} & vars(base).keys():
             return False
     return False
 

@@ -64,7 +64,11 @@ class Loop(NamedTuple):
 
 
 class Backward(Protocol):
-    """How gradients are computed: a hashable value that runs a loop."""
+    """How gradients are computed: a hashable value that runs a loop.
+
+    A strategy that works with every method has the attribute `steps = False`. Without
+    it, `unroll` chooses a method that runs one step after the other.
+    """
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs, `(time, *batch, ...)`."""

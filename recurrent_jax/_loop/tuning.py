@@ -14,15 +14,18 @@ class Tuning(NamedTuple):
     remake_bytes: float  # size of z above which the backward pass recomputes gates
     keep_terms: int  # gates are saved anyway if their products sum more terms than this
     narrow: int  # joint product if the input is this many times narrower than the state
+    walks: bool  # whether a diagonal chunk is a loop over its steps, and not a tree
     most_gates: int  # z is not cut if it seems to have more gates: the guess may be bad
 
 
 # Measured on a two-core AMD EPYC. Blocks fit into its cache. If temporary arrays take
 # more than 32 MiB, the C library requests them from the system at each call, page by
 # page, at 2 us a page.
-_CPU = Tuning(2.5e6, remake_bytes=2**24, keep_terms=600, narrow=4, most_gates=8)
+_CPU = Tuning(
+    2.5e6, remake_bytes=2**24, keep_terms=600, narrow=4, walks=True, most_gates=8
+)
 # Not measured.
-_OTHER = _CPU._replace(remake_bytes=math.inf)
+_OTHER = _CPU._replace(remake_bytes=math.inf, walks=False)
 
 
 def tuning() -> Tuning:

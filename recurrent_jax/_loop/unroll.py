@@ -24,7 +24,8 @@ from recurrent_jax._loop.loop import (
     join,
     valid_steps,
 )
-from recurrent_jax.methods import Sequential
+from recurrent_jax._loop.tuning import tuning
+from recurrent_jax.methods import Chunked, Sequential
 
 
 def unroll(
@@ -74,10 +75,13 @@ def unroll(
         key: a PRNG key for cells that draw random numbers, such as dropout and zoneout.
             None runs them in evaluation mode. The same key gives the same draws under
             `jit`, `vmap` and any `backward`.
-        method: how time is run. If None, it is `Sequential`, which is the only one.
+        method: how time is run: `Sequential`, or `Associative` or `Chunked` for a cell
+            that is linear in its carry. If None, it is `Chunked` for a linear cell,
+            unless a loop is faster for it on a CPU, and else `Sequential`.
         backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
             `Truncated` or `ClippedBackward`. If None, it is that of the method, which
-            is `Deferred` for `Sequential`. Values do not depend on it.
+            is `Deferred` for `Sequential` and `Autodiff` for the others. Values do not
+            depend on it.
 
     Returns:
         The carry after the last valid step, with parts `(*batch, hidden)`, and the
@@ -148,7 +152,10 @@ def unroll(
     reset = flags("resets", resets)
     if reset is not None and valid is not None:
         reset = reset & valid
-    method = Sequential() if method is None else method
+    if method is None:
+        needs_steps = backward is not None and getattr(backward, "steps", True)
+        at_once = cell.linear and (cell.chunked or not tuning().walks)
+        method = Chunked() if at_once and not needs_steps else Sequential()
     _checks.method("unroll", method)
     backward = method.backward if backward is None else backward
     _checks.strategy("unroll", backward)

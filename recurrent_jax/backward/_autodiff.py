@@ -25,6 +25,8 @@ class Autodiff:
         (7, 3)
     """
 
+    steps = False  # works with every method
+
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
         return loop.method.run(loop, carry)

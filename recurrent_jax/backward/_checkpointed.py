@@ -60,6 +60,8 @@ class Checkpointed:
     levels: Size = 1
     budget: Size | None = None
 
+    steps = False  # works with every method
+
     def __post_init__(self) -> None:
         _checks.fields(self)
         if self.budget is not None and (self.every, self.levels) != (None, 1):

@@ -54,6 +54,8 @@ class Truncated:
     k1: Size
     k2: Size | None = None
 
+    steps = False  # works with every method
+
     def __post_init__(self) -> None:
         _checks.fields(self)
         if self.k2 is not None and self.k2 < self.k1:

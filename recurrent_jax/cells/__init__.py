@@ -20,6 +20,7 @@ from recurrent_jax.cells._conv_gru import ConvGRU, ConvGRUParams
 from recurrent_jax.cells._conv_lstm import ConvLSTM, ConvLSTMParams
 from recurrent_jax.cells._cornn import CoRNN, CoRNNCarry, CoRNNParams
 from recurrent_jax.cells._ctrnn import CTRNN, CTRNNCarry, CTRNNParams
+from recurrent_jax.cells._delta_net import DeltaNet, DeltaNetParams
 from recurrent_jax.cells._elman import Elman, ElmanParams
 from recurrent_jax.cells._exp_rnn import ExpRNN, ExpRNNParams, ExpRNNPrepared
 from recurrent_jax.cells._fast_grnn import FastGRNN, FastGRNNParams, FastGRNNPrepared
@@ -35,6 +36,11 @@ from recurrent_jax.cells._full_gate_recurrence_lstm import (
     FullGateRecurrenceLSTMCarry,
     FullGateRecurrenceLSTMParams,
 )
+from recurrent_jax.cells._gated_delta_net import GatedDeltaNet, GatedDeltaNetParams
+from recurrent_jax.cells._gated_linear_attention import (
+    GatedLinearAttention,
+    GatedLinearAttentionParams,
+)
 from recurrent_jax.cells._gru import GRU, GRUParams
 from recurrent_jax.cells._gru_d import GRUD, GRUDParams
 from recurrent_jax.cells._indrnn import IndRNN, IndRNNParams
@@ -46,10 +52,15 @@ from recurrent_jax.cells._layer_norm_lstm import LayerNormLSTM, LayerNormLSTMPar
 from recurrent_jax.cells._leaky_elman import LeakyElman, LeakyElmanParams
 from recurrent_jax.cells._lem import LEM, LEMParams
 from recurrent_jax.cells._light_gru import LightGRU, LightGRUParams
+from recurrent_jax.cells._lru import LRU, ComplexCarry, LRUParams
 from recurrent_jax.cells._lstm import LSTM, LSTMParams
 from recurrent_jax.cells._ltc import LTC, LTCParams, LTCPrepared
+from recurrent_jax.cells._mamba2 import Mamba2, Mamba2Params
 from recurrent_jax.cells._mgu import MGU, MGUParams
+from recurrent_jax.cells._min_gru import MinGRU, MinGRUParams
+from recurrent_jax.cells._min_lstm import MinLSTM, MinLSTMParams
 from recurrent_jax.cells._minimal_rnn import MinimalRNN, MinimalRNNParams
+from recurrent_jax.cells._mlstm import MLSTM, MLSTMParams
 from recurrent_jax.cells._mogrifier_lstm import MogrifierLSTM, MogrifierLSTMParams
 from recurrent_jax.cells._multiplicative_lstm import (
     MultiplicativeLSTM,
@@ -59,12 +70,16 @@ from recurrent_jax.cells._odyssey_lstm import OdysseyLSTM, OdysseyLSTMParams
 from recurrent_jax.cells._peephole_lstm import PeepholeLSTM, PeepholeLSTMParams
 from recurrent_jax.cells._projected_lstm import ProjectedLSTM, ProjectedLSTMParams
 from recurrent_jax.cells._residual_elman import ResidualElman, ResidualElmanParams
+from recurrent_jax.cells._ret_net import RetNet, RetNetParams
+from recurrent_jax.cells._rg_lru import RGLRU, RGLRUParams
+from recurrent_jax.cells._rwkv7 import RWKV7, RWKV7Params
 from recurrent_jax.cells._slim_gru import SlimGRU, SlimGRUParams
 from recurrent_jax.cells._slim_mgu import SlimMGU, SlimMGUParams
 from recurrent_jax.cells._slstm import SLSTM, SLSTMCarry, SLSTMParams
 from recurrent_jax.cells._time_aware_lstm import TimeAwareLSTM, TimeAwareLSTMParams
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.cells._ugrnn import UGRNN, UGRNNParams
+from recurrent_jax.scans import MatrixCarry, StabilisedCarry
 
 __all__ = [
     "CIFG",
@@ -74,9 +89,13 @@ __all__ = [
     "IRNN",
     "JANET",
     "LEM",
+    "LRU",
     "LSTM",
     "LTC",
     "MGU",
+    "MLSTM",
+    "RGLRU",
+    "RWKV7",
     "SLSTM",
     "UGRNN",
     "AntisymmetricRNN",
@@ -96,10 +115,13 @@ __all__ = [
     "CoRNN",
     "CoRNNCarry",
     "CoRNNParams",
+    "ComplexCarry",
     "ConvGRU",
     "ConvGRUParams",
     "ConvLSTM",
     "ConvLSTMParams",
+    "DeltaNet",
+    "DeltaNetParams",
     "Elman",
     "ElmanParams",
     "ExpRNN",
@@ -119,6 +141,10 @@ __all__ = [
     "FullGateRecurrenceLSTMParams",
     "GRUDParams",
     "GRUParams",
+    "GatedDeltaNet",
+    "GatedDeltaNetParams",
+    "GatedLinearAttention",
+    "GatedLinearAttentionParams",
     "HiddenCarry",
     "HiddenCellCarry",
     "IndRNN",
@@ -128,6 +154,7 @@ __all__ = [
     "JordanCarry",
     "JordanParams",
     "LEMParams",
+    "LRUParams",
     "LSTMParams",
     "LTCParams",
     "LTCPrepared",
@@ -140,6 +167,14 @@ __all__ = [
     "LightGRU",
     "LightGRUParams",
     "MGUParams",
+    "MLSTMParams",
+    "Mamba2",
+    "Mamba2Params",
+    "MatrixCarry",
+    "MinGRU",
+    "MinGRUParams",
+    "MinLSTM",
+    "MinLSTMParams",
     "MinimalRNN",
     "MinimalRNNParams",
     "MogrifierLSTM",
@@ -154,14 +189,19 @@ __all__ = [
     "PeepholeLSTMParams",
     "ProjectedLSTM",
     "ProjectedLSTMParams",
+    "RGLRUParams",
+    "RWKV7Params",
     "ResidualElman",
     "ResidualElmanParams",
+    "RetNet",
+    "RetNetParams",
     "SLSTMCarry",
     "SLSTMParams",
     "SlimGRU",
     "SlimGRUParams",
     "SlimMGU",
     "SlimMGUParams",
+    "StabilisedCarry",
     "TimeAwareLSTM",
     "TimeAwareLSTMParams",
     "Timed",

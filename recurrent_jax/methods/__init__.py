@@ -6,6 +6,16 @@ implement the attributes and functions of `Method`.
 """
 
 from recurrent_jax._loop.loop import Flags, Loop, Method, run_steps
+from recurrent_jax.methods._associative import Associative
+from recurrent_jax.methods._chunked import Chunked
 from recurrent_jax.methods._sequential import Sequential
 
-__all__ = ["Flags", "Loop", "Method", "Sequential", "run_steps"]
+__all__ = [
+    "Associative",
+    "Chunked",
+    "Flags",
+    "Loop",
+    "Method",
+    "Sequential",
+    "run_steps",
+]

@@ -41,10 +41,10 @@ def check_cell(
     | types | the carry keeps its structure, shapes and dtypes, in four precisions |
     | gradients | first and second gradients equal those of a loop and of differences |
     | compilation | a jaxpr independent of T, no leaks or state, equality by value |
-    | strategies | `Autodiff` and `Checkpointed` return the same values and gradients |
+    | strategies | every method and exact strategy gives the same values and gradients |
 
-    All laws but the last run the default strategy, `Deferred`, with several short
-    blocks.
+    All laws but the last run the default method and strategy, with several short blocks
+    or chunks.
 
     Args:
         cell: an instance, such as `MyCell(hidden_size=4)`.

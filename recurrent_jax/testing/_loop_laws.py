@@ -7,8 +7,11 @@ import functools
 import jax
 import numpy as np
 
+from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Autodiff, Checkpointed
+from recurrent_jax.methods import Associative, Chunked, Sequential
 from recurrent_jax.testing._compare import LawViolation, finite, same
+from recurrent_jax.testing._programs import How
 from recurrent_jax.testing._trees import at, cut, hidden, sequence, spoil
 from recurrent_jax.testing._trial import Trial
 
@@ -106,12 +109,12 @@ def reverse(trial: Trial) -> None:
 
 def causality(trial: Trial) -> None:
     """Law 9: an output does not depend on later inputs."""
-    # The default strategy projects a block of steps at a time. Autodiff projects all.
-    for backward in (trial.backward, Autodiff()):
-        _, want = trial.run(backward=backward)
+    # The default projects a block of steps at a time. Others project all.
+    for how in (trial.how, *_others(trial)[:1]):
+        _, want = trial.run(**how._asdict())
         for t in range(trial.time - 1):
             future = np.arange(trial.time) > t
-            _, got = trial.run(spoil(trial.xs, future, 3.0), backward=backward)
+            _, got = trial.run(spoil(trial.xs, future, 3.0), **how._asdict())
             same(
                 f"changing inputs after step {t} changed outputs up to it",
                 cut(got, 0, t + 1),
@@ -120,10 +123,28 @@ def causality(trial: Trial) -> None:
 
 
 def strategies(trial: Trial) -> None:
-    """Law 13: every exact strategy returns the values and gradients of the loop."""
+    """Law 13: every method and exact strategy gives the results of the loop."""
     if not trial.time:
         return
     want = trial.loop(), trial.loop_gradients()
-    for backward in (Autodiff(), Checkpointed(every=2)):
-        got = trial.gradients(backward=backward)
-        same(f"{backward} differs from the loop", got, want)
+    for how in _others(trial):
+        got = trial.gradients(how=how)
+        same(f"{how.method} with {how.backward} differs from the loop", got, want)
+
+
+def _others(trial: Trial) -> list[How]:
+    """Return the ways to run a cell that are not the default."""
+    one, few = Autodiff(), Checkpointed(every=2)
+    ways = [How(Sequential(), one), How(Sequential(), few)]
+    if not trial.cell.linear:
+        return ways
+    ways = [How(Chunked(trial.time), one), How(Chunked(2), few), *ways[:1]]
+    whole = How(Associative(), one)
+    run = functools.partial(unroll, trial.cell, **whole._asdict())
+    try:
+        jax.eval_shape(run, trial.params, trial.xs)
+    except TypeError as refusal:
+        if "cannot run" not in str(refusal):
+            raise
+        return ways
+    return [*ways, whole]

@@ -3,7 +3,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +11,15 @@ import numpy as np
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Backward
+from recurrent_jax.methods import Method
 from recurrent_jax.testing._trees import at, floats, stack, waves, weigh, with_floats
+
+
+class How(NamedTuple):
+    """How `unroll` runs a cell: its arguments of the same names."""
+
+    method: Method
+    backward: Backward
 
 
 @functools.lru_cache(maxsize=32)
@@ -21,12 +29,12 @@ def step(cell: Cell) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def gradients(cell: Cell, backward: Backward) -> Callable[..., Any]:
+def gradients(cell: Cell, how: How) -> Callable[..., Any]:
     """Return `run((params, carry, xs), options) -> (values, gradients)`."""
 
     def score(arguments: Any, options: dict[str, Any]) -> Any:
         params, carry, xs = arguments
-        out = unroll(cell, params, xs, carry=carry, backward=backward, **options)
+        out = unroll(cell, params, xs, carry=carry, **how._asdict(), **options)
         return weigh(out), out
 
     @jax.jit
@@ -39,7 +47,7 @@ def gradients(cell: Cell, backward: Backward) -> Callable[..., Any]:
 
 
 @functools.lru_cache(maxsize=32)
-def derivatives(cell: Cell, backward: Backward) -> Callable[..., Any]:
+def derivatives(cell: Cell, how: How) -> Callable[..., Any]:
     """Return `run((params, carry, xs), direction) -> (score, gradient, values, bend)`.
 
     The values are what `unroll` returns, and the score is a linear function of them.
@@ -51,7 +59,7 @@ def derivatives(cell: Cell, backward: Backward) -> Callable[..., Any]:
     def run(arguments: Any, direction: Any) -> Any:
         def score(given: Any) -> Any:
             params, carry, xs = with_floats(arguments, given)
-            out = unroll(cell, params, xs, carry=carry, backward=backward)
+            out = unroll(cell, params, xs, carry=carry, **how._asdict())
             return weigh(out), out
 
         both = jax.value_and_grad(score, has_aux=True)

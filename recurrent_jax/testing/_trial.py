@@ -12,7 +12,9 @@ import numpy as np
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Backward, Deferred
+from recurrent_jax.methods import Chunked, Method, Sequential
 from recurrent_jax.testing import _programs
+from recurrent_jax.testing._programs import How
 from recurrent_jax.testing._trees import at, cast, stack, waves
 
 
@@ -30,8 +32,10 @@ class Trial:
         inputs: a function that builds an input with a given leading shape from
             `(key, shape, dtype)`. By default, inputs are standard normal numbers of
             shape `(*shape, in_features)`.
-        backward: the strategy that all runs use. The default is that of `unroll`, with
-            blocks short enough that there are several.
+        method: how time is run. None is the default of `unroll`, with chunks short
+            enough that there are several.
+        backward: the strategy that all runs use. None is the default of the method,
+            with blocks short enough that there are several.
     """
 
     cell: Cell
@@ -41,7 +45,21 @@ class Trial:
     seed: int = 0
     dtype: str = "float64"
     inputs: Callable[[jax.Array, tuple[int, ...], Any], Any] | None = None
-    backward: Backward = Deferred(block=2)
+    method: Method | None = None
+    backward: Backward | None = None
+
+    @property
+    def how(self) -> How:
+        """The method and the strategy that all runs use."""
+        method, backward = self.method, self.backward
+        if method is None:
+            needs_steps = backward is not None and getattr(backward, "steps", True)
+            at_once = self.cell.linear and not needs_steps
+            method = Chunked(size=2) if at_once else Sequential()
+        if backward is None:
+            is_loop = isinstance(method, Sequential)
+            backward = Deferred(block=2) if is_loop else method.backward
+        return How(method, backward)
 
     def key(self, stream: int) -> jax.Array:
         """Return a key for one kind of draw."""
@@ -81,7 +99,7 @@ class Trial:
         """Return the result of `unroll` for these inputs, from this carry."""
         xs = self.xs if xs is None else xs
         carry = self.carry if carry is None else carry
-        options = {"backward": self.backward, **options}
+        options = self.how._asdict() | options
         return jax.device_get(
             unroll(self.cell, self.params, xs, carry=carry, **options)
         )
@@ -117,7 +135,7 @@ class Trial:
         return _programs.back_propagate(self.cell, self.params, self.carry, self.xs)
 
     def gradients(
-        self, xs: Any = None, backward: Backward | None = None, **options: Any
+        self, xs: Any = None, how: How | None = None, **options: Any
     ) -> tuple[Any, Any]:
         """Return the result of `run`, and gradients for params, carry and inputs.
 
@@ -125,7 +143,7 @@ class Trial:
         with different weights.
         """
         xs = self.xs if xs is None else xs
-        run = _programs.gradients(self.cell, backward or self.backward)
+        run = _programs.gradients(self.cell, how or self.how)
         return jax.device_get(run((self.params, self.carry, xs), options))
 
 

@@ -64,8 +64,10 @@ class OutputDropout(Wrapper):
         x, mask = noise_of(x)
         return self.cell.project(params, x), mask
 
-    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the inner cell's carry, and its masked output."""
-        z, mask = z
-        carry, y = super().update(params, carry, z, u)
-        return carry, y if mask is None else y * mask
+    def inner(self, z: Any) -> Any:
+        """Return the inner cell's projection."""
+        return z[0]
+
+    def outer(self, y: Any, z: Any) -> Any:
+        """Return the inner cell's masked output."""
+        return y if z[1] is None else y * z[1]

@@ -42,13 +42,16 @@ class Residual(Wrapper):
         _checks.one_array("Residual", plain(x), "only that can be added to an output")
         return self.cell.project(params, x), plain(x)
 
-    def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the inner cell's carry, and its output plus the input."""
-        z, x = z
-        carry, y = super().update(params, carry, z, u)
+    def inner(self, z: Any) -> Any:
+        """Return the inner cell's projection."""
+        return z[0]
+
+    def outer(self, y: Any, z: Any) -> Any:
+        """Return the inner cell's output plus the input."""
+        x = z[1]
         if x.shape != y.shape:
             raise ValueError(
                 f"Residual: {self.cell!r} takes {x.shape[-1]} features and gives "
                 f"{y.shape[-1]}, which do not add; give it an input of its own size"
             )
-        return carry, y + x
+        return y + x

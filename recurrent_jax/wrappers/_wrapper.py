@@ -97,8 +97,38 @@ class Wrapper(Cell[Any, Any]):
         return feedback(self.cell, params, carry)
 
     def update(self, params: Any, carry: Any, z: Any, u: Any) -> tuple[Any, Any]:
-        """Return the carry and output of the inner cell."""
-        return update(self.cell, params, carry, z, u)
+        """Return the carry of the inner cell, and its output after `outer`."""
+        carry, y = update(self.cell, params, carry, self.inner(z), u)
+        return carry, self.outer(y, z)
+
+    def inner(self, z: Any) -> Any:
+        """Return the projected input of the inner cell. The default is `z`."""
+        return z
+
+    def outer(self, y: Any, z: Any) -> Any:
+        """Return the output for that of the inner cell. The default is `y`."""
+        return y
+
+    @property
+    def linear(self) -> bool:  # type: ignore[override]
+        """Whether the inner cell is linear, and this wrapper keeps its step."""
+        names = "feedback", "update", "recur"
+        alike = all(getattr(type(self), n) is getattr(Wrapper, n) for n in names)
+        return alike and self.cell.linear
+
+    @property
+    def chunked(self) -> bool:  # type: ignore[override]
+        """The default method of the inner cell."""
+        return self.cell.chunked
+
+    def element(self, params: Any, z: Any) -> Any:
+        """Return the linear step of the inner cell."""
+        return self.cell.element(params, self.inner(z))  # type: ignore[attr-defined]
+
+    def steps(self, params: Any, carry: Any, z: Any, how: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs of a linear inner cell."""
+        final, ys = self.cell.steps(params, carry, self.inner(z), how)  # type: ignore[attr-defined]
+        return final, self.outer(ys, z)
 
 
 def plain(x: Any) -> Any:

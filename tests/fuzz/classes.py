@@ -27,6 +27,7 @@ ROOMS = (
 APART = {"activations", "initializers"}
 # Protocols and bases, which are not built.
 ABSTRACT = {"Backward", "Cell", "Network", "Operator", "Wrapper"}
+ABSTRACT |= {"LinearCell", "MatrixCell"}
 
 KEY = jax.random.key(0)
 CELL = rj.GRU(3)
@@ -38,7 +39,14 @@ FIELDS: dict[str, k.Kind] = {
     **dict.fromkeys(("memory_features", "k1", "levels"), k.SIZE),
     **dict.fromkeys(("output_size", "projection_size", "rank"), k.optional(k.SIZE)),
     **dict.fromkeys(("attention_size", "every", "budget", "k2"), k.optional(k.SIZE)),
-    **dict.fromkeys(("block",), k.optional(k.SIZE)),
+    **dict.fromkeys(("block", "size", "state_size", "key_size"), k.optional(k.SIZE)),
+    **dict.fromkeys(("groups",), k.SIZE),
+    **dict.fromkeys(("log_space", "negative_eigenvalues"), k.FLAG),
+    **dict.fromkeys(
+        ("max_phase", "min_step_size", "max_step_size", "temperature"), k.POSITIVE
+    ),
+    "min_radius": k.RATE,
+    "max_radius": k.SHARE,
     **dict.fromkeys(("use_bias", "reset_after", "gated", "gate"), k.FLAG),
     **dict.fromkeys(("peepholes", "use_peephole", "gates_apart", "normalise"), k.FLAG),
     **dict.fromkeys(("gate_keeps_old", "residual", "skip"), k.FLAG),
@@ -77,7 +85,6 @@ FIELDS: dict[str, k.Kind] = {
 }
 OWN: dict[tuple[str, str], k.Kind] = {
     ("BatchNormLSTM", "scale"): k.REAL,
-    ("TLSTM", "decay"): k.FUNCTION,
     ("TimeAwareLSTM", "decay"): k.FUNCTION,
     # A function of activations: any parameter of theirs is a number.
     **{(name, "alpha"): k.REAL for name in ("Affine", "ScaledTanh", "HardSigmoid")},

@@ -16,6 +16,7 @@ from recurrent_jax import (
     diagnostics,
     generation,
     ragged,
+    reinforcement,
     streaming,
     tasks,
     testing,
@@ -120,6 +121,7 @@ def rows() -> Iterator[Row]:
     yield from of_generation()
     yield from of_ragged()
     yield from of_streaming()
+    yield from of_reinforcement()
     yield from of_training()
     yield from of_diagnostics()
 
@@ -373,10 +375,12 @@ def of_ragged() -> Iterator[Row]:
         "time": (4, k.optional(k.integers(3))),
     }
     yield Row("ragged.pad", ragged.pad, arguments, traced=False)
-    arguments = {
-        "xs": (XS, k.array("fiub", "float", lead=(TIME, BATCH))),
-        "lengths": (LENGTHS, k.lengths(BATCH, TIME)),
-    }
+    # It slices, so it takes a float8 as well.
+    some = k.array("fiub", "float", lead=(TIME, BATCH))
+    one = k.Kind(
+        lambda v: some.takes(v) or "float8" in str(getattr(v, "dtype", "")), some.wrong
+    )
+    arguments = {"xs": (XS, one), "lengths": (LENGTHS, k.lengths(BATCH, TIME))}
     yield Row("ragged.unpad", ragged.unpad, arguments, traced=False)
 
 
@@ -439,6 +443,47 @@ def of_streaming() -> Iterator[Row]:
 
 def _is_name(v: Any) -> bool:
     return isinstance(v, str) and v.isidentifier()
+
+
+def of_reinforcement() -> Iterator[Row]:
+    arguments = {
+        "dones": (FLAGS, k.array("b", least=2, most=2, last=BATCH)),
+        "initial": (FLAGS[0], k.optional(k.like(FLAGS[0]))),
+        "time_axis": (0, k.Kind(lambda v: k.INTEGER.takes(v) and v in (0, -2))),
+    }
+    name = "reinforcement.resets_from_dones"
+    yield Row(name, reinforcement.resets_from_dones, arguments)
+    # What `unroll` refuses, and it does not refuse a float8 clearly yet.
+    one = k.like(XS)
+    inputs = k.Kind(
+        lambda v: one.takes(v) or "float8" in str(getattr(v, "dtype", "")), one.wrong
+    )
+    replayed = {
+        "cell": (CELL, CELL_KIND),
+        "params": (PARAMS, k.like(PARAMS)),
+        "xs": (XS, inputs),
+        "carry": (CARRY, k.optional(k.like(CARRY))),
+        "resets": (FLAGS, MASK),
+        "reset_carry": (CARRY, k.optional(k.like(CARRY))),
+        "lengths": (LENGTHS, KEEP),
+        "mask": (FLAGS, MASK),
+        "time_axis": (0, WHOLE_AXIS),
+        "method": (None, k.Kind(lambda v: v is None)),
+    }
+    arguments = replayed | {
+        "length": (2, k.integers(0, TIME - 1)),
+        "key": (KEY, k.optional(k.KEY)),
+    }
+    name = "reinforcement.burn_in"
+    yield Row(name, reinforcement.burn_in, arguments, inside=("unroll",))
+    reset = {"resets": FLAGS, "reset_carry": CARRY}
+    outputs = jax.jit(lambda: rj.unroll(CELL, PARAMS, XS, carry=CARRY, **reset)[1])()
+    arguments = replayed | {
+        "outputs": (np.asarray(outputs), k.like(outputs)),
+        "tolerance": (None, k.optional(k.POSITIVE)),
+    }
+    name = "reinforcement.check_replay"
+    yield Row(name, reinforcement.check_replay, arguments, False, inside=("unroll",))
 
 
 def of_training() -> Iterator[Row]:

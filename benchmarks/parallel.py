@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time of linear cells against T: `python -m benchmarks.parallel --help`.
+
+Every method of `unroll` runs each cell, forward and with the gradients of parameters
+and inputs. Beside them runs what people write by hand for an LRU: a complex
+`lax.associative_scan`, and a complex `lax.scan`. Answers are compared before they are
+timed.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.table import Table
+
+import recurrent_jax as rj
+from benchmarks import machine, report, results, timing
+from benchmarks.problems import BOTH, FORWARD
+
+CELLS: dict[str, Callable[[int], rj.Cell]] = {
+    "lru": rj.LRU,
+    "min_gru": rj.MinGRU,
+    "mamba2": lambda H: rj.Mamba2(H, heads=2),
+    "gated_linear_attention": lambda H: rj.GatedLinearAttention(H, heads=2),
+    "gated_delta_net": lambda H: rj.GatedDeltaNet(H, heads=2),
+    "mlstm": lambda H: rj.MLSTM(H, heads=2),
+}
+LOOP, DEFAULT = "Sequential", "default"
+METHODS = {
+    LOOP: rj.Sequential(),
+    DEFAULT: None,
+    "Chunked": rj.Chunked(),
+    "Associative": rj.Associative(),
+}
+TREE, BY_HAND = "lax.associative_scan", "lax.scan"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Time every method of linear cells, and scans that are written by hand.
+
+    Attributes:
+        cells: which cells.
+        batch: sequences side by side.
+        hidden: features of input and output.
+        times: the numbers of steps.
+        rounds: times each contender takes its turn, at least.
+        output: folder for results and pictures.
+    """
+
+    cells: tuple[str, ...] = tuple(CELLS)
+    batch: int = 4
+    hidden: int = 64
+    times: tuple[int, ...] = (256, 1024, 4096, 16_384)
+    rounds: int = 5
+    output: pathlib.Path = pathlib.Path("benchmarks", "results")
+
+    def __post_init__(self) -> None:
+        numbers = (self.batch, self.hidden, self.rounds, *self.times)
+        if min(numbers) < 1 or not self.times:
+            raise ValueError("sizes, times and rounds must be at least 1")
+        if unknown := set(self.cells) - set(CELLS):
+            raise ValueError(f"no cell {sorted(unknown)}; there are {list(CELLS)}")
+
+
+@dataclasses.dataclass
+class Row:
+    """One contender at one number of steps."""
+
+    cell: str
+    contender: str
+    direction: str
+    T: int
+    min_ms: float
+    samples_ms: list[float]
+
+
+def contenders(name: str, cell: rj.Cell) -> dict[str, Callable[..., jax.Array]]:
+    """Return functions from `(params, xs)` to the outputs."""
+
+    def unrolled(method: Any) -> Callable[..., jax.Array]:
+        return lambda params, xs: rj.unroll(cell, params, xs, method=method)[1]
+
+    runs = {label: unrolled(method) for label, method in METHODS.items()}
+    params = cell.init(jax.random.key(0), 2)
+    try:
+        jax.eval_shape(runs["Associative"], params, jnp.zeros((2, 2)))
+    except TypeError:  # its steps do not combine
+        del runs["Associative"]
+    if name == "lru":
+        runs |= {TREE: by_tree, BY_HAND: by_loop}
+    return runs
+
+
+def by_tree(params: Any, xs: jax.Array) -> jax.Array:
+    """Run an LRU as its public code does."""
+    decay, added = _complex(params, xs)
+
+    def join(first: Any, second: Any) -> Any:
+        (a, b), (c, d) = first, second
+        return c * a, c * b + d
+
+    decays = jnp.broadcast_to(decay, added.shape)
+    return _read(params, jax.lax.associative_scan(join, (decays, added))[1], xs)
+
+
+def by_loop(params: Any, xs: jax.Array) -> jax.Array:
+    """Run an LRU step by step, with both products outside of the loop."""
+    decay, added = _complex(params, xs)
+
+    def step(h: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        h = decay * h + b
+        return h, h
+
+    return _read(params, jax.lax.scan(step, jnp.zeros_like(added[0]), added)[1], xs)
+
+
+def _complex(params: Any, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    decay = jnp.exp(jax.lax.complex(-jnp.exp(params.nu), jnp.exp(params.theta)))
+    gamma = jnp.exp(params.log_gamma)
+    kernel = jax.lax.complex(gamma * params.kernel.real, gamma * params.kernel.imag)
+    return decay, _complex_of(xs) @ kernel
+
+
+def _read(params: Any, h: jax.Array, xs: jax.Array) -> jax.Array:
+    kernel = params.output_kernel
+    return (h @ jax.lax.complex(*kernel)).real + params.skip * xs
+
+
+def _complex_of(a: jax.Array) -> jax.Array:
+    return jax.lax.complex(a, jnp.zeros_like(a))
+
+
+def measure(config: Config, name: str, T: int) -> list[Row]:
+    """Return the rows of a cell at one number of steps."""
+    cell = CELLS[name](config.hidden)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = cell.init(keys[0], config.hidden, jnp.float32)
+    shape = (T, config.batch, config.hidden)
+    xs = jax.random.normal(keys[1], shape, jnp.float32)
+    cotangent = jax.random.normal(keys[2], shape, jnp.float32)
+
+    def gradient(run: Callable[..., jax.Array]) -> Callable[..., Any]:
+        def both(params: Any, xs: jax.Array) -> Any:
+            ys, pull = jax.vjp(run, params, xs)
+            return ys, pull(cotangent)
+
+        return both
+
+    runs, rows = contenders(name, cell), []
+    for direction in (FORWARD, BOTH):
+        calls, want = {}, None
+        for label, run in runs.items():
+            wanted = run if direction == FORWARD else gradient(run)
+            compiled = jax.jit(wanted).lower(params, xs).compile()
+            calls[label] = lambda c=compiled: jax.block_until_ready(c(params, xs))
+            got = calls[label]()
+            want = got if want is None else want
+            _agree(f"{name}, {label}, T={T}", got, want)
+        for label, samples in timing.interleave(calls, config.rounds).items():
+            times = [1e3 * s for s in samples]
+            rows.append(Row(name, label, direction, T, min(times), times))
+    return rows
+
+
+def _agree(where: str, got: Any, want: Any) -> None:
+    for a, b in zip(*map(jax.tree.leaves, (got, want)), strict=True):
+        scale = max(float(np.max(np.abs(b))), 1e-6)
+        worst = float(np.max(np.abs(a - b))) / scale
+        if not worst < 2e-2:
+            raise ValueError(f"{where}: answers differ by {worst:.1e} of the largest")
+
+
+def show(rows: list[dict], direction: str) -> Table:
+    """Return a table of milliseconds, and of the loop's time over them."""
+    times = results.unique(rows, "T")
+    table = Table(title=f"{direction}: ms (times as fast as Sequential)")
+    table.add_column("")
+    for T in times:
+        table.add_column(f"T = {T:,}", justify="right")
+    found = {
+        (r["cell"], r["contender"], r["T"]): r["min_ms"]
+        for r in rows
+        if r["direction"] == direction
+    }
+    for cell in results.unique(rows, "cell"):
+        table.add_section()
+        for label in (*METHODS, TREE, BY_HAND):
+            if (cell, label, times[0]) in found:
+                cells = []
+                for T in times:
+                    ms = found[cell, label, T]
+                    cells.append(f"{ms:.2f} ({found[cell, LOOP, T] / ms:.2f})")
+                table.add_row(f"{cell}, {label}", *cells)
+    return table
+
+
+def main(args: list[str] | None = None) -> int:
+    """Measure, print and save; return the exit status."""
+    try:
+        config = tyro.cli(Config, args=args, prog="python -m benchmarks.parallel")
+        screen = report.console()
+        about = machine.describe("benchmarks.parallel")
+        fields = dataclasses.asdict(config)
+        fields.pop("output")
+        about["config"] = fields
+        report.head(screen, about)
+        rows: list[dict] = []
+        for cell in config.cells:
+            for T in config.times:
+                rows += map(dataclasses.asdict, measure(config, cell, T))
+                screen.print(f"{cell}, T = {T:,} done", style="dim")
+                jax.clear_caches()
+        for direction in (FORWARD, BOTH):
+            screen.print(show(rows, direction))
+        results.save(config.output, "parallel", about, rows)
+        from benchmarks import plots  # late: slow to import
+
+        plots.methods_against_time(config.output, rows, LOOP)
+        screen.print(f"results and the picture are in {config.output}")
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.parallel: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

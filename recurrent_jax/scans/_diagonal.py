@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Diagonal steps, and two orders in which many of them can be computed."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax._core.arrays import expand_like, select
+from recurrent_jax._loop.loop import Flags
+
+
+class Complex(NamedTuple):
+    """A complex array as two real ones, as XLA compiles complex scans slowly."""
+
+    real: jax.Array
+    imag: jax.Array
+
+
+class Diagonal(NamedTuple):
+    r"""The step $s_t = a \odot s_{t-1} + b$, for one step or for many.
+
+    Attributes:
+        decay: a, an array with the rank of the state, or `Complex`. An axis of size one
+            is broadcast: a first axis of size one says that all steps decay alike.
+        added: b, a tree with the structure of the carry. If the decay is `Complex`, it
+            consists of a real and an imaginary part.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> step = rj.scans.Diagonal(jnp.array([0.5]), (jnp.array([1.0]),))
+        >>> print(step.apply((jnp.array([4.0]),))[0])
+        [3.]
+    """
+
+    decay: Any
+    added: Any
+
+    def apply(self, carry: Any) -> Any:
+        """Return the carry after the step."""
+        return jax.tree.map(jnp.add, times(self.decay, carry), self.added)
+
+    def after(self, first: "Diagonal") -> "Diagonal":
+        """Return one element that is `first` and then this one."""
+        return Diagonal(times(self.decay, first.decay), self.apply(first.added))
+
+
+class Order(Protocol):
+    """The order in which the states of many steps are computed: a hashable value."""
+
+    def states(self, element: Diagonal, carry: Any, flags: Flags, fresh: Any) -> Any:
+        """Return the carry after each step, with time as the first axis."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """One step after the other."""
+
+    def states(self, element: Diagonal, carry: Any, flags: Flags, fresh: Any) -> Any:
+        """Return the carry after each step, with time as the first axis."""
+        alike = _alike(element)
+
+        def body(before: Any, now: Any) -> tuple[Any, Any]:
+            decay, added, flags = now
+            if flags.reset is not None:
+                before = select(flags.reset, fresh, before)
+            after = Diagonal(decay if alike is None else alike, added).apply(before)
+            if flags.valid is not None:
+                after = select(flags.valid, after, before)
+            return after, after
+
+        decay = element.decay if alike is None else None
+        return lax.scan(body, carry, (decay, element.added, flags))[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """All steps at once: `lax.associative_scan` combines neighbours in a tree."""
+
+    def states(self, element: Diagonal, carry: Any, flags: Flags, fresh: Any) -> Any:
+        """Return the carry after each step, with time as the first axis."""
+        elements = _every(element, flags), flags.reset
+        return _started(lax.associative_scan(_join, elements), carry, fresh)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def diagonal_states(
+    order: Order, element: Diagonal, carry: Any, flags: Flags, fresh: Any
+) -> Any:
+    r"""Return the carry after each step of a diagonal recurrence.
+
+    $$
+    s_t = a_t \odot s_{t-1} + b_t, \qquad
+    \bar b_t = \bar s_t + a_{t+1} \odot \bar b_{t+1}, \qquad
+    \bar a_t = \bar b_t \odot s_{t-1}
+    $$
+
+    The derivative is the same scan of other numbers, and its transpose is a scan in the
+    other direction. The residuals are the states alone.
+    """
+    return order.states(element, carry, flags, fresh)
+
+
+@diagonal_states.defjvp
+def _derivative(order: Order, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    element, carry, flags, fresh = primals
+    d, d_carry, _, d_fresh = tangents
+    states = diagonal_states(order, element, carry, flags, fresh)
+    befores = jax.tree.map(
+        lambda start, later: jnp.concatenate([start[None], later[:-1]]), carry, states
+    )
+    if flags.reset is not None:
+        again = jax.tree.map(lambda a: a[None], fresh)
+        befores = select(flags.reset, again, befores)
+    d_added = Diagonal(d.decay, d.added).apply(befores)
+    if flags.valid is not None:
+        d_added = select(flags.valid, d_added, jax.tree.map(jnp.zeros_like, d_added))
+    moved = Diagonal(element.decay, d_added)
+    return states, order.states(moved, d_carry, flags, d_fresh)
+
+
+def times(decay: Any, state: Any) -> Any:
+    r"""Return $a \odot s$ for each array of a tree, or for a complex pair."""
+    if not isinstance(decay, Complex):
+        return jax.tree.map(lambda s: decay * s, state)
+    real, imag = jax.tree.leaves(state)
+    product = (
+        decay.real * real - decay.imag * imag,
+        decay.real * imag + decay.imag * real,
+    )
+    return jax.tree.structure(state).unflatten(product)
+
+
+def _join(first: Any, second: Any) -> Any:
+    """Return two elements in a row. A reset in the second forgets the first."""
+    (one, before), (other, reset) = first, second
+    both = other.after(one)
+    if reset is None:
+        return both, None
+    return select(reset, other, both), before | reset
+
+
+def _started(elements: Any, carry: Any, fresh: Any) -> Any:
+    """Return the states that elements lead to from the carry, or from a reset."""
+    element, reset = elements
+
+    def lead(tree: Any) -> Any:
+        return jax.tree.map(expand_like, tree, element.added)
+
+    carry = lead(carry)
+    return element.apply(carry if reset is None else select(reset, lead(fresh), carry))
+
+
+def _alike(element: Diagonal) -> Any:
+    """Return the decay of each step if it is the same for all steps, or None."""
+    time = jax.tree.leaves(element.added)[0].shape[0]
+    if time == 1 or any(a.shape[0] != 1 for a in jax.tree.leaves(element.decay)):
+        return None
+    return jax.tree.map(lambda a: a[0], element.decay)
+
+
+def _every(element: Diagonal, flags: Flags) -> Diagonal:
+    """Return an element for each step, which changes nothing if the step is skipped."""
+    flag = flags.reset if flags.valid is None else flags.valid
+    lead = jax.tree.leaves(element.added)[0].shape[:1] if flag is None else flag.shape
+    decay = jax.tree.map(
+        lambda a: jnp.broadcast_to(a, (*lead, *a.shape[len(lead) :])), element.decay
+    )
+    element = Diagonal(decay, element.added)
+    if flags.valid is None:
+        return element
+    one = jax.tree.map(jnp.ones_like, decay)
+    if isinstance(one, Complex):
+        one = one._replace(imag=jnp.zeros_like(one.imag))
+    keep = Diagonal(one, jax.tree.map(jnp.zeros_like, element.added))
+    return select(flags.valid, element, keep)

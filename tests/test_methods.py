@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`method=`: which is chosen, what each refuses, and every mode of differentiation."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import recurrent_jax as rj
+from recurrent_jax.wrappers import Wrapper
+
+pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
+METHODS = [rj.Associative(), rj.Chunked(3), rj.Chunked()]
+STRATEGIES = [rj.Autodiff(), rj.Checkpointed(every=4), rj.Checkpointed(levels=2)]
+TIME, BATCH, D = 11, 3, 4
+
+
+def draw(cell):
+    params = cell.init(jax.random.key(0), D)
+    return params, jax.random.normal(jax.random.key(1), (TIME, BATCH, D))
+
+
+def close(got, want, tol=1e-10):
+    one = functools.partial(np.testing.assert_allclose, rtol=tol, atol=tol)
+    jax.tree.map(one, got, want)
+
+
+def score(cell, params, xs, **options):
+    out = rj.unroll(cell, params, xs, **options)
+    return sum(jnp.sum(jnp.sin(a)) for a in jax.tree.leaves(out))
+
+
+def method_of(cell, **options):
+    """Return the method that `unroll` chooses."""
+    seen = []
+
+    @dataclasses.dataclass(frozen=True)
+    class Look:
+        steps = options.pop("steps")
+
+        def run(self, loop, carry):
+            seen.append(loop.method)
+            return rj.Autodiff().run(loop, carry)
+
+    rj.unroll(cell, *draw(cell), backward=Look())
+    return seen[0]
+
+
+def test_the_default_follows_from_the_cell_and_the_strategy():
+    assert method_of(rj.LRU(4), steps=False) == rj.Chunked()
+    assert method_of(rj.LRU(4), steps=True) == rj.Sequential()
+    assert method_of(rj.GRU(4), steps=False) == rj.Sequential()
+
+
+@pytest.mark.parametrize("backward", STRATEGIES, ids=repr)
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_every_mode_and_order(method, backward, x64):
+    cell = rj.LRU(4)
+    params, xs = draw(cell)
+    tangents = jax.tree.map(jnp.cos, (params, xs))
+
+    def every(**options):
+        f = functools.partial(score, cell, **options)
+        slope = jax.grad(f, (0, 1))
+
+        def along(*primals):
+            return sum(
+                jnp.vdot(a, b)
+                for a, b in zip(
+                    *map(jax.tree.leaves, (slope(*primals), tangents)), strict=True
+                )
+            )
+
+        forward = jax.jvp(f, (params, xs), tangents)
+        over = jax.jvp(slope, (params, xs), tangents)
+        many = jax.vmap(f, (None, 1))(params, xs[:, :, None])
+        return forward, over, jax.grad(along, (0, 1))(params, xs), many
+
+    want = every(method=rj.Sequential(), backward=rj.Autodiff())
+    close(jax.jit(lambda: every(method=method, backward=backward))(), want)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_truncated_is_that_of_the_loop(method, x64):
+    cell = rj.LRU(4)
+    params, xs = draw(cell)
+    slope = jax.grad(functools.partial(score, cell), (0, 1))
+
+    def run(method):
+        f = functools.partial(score, cell, method=method, backward=rj.Truncated(3, 5))
+        return jax.grad(f, (0, 1))(params, xs)
+
+    close(run(method), run(rj.Sequential()))
+    assert not np.allclose(run(method)[0].nu, slope(params, xs)[0].nu)
+
+
+@pytest.mark.parametrize("backward", [rj.Deferred(), rj.ClippedBackward(1.0)], ids=repr)
+@pytest.mark.parametrize("method", METHODS[:2], ids=repr)
+def test_a_strategy_that_takes_the_steps_itself_is_refused(method, backward):
+    cell = rj.LRU(4)
+    with pytest.raises(TypeError, match="takes the steps itself.*rj.Sequential"):
+        rj.unroll(cell, *draw(cell), method=method, backward=backward)
+
+
+@dataclasses.dataclass(frozen=True)
+class Halved(Wrapper):
+    """A wrapper that changes the step."""
+
+    def update(self, params, carry, z, u):
+        carry, y = super().update(params, carry, z, u)
+        return jax.tree.map(lambda a: a / 2, carry), y
+
+
+@dataclasses.dataclass(frozen=True)
+class Overridden(rj.LRU):
+    """A linear cell whose recurrence is replaced."""
+
+    def recur(self, params, carry, z):
+        carry, y = super().recur(params, carry, z)
+        return carry, -y
+
+
+@pytest.mark.parametrize(
+    "cell", [rj.GRU(4), Halved(rj.LRU(4)), Overridden(4)], ids=repr
+)
+def test_a_cell_that_is_not_linear_is_refused_by_name(cell):
+    params, xs = draw(cell)
+    for method in METHODS:
+        with pytest.raises(TypeError, match="cannot run .* not linear.*rj.Sequential"):
+            rj.unroll(cell, params, xs, method=method)
+    close(
+        rj.unroll(cell, params, xs)[1],
+        rj.unroll(cell, params, xs, method=rj.Sequential())[1],
+        1e-6,
+    )
+
+
+WRAPPED = [
+    rj.Residual(rj.LRU(4)),
+    rj.InputDropout(rj.OutputDropout(rj.LRU(4), 0.4), 0.3),
+    rj.OutputDropout(rj.Residual(rj.LRU(4)), 0.4),
+    rj.LearnedCarry(rj.LRU(4)),
+    rj.Deep((rj.LRU(4), rj.Residual(rj.LRU(4)))),
+    rj.Bidirectional(rj.LRU(2)),
+]
+
+
+@pytest.mark.parametrize("cell", WRAPPED, ids=repr)
+def test_wrappers_and_networks(cell, x64):
+    params, xs = draw(cell)
+    options = {"lengths": jnp.array([TIME, 4, 0]), "key": jax.random.key(2)}
+
+    def run(method):
+        f = functools.partial(score, cell, method=method, **options)
+        return jax.value_and_grad(f, (0, 1))(params, xs)
+
+    for method in METHODS:
+        close(run(method), run(rj.Sequential()))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_layouts_and_batch_ranks(method, axis, x64):
+    cell = rj.LRU(4)
+    params = cell.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (2, 3, TIME, D))
+    xs = jnp.moveaxis(xs, 2, axis)
+    run = functools.partial(rj.unroll, cell, params, xs, time_axis=axis)
+    close(run(method=method), run(method=rj.Sequential()))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_hundred_thousand_steps(method):
+    """In float32, of states that hardly decay, against float64."""
+    cell = rj.LRU(2, min_radius=0.99, max_radius=0.9999)
+    with jax.enable_x64(True):
+        params = cell.init(jax.random.key(0), 1, "float64")
+        xs = jax.random.normal(jax.random.key(1), (100_000, 1), "float64")
+        want = rj.unroll(cell, params, xs, method=rj.Sequential())[1]
+        low = jax.tree.map(lambda a: a.astype("float32"), (params, xs))
+        got = rj.unroll(cell, *low, method=method)[1]
+    want, got = np.asarray(want), np.asarray(got)
+    assert np.abs(got - want).max() < 1e-3 * np.abs(want).max()
+
+
+def test_a_chunk_keeps_its_first_state_alone():
+    """The memory of a gradient beyond input and output grows with T / size."""
+    cell = rj.LRU(4, state_size=256)
+    params = cell.init(jax.random.key(0), 1)
+
+    def kept(method, time=2048):
+        xs = jax.ShapeDtypeStruct((time, 1), "float32")
+        f = jax.grad(lambda p, x: rj.unroll(cell, p, x, method=method)[1].sum())
+        stats = jax.jit(f).lower(params, xs).compile().memory_analysis()
+        return stats.temp_size_in_bytes
+
+    assert kept(rj.Chunked(64)) < 0.25 * kept(rj.Chunked(2048))
+
+
+def test_streamed_and_in_parts(x64):
+    cell = rj.LRU(4)
+    params, xs = draw(cell)
+    want, ys = rj.unroll(cell, params, xs)
+    carry, early = rj.unroll(cell, params, xs[:4], method=rj.Associative())
+    carry, late = rj.unroll(cell, params, xs[4:], carry=carry)
+    close((carry, jnp.concatenate([early, late])), (want, ys))
+    carry = cell.initial_carry((BATCH,))
+    for t in range(TIME):
+        carry, y = cell.step(params, carry, xs[t])
+        close(y, ys[t])
+
+
+def test_a_sharded_batch():
+    """The scan over time needs no communication between sequences."""
+    mesh = jax.make_mesh((1,), ("data",))
+    over = jax.sharding.PartitionSpec(None, "data")
+    cell = rj.LRU(4)
+    params, xs = draw(cell)
+    split = jax.device_put(xs, jax.sharding.NamedSharding(mesh, over))
+    for method in METHODS:
+
+        def run(params, xs, method=method):
+            return rj.unroll(cell, params, xs, method=method)[1]
+
+        mapped = jax.shard_map(run, mesh=mesh, in_specs=(None, over), out_specs=over)
+        close(mapped(params, split), run(params, xs), 1e-6)
+        close(jax.jit(run)(params, split), run(params, xs), 1e-6)
