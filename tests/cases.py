@@ -215,6 +215,8 @@ CELLS |= {
     "mamba2_groups": rj.Mamba2(4, heads=2, groups=2, activation=jnp.tanh),
     "lru": rj.LRU(4, state_size=3),
     "lru_skip": rj.LRU(3),
+    "rg_lru": rj.RGLRU(3),
+    "rg_lru_heads": rj.RGLRU(3, heads=3),
 }
 
 # One row for each kind of carry and input, for what a loop does with them.

@@ -243,6 +243,42 @@ MUTATIONS = [
         "return jnp.clip(self.alpha * x + self.beta, -1, 1)",
         "tests/test_activations.py",
     ),
+    Mutation(
+        "scans/_diagonal.py",
+        "before = select(flags.reset, fresh, before)",
+        "pass",
+        "tests/test_laws.py -k lru-nans",
+    ),
+    Mutation(
+        "scans/_diagonal.py",
+        "select(reset, lead(fresh), carry)",
+        "carry",
+        "tests/cells/test_lru.py -k methods",
+    ),
+    Mutation(
+        "scans/_matrix.py",
+        "element = select(bad, jax.tree.map(jnp.zeros_like, element), element)",
+        "pass",
+        "tests/test_scans.py -k nothing",
+    ),
+    Mutation(
+        "scans/_matrix.py",
+        "start = jnp.where(trail(first, start), 0, start)",
+        "pass",
+        "tests/test_scans.py -k agree",
+    ),
+    Mutation(
+        "scans/_wide.py",
+        "return a.astype(jnp.float32) if narrow else a",
+        "return a",
+        "tests/test_scans.py -k 16_bits",
+    ),
+    Mutation(
+        "wrappers/_wrapper.py",
+        "return alike and self.cell.linear",
+        "return self.cell.linear",
+        "tests/test_methods.py -k not_linear",
+    ),
 ]
 
 

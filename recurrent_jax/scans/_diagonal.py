@@ -118,8 +118,6 @@ def _derivative(order: Order, primals: Any, tangents: Any) -> tuple[Any, Any]:
         again = jax.tree.map(lambda a: a[None], fresh)
         befores = select(flags.reset, again, befores)
     d_added = Diagonal(d.decay, d.added).apply(befores)
-    if flags.valid is not None:
-        d_added = select(flags.valid, d_added, jax.tree.map(jnp.zeros_like, d_added))
     moved = Diagonal(element.decay, d_added)
     return states, order.states(moved, d_carry, flags, d_fresh)
 

@@ -64,20 +64,20 @@ def test_complex_form_is_a_cell():
 
 def test_init(x64):
     """Uniform in the area of a ring, before the gate and the power."""
-    cell = rj.RGLRU(20_000, heads=2_000, complex_state=True)
-    params = cell.init(jax.random.key(0), 20_000)
+    cell = rj.RGLRU(2_000, heads=20, complex_state=True)
+    params = cell.init(jax.random.key(0), 2_000)
     radius = np.exp(-np.logaddexp(0, np.asarray(params.rate)))
     assert 0.9 < radius.min() and radius.max() < 0.999
     assert np.mean(radius**2) == pytest.approx((0.9**2 + 0.999**2) / 2, rel=0.01)
     assert 0 <= params.phase.min() and params.phase.max() < 0.1 * np.pi
-    assert float(jnp.mean(params.phase)) == pytest.approx(0.05 * np.pi, rel=0.02)
-    assert float(jnp.var(params.kernel)) == pytest.approx(1 / 10, rel=0.02)
+    assert float(jnp.mean(params.phase)) == pytest.approx(0.05 * np.pi, rel=0.06)
+    assert float(jnp.var(params.kernel)) == pytest.approx(1 / 100, rel=0.02)
     assert not jnp.any(params.bias)
 
 
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
 def test_init_of_16_bits(narrow):
-    params = rj.RGLRU(2_000, heads=500).init(jax.random.key(0), 2_000, narrow)
+    params = rj.RGLRU(200, heads=10).init(jax.random.key(0), 200, narrow)
     rate = params.rate.astype("float32")
     radius = np.exp(-np.logaddexp(0, np.asarray(rate)))
     assert params.rate.dtype == narrow

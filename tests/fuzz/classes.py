@@ -41,10 +41,13 @@ FIELDS: dict[str, k.Kind] = {
     **dict.fromkeys(("attention_size", "every", "budget", "k2"), k.optional(k.SIZE)),
     **dict.fromkeys(("block", "size", "state_size", "key_size"), k.optional(k.SIZE)),
     **dict.fromkeys(("groups",), k.SIZE),
-    **dict.fromkeys(("log_space", "negative_eigenvalues"), k.FLAG),
+    **dict.fromkeys(("log_space", "negative_eigenvalues", "complex_state"), k.FLAG),
     **dict.fromkeys(
-        ("max_phase", "min_step_size", "max_step_size", "temperature"), k.POSITIVE
+        ("max_phase", "min_step_size", "max_step_size", "temperature", "power"),
+        k.POSITIVE,
     ),
+    **dict.fromkeys(("min_step", "max_step", "step_scale"), k.POSITIVE),
+    "discretization": k.one_of("zoh", "bilinear"),
     "min_radius": k.RATE,
     "max_radius": k.SHARE,
     **dict.fromkeys(("use_bias", "reset_after", "gated", "gate"), k.FLAG),
@@ -85,6 +88,7 @@ FIELDS: dict[str, k.Kind] = {
 }
 OWN: dict[tuple[str, str], k.Kind] = {
     ("BatchNormLSTM", "scale"): k.REAL,
+    ("RGLRU", "min_radius"): k.SHARE,
     ("TimeAwareLSTM", "decay"): k.FUNCTION,
     # A function of activations: any parameter of theirs is a number.
     **{(name, "alpha"): k.REAL for name in ("Affine", "ScaledTanh", "HardSigmoid")},
@@ -156,6 +160,8 @@ def built(name: str, cls: type) -> Row:
         value = field.default
         if value is dataclasses.MISSING:
             value = GIVEN[field.name]
+            if name == "RGLRU":  # it has as many units as its input has features
+                value = FEATURES
             if field.name == "operator":
                 value = getattr(rj, "operators", rj).Diagonal()
         arguments[field.name] = value, kind_of(cls.__name__, field.name)
