@@ -73,6 +73,7 @@ from recurrent_jax.cells._residual_elman import ResidualElman, ResidualElmanPara
 from recurrent_jax.cells._ret_net import RetNet, RetNetParams
 from recurrent_jax.cells._rg_lru import RGLRU, RGLRUParams
 from recurrent_jax.cells._rwkv7 import RWKV7, RWKV7Params
+from recurrent_jax.cells._s5 import S5, S5Params, S5Prepared
 from recurrent_jax.cells._slim_gru import SlimGRU, SlimGRUParams
 from recurrent_jax.cells._slim_mgu import SlimMGU, SlimMGUParams
 from recurrent_jax.cells._slstm import SLSTM, SLSTMCarry, SLSTMParams
@@ -96,6 +97,7 @@ __all__ = [
     "MLSTM",
     "RGLRU",
     "RWKV7",
+    "S5",
     "SLSTM",
     "UGRNN",
     "AntisymmetricRNN",
@@ -195,6 +197,8 @@ __all__ = [
     "ResidualElmanParams",
     "RetNet",
     "RetNetParams",
+    "S5Params",
+    "S5Prepared",
     "SLSTMCarry",
     "SLSTMParams",
     "SlimGRU",
