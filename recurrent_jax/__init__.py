@@ -46,6 +46,7 @@ from recurrent_jax.backward import (
 from recurrent_jax.cells import (
     CIFG,
     CTRNN,
+    FFM,
     GRU,
     GRUD,
     IRNN,
@@ -131,6 +132,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CIFG",
     "CTRNN",
+    "FFM",
     "GRU",
     "GRUD",
     "IRNN",

@@ -219,6 +219,7 @@ CELLS |= {
     "rg_lru_heads": rj.RGLRU(3, heads=3),
     "s5": rj.S5(4, state_size=2, blocks=2),
     "s5_bilinear": rj.S5(3, state_size=2, discretization="bilinear"),
+    "ffm": rj.FFM(4, trace_size=2, context_size=2),
 }
 
 # One row for each kind of carry and input, for what a loop does with them.

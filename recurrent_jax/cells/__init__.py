@@ -25,6 +25,7 @@ from recurrent_jax.cells._elman import Elman, ElmanParams
 from recurrent_jax.cells._exp_rnn import ExpRNN, ExpRNNParams, ExpRNNPrepared
 from recurrent_jax.cells._fast_grnn import FastGRNN, FastGRNNParams, FastGRNNPrepared
 from recurrent_jax.cells._fast_rnn import FastRNN, FastRNNParams, FastRNNPrepared
+from recurrent_jax.cells._ffm import FFM, FFMCarry, FFMParams
 from recurrent_jax.cells._forward_fill import (
     Filled,
     ForwardFill,
@@ -85,6 +86,7 @@ from recurrent_jax.scans import MatrixCarry, StabilisedCarry
 __all__ = [
     "CIFG",
     "CTRNN",
+    "FFM",
     "GRU",
     "GRUD",
     "IRNN",
@@ -129,6 +131,8 @@ __all__ = [
     "ExpRNN",
     "ExpRNNParams",
     "ExpRNNPrepared",
+    "FFMCarry",
+    "FFMParams",
     "FastGRNN",
     "FastGRNNParams",
     "FastGRNNPrepared",

@@ -98,8 +98,10 @@ class LRU(LinearCell[LRUParams, ComplexCarry]):
         N, H = self.state_size or self.hidden_size, self.hidden_size
         k_r, k_p, k_b, k_c, k_d = jax.random.split(key, 5)
         low, high = self.min_radius**2, self.max_radius**2
-        # Not exactly 0 or 1, whose logarithms are infinite.
-        u = jax.random.uniform(k_r, (N,), dtype, 1e-3, 1 - 1e-3)
+        # In at least float32: near 1, numbers of 16 bits lie too far apart. And not
+        # exactly 0 or 1, whose logarithms are infinite.
+        wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
+        u = jax.random.uniform(k_r, (N,), wide, 1e-3, 1 - 1e-3)
         squared = u * (high - low) + low
         phase = jax.random.uniform(k_p, (N,), dtype, 1e-3) * self.max_phase
         B = jax.random.normal(k_b, (2, in_features, N), dtype)
@@ -108,9 +110,9 @@ class LRU(LinearCell[LRUParams, ComplexCarry]):
         if in_features == H:
             skip = jax.random.normal(k_d, (H,), dtype)
         return LRUParams(
-            nu=jnp.log(-0.5 * jnp.log(squared)),
+            nu=jnp.log(-0.5 * jnp.log(squared)).astype(dtype),
             theta=jnp.log(phase),
-            log_gamma=0.5 * jnp.log1p(-squared),
+            log_gamma=(0.5 * jnp.log1p(-squared)).astype(dtype),
             kernel=Complex(*(B / (2 * in_features) ** 0.5)),
             output_kernel=Complex(*(C / N**0.5)),
             skip=skip,

@@ -108,3 +108,9 @@ def test_radii_in_order():
         rj.LRU(4, min_radius=0.5, max_radius=0.5)
     with pytest.raises(ValueError, match=r"min_radius must be at least 0 .* got -0.1"):
         rj.LRU(4, min_radius=-0.1)
+
+
+def test_a_ring_near_one_in_16_bits():
+    cell = rj.LRU(1, state_size=20_000, min_radius=0.99, max_radius=0.999)
+    params = cell.init(jax.random.key(0), 1, "bfloat16")
+    assert all(bool(jnp.isfinite(a).all()) for a in jax.tree.leaves(params))

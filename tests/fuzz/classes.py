@@ -40,13 +40,16 @@ FIELDS: dict[str, k.Kind] = {
     **dict.fromkeys(("output_size", "projection_size", "rank"), k.optional(k.SIZE)),
     **dict.fromkeys(("attention_size", "every", "budget", "k2"), k.optional(k.SIZE)),
     **dict.fromkeys(("block", "size", "state_size", "key_size"), k.optional(k.SIZE)),
-    **dict.fromkeys(("groups",), k.SIZE),
+    **dict.fromkeys(("groups", "trace_size", "context_size"), k.SIZE),
     **dict.fromkeys(("log_space", "negative_eigenvalues", "complex_state"), k.FLAG),
     **dict.fromkeys(
         ("max_phase", "min_step_size", "max_step_size", "temperature", "power"),
         k.POSITIVE,
     ),
-    **dict.fromkeys(("min_step", "max_step", "step_scale"), k.POSITIVE),
+    **dict.fromkeys(
+        ("min_step", "max_step", "step_scale", "min_period", "max_period", "max_rate"),
+        k.POSITIVE,
+    ),
     "discretization": k.one_of("zoh", "bilinear"),
     "min_radius": k.RATE,
     "max_radius": k.SHARE,
