@@ -28,7 +28,8 @@ def test_every_params_and_carry():
     }
 
     def both(network):
-        params = network.init(jax.random.key(0), 4)
+        # As many features as an RG-LRU of `cases.py` has units.
+        params = network.init(jax.random.key(0), 3)
         return params, network.initial_carry((2,), params=params)
 
     trees = {

@@ -71,13 +71,17 @@ def test_a_narrow_input(name, x64):
         LAWS[law](Trial(CELLS[name], in_features=1))
 
 
+# These have as many units as their input has features.
+AS_WIDE = tuple(name for name in CELLS if isinstance(CELLS[name], rj.RGLRU))
+
+
 @st.composite
 def trials(draw, names=tuple(CELLS)):
     """Draw a cell, shapes, numbers and a block of the default strategy."""
     name = draw(st.sampled_from(names))
     return trial(
         name,
-        in_features=3 if name in INPUTS else draw(st.integers(1, 4)),
+        in_features=3 if name in (*INPUTS, *AS_WIDE) else draw(st.integers(1, 4)),
         time=draw(st.integers(1, 6)),
         batch_shape=tuple(draw(st.lists(st.integers(1, 3), max_size=2))),
         seed=draw(st.integers(0, 2**31)),
