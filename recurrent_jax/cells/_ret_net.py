@@ -88,8 +88,8 @@ class RetNet(MatrixCell[RetNetParams, MatrixCarry]):
     their kernels smaller than here, at $2^{-5/2}$ of this scale.
 
     In bfloat16 a loop that rounds the state at every step loses what such slow decays
-    keep. After 300 steps the outputs of `Sequential` were 17 % off, relative to the
-    largest. Those of `Chunked`, which adds in float32, were less than 1 % off.
+    keep. Use `Chunked`, the default, which adds in float32: after 300 steps its outputs
+    were less than 1 % off, relative to the largest.
     """
 
     hidden_size: Size

@@ -23,8 +23,11 @@ class Chunked:
     What does not read the state, such as the products of the input and of the output,
     is computed for all steps of a chunk. On a CPU, a loop over the steps then computes
     a diagonal state, and elsewhere a tree as in `Associative` does. A state that is a
-    matrix is computed by products of matrices, without the states between. The backward
-    pass keeps the states between chunks and recomputes the rest.
+    matrix is computed by products of matrices, without the states between.
+
+    With `size`, the backward pass keeps the states between chunks and recomputes the
+    rest. Without it, the same holds for blocks of time that fit into a processor's
+    cache.
 
     Args:
         size: the number of steps in a chunk. None takes as many as fit into a
@@ -66,8 +69,6 @@ class Chunked:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        if loop.time == 0 or 0 in loop.batch_shape:
-            return run_steps(loop, carry)[:2]
         element = element_of(loop)
         chunk = None
         if not isinstance(element, Diagonal):

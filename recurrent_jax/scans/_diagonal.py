@@ -101,7 +101,7 @@ def diagonal_states(
     $$
 
     The derivative is the same scan of other numbers, and its transpose is a scan in the
-    other direction. The residuals are the states alone.
+    other direction. A walk saves decays and states, and a tree also products of decays.
     """
     return order.states(element, carry, flags, fresh)
 
