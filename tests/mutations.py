@@ -256,16 +256,28 @@ MUTATIONS = [
         "tests/cells/test_lru.py -k methods",
     ),
     Mutation(
-        "scans/_matrix.py",
-        "element = select(bad, jax.tree.map(jnp.zeros_like, element), element)",
+        "scans/_chunks.py",
+        "element = select(bad[..., None, :], zeros(element), element)",
         "pass",
         "tests/test_scans.py -k nothing",
     ),
     Mutation(
-        "scans/_matrix.py",
+        "scans/_sums.py",
         "start = jnp.where(trail(first, start), 0, start)",
         "pass",
         "tests/test_scans.py -k agree",
+    ),
+    Mutation(
+        "scans/_chunks.py",
+        "(bad_start[..., None] & (jnp.cumsum(reset, axis=-1) == 0))",
+        "bad_start[..., None]",
+        "tests/test_scans.py -k nothing",
+    ),
+    Mutation(
+        "methods/_chunked.py",
+        "all(a.dtype.itemsize >= 4 for a in jax.tree.leaves(carry))",
+        "True",
+        "tests/test_methods.py -k values_of_a_matrix",
     ),
     Mutation(
         "scans/_wide.py",

@@ -58,7 +58,27 @@ def test_the_default_follows_from_the_cell_and_the_strategy():
 @pytest.mark.parametrize("backward", STRATEGIES, ids=repr)
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_every_mode_and_order(method, backward, x64):
-    cell = rj.LRU(4)
+    modes_agree(rj.LRU(4), method, backward)
+
+
+def test_every_mode_and_order_of_a_matrix(x64):
+    """A loop computes the values, and chunks compute the derivatives."""
+    modes_agree(rj.GatedDeltaNet(4, heads=2), rj.Chunked(), rj.Autodiff())
+
+
+def test_a_cpu_computes_values_of_a_matrix_in_a_loop():
+    """The same bits, unless the state is rounded to 16 bits at each step of a loop."""
+    for dtype, same in ((jnp.float32, True), (jnp.bfloat16, False)):
+        cell = rj.Mamba2(4, heads=2)
+        params = cell.init(jax.random.key(0), D, dtype)
+        xs = jax.random.normal(jax.random.key(1), (TIME, BATCH, D), dtype)
+        _, one = rj.unroll(cell, params, xs, method=rj.Chunked())
+        _, two = rj.unroll(cell, params, xs, method=rj.Sequential())
+        assert bool(jnp.all(one == two)) is same
+
+
+def modes_agree(cell, method, backward):
+    """Compare both modes of differentiation, second orders and `vmap` with the loop."""
     params, xs = draw(cell)
     tangents = jax.tree.map(jnp.cos, (params, xs))
 

@@ -2,27 +2,23 @@
 """DeltaNet, a matrix state that replaces the value of a key."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.types import Activation, Flag, Initializer, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    empty,
-    key_size,
     replace,
     scaled,
-    side_by_side,
     unit,
 )
 from recurrent_jax.initializers import glorot_uniform
-from recurrent_jax.scans import Delta, MatrixCarry, MatrixCell
+from recurrent_jax.scans import MatrixCarry, Query
 
 
 class DeltaNetParams(NamedTuple):
@@ -35,7 +31,7 @@ class DeltaNetParams(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DeltaNet(MatrixCell[DeltaNetParams, MatrixCarry]):
+class DeltaNet(HeadsCell[DeltaNetParams, MatrixCarry]):
     r"""A linear memory that writes by the delta rule.
 
     $$
@@ -102,15 +98,11 @@ class DeltaNet(MatrixCell[DeltaNetParams, MatrixCarry]):
     Carry = MatrixCarry
     output = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_heads(self)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> DeltaNetParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        N, K = self.heads, key_size(self)
+        N, K, _ = self.sizes
         widths = N * K, N * K, self.hidden_size, N
         keys = jax.random.split(key, len(widths))
         return DeltaNetParams(
@@ -120,17 +112,7 @@ class DeltaNet(MatrixCell[DeltaNetParams, MatrixCarry]):
             )
         )
 
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> MatrixCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        return empty(self, batch_shape, dtype)
-
-    def project(self, params: DeltaNetParams, x: jax.Array) -> tuple[jax.Array, Delta]:
+    def project(self, params: DeltaNetParams, x: jax.Array) -> Query:
         """Return the query of a step, and what the step does to the state."""
         q, k, v = (
             by_head(self.activation(affine(x, kernel)), self.heads)
@@ -139,16 +121,5 @@ class DeltaNet(MatrixCell[DeltaNetParams, MatrixCarry]):
         beta = jax.nn.sigmoid(affine(x, params.strength_kernel))
         if self.negative_eigenvalues:
             beta = 2 * beta
-        return scaled(unit(q)), replace(jnp.zeros_like(beta), beta, unit(k), v)
-
-    def element(self, params: DeltaNetParams, z: tuple[jax.Array, Delta]) -> Delta:
-        """Return what the step does to the state."""
-        return z[1]
-
-    def query(self, params: DeltaNetParams, z: tuple[jax.Array, Delta]) -> jax.Array:
-        """Return the queries."""
-        return z[0]
-
-    def finish(self, params: DeltaNetParams, read: jax.Array, z: Any) -> jax.Array:
-        """Return the values that the heads have read, side by side."""
-        return side_by_side(read)
+        no_decay = jnp.zeros_like(beta)
+        return Query(scaled(unit(q)), replace(no_decay, beta, unit(k), v))

@@ -2,27 +2,23 @@
 """Gated DeltaNet, a matrix state that decays and replaces the value of a key."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.types import Activation, Flag, Initializer, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    empty,
-    key_size,
     replace,
     scaled,
-    side_by_side,
     unit,
 )
 from recurrent_jax.initializers import Uniform, glorot_uniform
-from recurrent_jax.scans import Delta, MatrixCarry, MatrixCell
+from recurrent_jax.scans import MatrixCarry, Query
 
 
 class GatedDeltaNetParams(NamedTuple):
@@ -38,7 +34,7 @@ class GatedDeltaNetParams(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedDeltaNet(MatrixCell[GatedDeltaNetParams, MatrixCarry]):
+class GatedDeltaNet(HeadsCell[GatedDeltaNetParams, MatrixCarry]):
     r"""A linear memory that decays, and writes by the delta rule.
 
     $$
@@ -110,15 +106,11 @@ class GatedDeltaNet(MatrixCell[GatedDeltaNetParams, MatrixCarry]):
     Carry = MatrixCarry
     output = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_heads(self)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> GatedDeltaNetParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        N, K = self.heads, key_size(self)
+        N, K, _ = self.sizes
         widths = N * K, N * K, self.hidden_size, N, N
         k_a, k_b, *keys = jax.random.split(key, 2 + len(widths))
         return GatedDeltaNetParams(
@@ -130,19 +122,7 @@ class GatedDeltaNet(MatrixCell[GatedDeltaNetParams, MatrixCarry]):
             log_rate=jnp.log(jax.random.uniform(k_a, (N,), dtype, 0.01, 16)),
         )
 
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> MatrixCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        return empty(self, batch_shape, dtype)
-
-    def project(
-        self, params: GatedDeltaNetParams, x: jax.Array
-    ) -> tuple[jax.Array, Delta]:
+    def project(self, params: GatedDeltaNetParams, x: jax.Array) -> Query:
         """Return the query of a step, and what the step does to the state."""
         q, k, v = (
             by_head(self.activation(affine(x, kernel)), self.heads)
@@ -153,18 +133,4 @@ class GatedDeltaNet(MatrixCell[GatedDeltaNetParams, MatrixCarry]):
             beta = 2 * beta
         g = jax.nn.softplus(affine(x, params.decay_kernel, params.decay_bias))
         g = -expand_like(jnp.exp(params.log_rate), g) * g
-        return scaled(unit(q)), replace(g, beta, unit(k), v)
-
-    def element(self, params: GatedDeltaNetParams, z: tuple[jax.Array, Delta]) -> Delta:
-        """Return what the step does to the state."""
-        return z[1]
-
-    def query(
-        self, params: GatedDeltaNetParams, z: tuple[jax.Array, Delta]
-    ) -> jax.Array:
-        """Return the queries."""
-        return z[0]
-
-    def finish(self, params: GatedDeltaNetParams, read: jax.Array, z: Any) -> jax.Array:
-        """Return the values that the heads have read, side by side."""
-        return side_by_side(read)
+        return Query(scaled(unit(q)), replace(g, beta, unit(k), v))

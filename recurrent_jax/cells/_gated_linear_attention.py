@@ -2,24 +2,20 @@
 """Gated linear attention, a matrix state with a learned decay for each key channel."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.types import Initializer, Positive, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    empty,
-    key_size,
     scaled,
-    side_by_side,
 )
 from recurrent_jax.initializers import glorot_uniform, zeros
-from recurrent_jax.scans import MatrixCarry, MatrixCell, Outer
+from recurrent_jax.scans import MatrixCarry, Outer, Query
 
 
 class GatedLinearAttentionParams(NamedTuple):
@@ -34,7 +30,7 @@ class GatedLinearAttentionParams(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedLinearAttention(MatrixCell[GatedLinearAttentionParams, MatrixCarry]):
+class GatedLinearAttention(HeadsCell[GatedLinearAttentionParams, MatrixCarry]):
     r"""A linear memory with a forget gate for each key channel.
 
     $$
@@ -94,15 +90,12 @@ class GatedLinearAttention(MatrixCell[GatedLinearAttentionParams, MatrixCarry]):
     Carry = MatrixCarry
     output = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_heads(self)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> GatedLinearAttentionParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        D, R, channels = in_features, self.rank, self.heads * key_size(self)
+        N, K, _ = self.sizes
+        D, R, channels = in_features, self.rank, N * K
         shapes = (D, channels), (D, channels), (D, self.hidden_size)
         shapes = *shapes, (D, R), (R, channels)
         k_b, *keys = jax.random.split(key, 1 + len(shapes))
@@ -114,39 +107,10 @@ class GatedLinearAttention(MatrixCell[GatedLinearAttentionParams, MatrixCarry]):
             decay_bias=self.decay_bias_init(k_b, (channels,), dtype),
         )
 
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> MatrixCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        return empty(self, batch_shape, dtype)
-
-    def project(
-        self, params: GatedLinearAttentionParams, x: jax.Array
-    ) -> tuple[jax.Array, Outer]:
+    def project(self, params: GatedLinearAttentionParams, x: jax.Array) -> Query:
         """Return the query of a step, and what the step does to the state."""
         q, k, v = (by_head(affine(x, kernel), self.heads) for kernel in params[:3])
         low = affine(x, params.decay_down)
         g = jax.nn.log_sigmoid(affine(low, params.decay_up, params.decay_bias))
-        return scaled(q), Outer(by_head(g / self.temperature, self.heads), k, v)
-
-    def element(
-        self, params: GatedLinearAttentionParams, z: tuple[jax.Array, Outer]
-    ) -> Outer:
-        """Return what the step does to the state."""
-        return z[1]
-
-    def query(
-        self, params: GatedLinearAttentionParams, z: tuple[jax.Array, Outer]
-    ) -> jax.Array:
-        """Return the queries."""
-        return z[0]
-
-    def finish(
-        self, params: GatedLinearAttentionParams, read: jax.Array, z: Any
-    ) -> jax.Array:
-        """Return the values that the heads have read, side by side."""
-        return side_by_side(read)
+        g = by_head(g / self.temperature, self.heads)
+        return Query(scaled(q), Outer(g, k, v))

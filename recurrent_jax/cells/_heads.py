@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Heads and delta rules, for the cells that have them."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,7 +9,46 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from recurrent_jax.scans import Delta, MatrixCarry
+from recurrent_jax import _checks
+from recurrent_jax._core.cell import C, P
+from recurrent_jax._core.types import Size
+from recurrent_jax.scans import Delta, MatrixCell
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadsCell(MatrixCell[P, C]):
+    """A matrix cell with heads, which may have a field `key_size`."""
+
+    hidden_size: Size
+    heads: Size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_size % self.heads:
+            raise ValueError(
+                f"{type(self).__name__}: heads must divide "
+                f"hidden_size={self.hidden_size}, got {self.heads}; heads=1 always does"
+            )
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """The number of heads, and the key and value channels of each: N, K, V."""
+        N, V = self.heads, self.hidden_size // self.heads
+        return N, getattr(self, "key_size", None) or V, V
+
+    def initial_carry(
+        self,
+        batch_shape: tuple[int, ...] = (),
+        dtype: DTypeLike = float,
+        params: Any = None,
+    ) -> C:
+        """Return a state of zeros."""
+        _checks.own(self, params)
+        N, K, V = self.sizes
+        # Of each head: a matrix, its normaliser, and a number.
+        shapes = (N, K, V), (N, K), (N,)
+        parts = zip(self.Carry._fields, shapes, strict=False)
+        return self.Carry(*(jnp.zeros((*batch_shape, *s), dtype) for _, s in parts))
 
 
 def replace(g: jax.Array, beta: jax.Array, k: jax.Array, v: jax.Array) -> Delta:
@@ -42,23 +82,3 @@ def by_head(a: jax.Array, heads: int) -> jax.Array:
 def side_by_side(a: jax.Array) -> jax.Array:
     """Return the features of all heads on one axis."""
     return a.reshape(*a.shape[:-2], a.shape[-2] * a.shape[-1])
-
-
-def key_size(cell: Any) -> int:
-    """Return the number of key channels of a head."""
-    return getattr(cell, "key_size", None) or cell.hidden_size // cell.heads
-
-
-def empty(cell: Any, batch_shape: tuple[int, ...], dtype: DTypeLike) -> MatrixCarry:
-    """Return a state of zeros for each head."""
-    N, K, V = cell.heads, key_size(cell), cell.hidden_size // cell.heads
-    return MatrixCarry(jnp.zeros((*batch_shape, N, K, V), dtype))
-
-
-def check_heads(cell: Any) -> None:
-    """Check that the heads of a cell divide its units."""
-    if cell.hidden_size % cell.heads:
-        raise ValueError(
-            f"{type(cell).__name__}: heads must divide hidden_size={cell.hidden_size}, "
-            f"got {cell.heads}; heads=1 always does"
-        )

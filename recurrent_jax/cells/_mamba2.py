@@ -3,24 +3,21 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.types import Activation, Initializer, Positive, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    empty,
-    key_size,
     side_by_side,
 )
 from recurrent_jax.initializers import glorot_uniform
-from recurrent_jax.scans import MatrixCarry, MatrixCell, Outer
+from recurrent_jax.scans import MatrixCarry, Outer
 
 
 class Mamba2Params(NamedTuple):
@@ -45,7 +42,7 @@ class Selected(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Mamba2(MatrixCell[Mamba2Params, MatrixCarry]):
+class Mamba2(HeadsCell[Mamba2Params, MatrixCarry]):
     r"""The state space model of Mamba-2 (SSD), whose time steps depend on the input.
 
     $$
@@ -112,7 +109,6 @@ class Mamba2(MatrixCell[Mamba2Params, MatrixCarry]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_heads(self)
         if self.heads % self.groups:
             raise ValueError(
                 f"Mamba2: groups must divide heads={self.heads}, got {self.groups}; "
@@ -128,7 +124,8 @@ class Mamba2(MatrixCell[Mamba2Params, MatrixCarry]):
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> Mamba2Params:
         """Return fresh parameters for inputs of `in_features` features."""
-        N, channels = self.heads, self.groups * key_size(self)
+        N, K, _ = self.sizes
+        channels = self.groups * K
         widths = channels, channels, self.hidden_size, N
         k_a, k_b, *keys = jax.random.split(key, 2 + len(widths))
         low, high = math.log(self.min_step_size), math.log(self.max_step_size)
@@ -142,16 +139,6 @@ class Mamba2(MatrixCell[Mamba2Params, MatrixCarry]):
             log_rate=jnp.log(jax.random.uniform(k_a, (N,), dtype, 1, 16)),
             skip=jnp.ones(N, dtype),
         )
-
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> MatrixCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        return empty(self, batch_shape, dtype)
 
     def project(self, params: Mamba2Params, x: jax.Array) -> Selected:
         """Return what each step writes and reads, and its time step."""

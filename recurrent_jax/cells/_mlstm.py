@@ -2,24 +2,22 @@
 """The matrix LSTM of xLSTM, with stabilised exponential gates."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.types import Activation, Initializer, NonNegative, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    key_size,
     scaled,
     side_by_side,
 )
 from recurrent_jax.initializers import glorot_uniform
-from recurrent_jax.scans import MatrixCell, Read, Stabilised, StabilisedCarry
+from recurrent_jax.scans import Read, Stabilised, StabilisedCarry
 
 
 class MLSTMParams(NamedTuple):
@@ -46,7 +44,7 @@ class MLSTMInput(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class MLSTM(MatrixCell[MLSTMParams, StabilisedCarry]):
+class MLSTM(HeadsCell[MLSTMParams, StabilisedCarry]):
     r"""An LSTM with a matrix as its cell state, and an exponential input gate.
 
     $$
@@ -115,15 +113,12 @@ class MLSTM(MatrixCell[MLSTMParams, StabilisedCarry]):
     Carry = StabilisedCarry
     output = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_heads(self)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> MLSTMParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        N, K, H = self.heads, key_size(self), self.hidden_size
+        N, K, _ = self.sizes
+        H = self.hidden_size
         widths = N * K, N * K, H, H
         k_i, *keys = jax.random.split(key, 1 + len(widths))
         q, k, v, o = (
@@ -136,18 +131,6 @@ class MLSTM(MatrixCell[MLSTMParams, StabilisedCarry]):
         biases = (jnp.zeros(w, dtype) if self.use_bias else None for w in widths)
         return MLSTMParams(q, k, v, o, gates, jnp.concatenate([i, f]), *biases)
 
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> StabilisedCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        N, K, V = self.heads, key_size(self), self.hidden_size // self.heads
-        shapes = (N, K, V), (N, K), (N,)
-        return StabilisedCarry(*(jnp.zeros((*batch_shape, *s), dtype) for s in shapes))
-
     def project(self, params: MLSTMParams, x: jax.Array) -> MLSTMInput:
         """Return the query and output gate of a step, and what it does to the state."""
         q, k, v, o = (affine(x, *w) for w in zip(params[:4], params[6:], strict=True))
@@ -155,14 +138,6 @@ class MLSTM(MatrixCell[MLSTMParams, StabilisedCarry]):
         q, k, v = (by_head(a, self.heads) for a in (q, k, v))
         step = Stabilised(jax.nn.log_sigmoid(f), i, k, v)
         return MLSTMInput(scaled(q), self.output_gate_activation(o), step)
-
-    def element(self, params: MLSTMParams, z: MLSTMInput) -> Stabilised:
-        """Return what the step does to the state."""
-        return z.step
-
-    def query(self, params: MLSTMParams, z: MLSTMInput) -> jax.Array:
-        """Return the queries."""
-        return z.query
 
     def finish(self, params: MLSTMParams, read: Read, z: MLSTMInput) -> jax.Array:
         """Return the values that were read, divided by their weight, and gated."""

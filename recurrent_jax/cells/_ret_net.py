@@ -2,26 +2,22 @@
 """Retention, linear attention whose heads forget at fixed rates."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.types import Initializer, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    empty,
-    key_size,
     scaled,
-    side_by_side,
 )
 from recurrent_jax.initializers import glorot_uniform
-from recurrent_jax.scans import MatrixCarry, MatrixCell, Outer
+from recurrent_jax.scans import MatrixCarry, Outer, Query
 
 
 class RetNetParams(NamedTuple):
@@ -32,16 +28,8 @@ class RetNetParams(NamedTuple):
     value_kernel: jax.Array  # (in, H)
 
 
-class Retained(NamedTuple):
-    """The query, key and value of a step."""
-
-    q: jax.Array  # (*lead, N, K)
-    k: jax.Array  # (*lead, N, K)
-    v: jax.Array  # (*lead, N, H / N)
-
-
 @dataclasses.dataclass(frozen=True)
-class RetNet(MatrixCell[RetNetParams, MatrixCarry]):
+class RetNet(HeadsCell[RetNetParams, MatrixCarry]):
     r"""The retention of a RetNet: a linear memory that decays at a fixed rate.
 
     $$
@@ -101,15 +89,11 @@ class RetNet(MatrixCell[RetNetParams, MatrixCarry]):
     Carry = MatrixCarry
     output = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_heads(self)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> RetNetParams:
         """Return fresh parameters for inputs of `in_features` features."""
-        N, K = self.heads, key_size(self)
+        N, K, _ = self.sizes
         widths = N * K, N * K, self.hidden_size
         keys = jax.random.split(key, len(widths))
         return RetNetParams(
@@ -119,31 +103,10 @@ class RetNet(MatrixCell[RetNetParams, MatrixCarry]):
             )
         )
 
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> MatrixCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        return empty(self, batch_shape, dtype)
-
-    def project(self, params: RetNetParams, x: jax.Array) -> Retained:
-        """Return the query, key and value of each head."""
+    def project(self, params: RetNetParams, x: jax.Array) -> Query:
+        """Return the query of a step, and what the step does to the state."""
         q, k, v = (by_head(affine(x, kernel), self.heads) for kernel in params)
-        return Retained(scaled(q), k, v)
-
-    def element(self, params: RetNetParams, z: Retained) -> Outer:
-        """Return the decay of each head, and what the step writes."""
         g = np.log1p(-(2.0 ** (-5 - np.arange(self.heads))))
-        g = expand_like(jnp.asarray(g, z.k.dtype), z.k[..., 0])
-        return Outer(jnp.broadcast_to(g, z.k.shape[:-1]), z.k, z.v)
-
-    def query(self, params: RetNetParams, z: Retained) -> jax.Array:
-        """Return the queries."""
-        return z.q
-
-    def finish(self, params: RetNetParams, read: jax.Array, z: Retained) -> jax.Array:
-        """Return the values that the heads have read, side by side."""
-        return side_by_side(read)
+        g = expand_like(jnp.asarray(g, k.dtype), k[..., 0])
+        g = jnp.broadcast_to(g, k.shape[:-1])
+        return Query(scaled(q), Outer(g, k, v))

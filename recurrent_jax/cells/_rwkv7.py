@@ -3,24 +3,22 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.types import Initializer, Size
 from recurrent_jax.cells._heads import (
+    HeadsCell,
     by_head,
-    check_heads,
-    empty,
     side_by_side,
     unit,
 )
 from recurrent_jax.initializers import orthogonal
-from recurrent_jax.scans import Delta, MatrixCarry, MatrixCell
+from recurrent_jax.scans import Delta, MatrixCarry, Query
 
 
 class RWKV7Params(NamedTuple):
@@ -41,7 +39,7 @@ class RWKV7Params(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RWKV7(MatrixCell[RWKV7Params, MatrixCarry]):
+class RWKV7(HeadsCell[RWKV7Params, MatrixCarry]):
     r"""The time mixing of RWKV-7: a delta rule with decays and rates for each channel.
 
     $$
@@ -108,10 +106,6 @@ class RWKV7(MatrixCell[RWKV7Params, MatrixCarry]):
     output = None
     chunked = False  # on a CPU, a loop over its steps is faster
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_heads(self)
-
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float
     ) -> RWKV7Params:
@@ -139,17 +133,7 @@ class RWKV7(MatrixCell[RWKV7Params, MatrixCarry]):
             bonus=jnp.full((self.heads, K), -0.04, dtype),
         )
 
-    def initial_carry(
-        self,
-        batch_shape: tuple[int, ...] = (),
-        dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> MatrixCarry:
-        """Return a state of zeros."""
-        _checks.own(self, params)
-        return empty(self, batch_shape, dtype)
-
-    def project(self, params: RWKV7Params, x: jax.Array) -> tuple[jax.Array, Delta]:
+    def project(self, params: RWKV7Params, x: jax.Array) -> Query:
         """Return the query of a step, and what the step does to the state."""
         r, k, v = (affine(x, kernel) for kernel in params[:3])
         w = jnp.tanh(affine(x, params.decay_down))
@@ -161,19 +145,9 @@ class RWKV7(MatrixCell[RWKV7Params, MatrixCarry]):
         k = k * (1 + (a - 1) * expand_like(params.replacement, k))
         r, k, v, w, a, key = (by_head(p, self.heads) for p in (r, k, v, w, a, key))
         key = unit(key, 1e-12)
-        return r, Delta(w, -key, a * key, k, v)
+        return Query(r, Delta(w, -key, a * key, k, v))
 
-    def element(self, params: RWKV7Params, z: tuple[jax.Array, Delta]) -> Delta:
-        """Return what the step does to the state."""
-        return z[1]
-
-    def query(self, params: RWKV7Params, z: tuple[jax.Array, Delta]) -> jax.Array:
-        """Return the queries."""
-        return z[0]
-
-    def finish(
-        self, params: RWKV7Params, read: jax.Array, z: tuple[jax.Array, Delta]
-    ) -> jax.Array:
+    def finish(self, params: RWKV7Params, read: jax.Array, z: Query) -> jax.Array:
         """Return what was read and the bonus, with the heads side by side."""
         r, step = z
         seen = r * step.key * expand_like(params.bonus, r)

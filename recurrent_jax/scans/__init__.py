@@ -5,6 +5,8 @@ A `LinearCell` describes its step as one of these values. `rj.Associative` and
 `rj.Chunked` run it.
 """
 
+from recurrent_jax.scans._chunks import read_in_chunks
+from recurrent_jax.scans._delta import Delta
 from recurrent_jax.scans._diagonal import (
     Complex,
     Diagonal,
@@ -13,13 +15,8 @@ from recurrent_jax.scans._diagonal import (
     Walk,
     diagonal_states,
 )
-from recurrent_jax.scans._linear import LinearCell, MatrixCell, Steps
-from recurrent_jax.scans._matrix import (
-    Delta,
-    MatrixCarry,
-    Outer,
-    read_in_chunks,
-)
+from recurrent_jax.scans._linear import LinearCell, MatrixCell, Query, Steps
+from recurrent_jax.scans._outer import MatrixCarry, Outer
 from recurrent_jax.scans._stabilised import Read, Stabilised, StabilisedCarry
 
 __all__ = [
@@ -31,6 +28,7 @@ __all__ = [
     "MatrixCell",
     "Order",
     "Outer",
+    "Query",
     "Read",
     "Stabilised",
     "StabilisedCarry",

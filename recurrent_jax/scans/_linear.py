@@ -9,8 +9,8 @@ import jax
 
 from recurrent_jax._core.cell import C, Cell, P
 from recurrent_jax._loop.loop import Flags
+from recurrent_jax.scans._chunks import read_in_chunks
 from recurrent_jax.scans._diagonal import Diagonal, Order, diagonal_states
-from recurrent_jax.scans._matrix import read_in_chunks
 from recurrent_jax.scans._wide import like, wide
 
 
@@ -98,14 +98,29 @@ class LinearCell(Cell[P, C]):
         return final, self.emit(params, states, z)
 
 
+class Query(NamedTuple):
+    """The projected input of a `MatrixCell`.
+
+    Attributes:
+        query: what the state is asked, `(*lead, heads, K)`.
+        step: what the step does to the state: `Outer`, `Delta` or `Stabilised`.
+    """
+
+    query: jax.Array
+    step: Any
+
+
 @dataclasses.dataclass(frozen=True)
 class MatrixCell(LinearCell[P, C]):
     r"""A linear cell with a matrix as its state, which queries read.
 
     $$ o_t = S_t^\top q_t, \qquad y_t = \mathrm{finish}(o_t, z_t) $$
 
-    A subclass defines `init`, a carry, `element`, `query` and `finish`. A chunk of
-    steps is computed by products of matrices, without the states between.
+    A subclass defines `init`, a carry, and `project`, which returns `Query`: the
+    queries, and the step that the input makes. Or it overrides `query` and `element`,
+    which read these from z. The output is what the heads have read, side by side,
+    unless the subclass overrides `finish`. A chunk of steps is computed by products of
+    matrices, without the states between.
 
     Example: Linear attention of one head, whose parts come from the input itself:
 
@@ -122,26 +137,28 @@ class MatrixCell(LinearCell[P, C]):
         ...     def initial_carry(self, batch_shape=(), dtype=float, params=None):
         ...         N = self.hidden_size
         ...         return self.Carry(jnp.zeros((*batch_shape, 1, N, N), dtype))
-        ...     def element(self, params, z):
-        ...         no_decay = jnp.zeros((*z.shape[:-1], 1), z.dtype)
-        ...         return rj.scans.Outer(no_decay, z[..., None, :], z[..., None, :])
-        ...     def query(self, params, z):
-        ...         return z[..., None, :]
-        ...     def finish(self, params, read, z):
-        ...         return read[..., 0, :]
+        ...     def project(self, params, x):
+        ...         no_decay = jnp.zeros((*x.shape[:-1], 1), x.dtype)
+        ...         key = x[..., None, :]  # (*lead, heads, K)
+        ...         step = rj.scans.Outer(no_decay, key, value=key)
+        ...         return rj.scans.Query(query=key, step=step)
         >>> _, ys = rj.unroll(LinearAttention(2), (), jnp.eye(2))
         >>> print(ys)
         [[1. 0.]
          [0. 1.]]
     """
 
-    @abc.abstractmethod
-    def query(self, params: Any, z: Any) -> jax.Array:
-        """Return the queries, `(*lead, heads, K)`."""
+    def element(self, params: Any, z: Any) -> Any:
+        """Return the linear step that an input makes: `z.step` by default."""
+        return z.step
 
-    @abc.abstractmethod
+    def query(self, params: Any, z: Any) -> jax.Array:
+        """Return the queries, `(*lead, heads, K)`: `z.query` by default."""
+        return z.query
+
     def finish(self, params: Any, read: Any, z: Any) -> Any:
-        """Return the output for what the query has read."""
+        """Return the output: by default what the heads have read, side by side."""
+        return read.reshape(*read.shape[:-2], read.shape[-2] * read.shape[-1])
 
     def emit(self, params: Any, carry: C, z: Any) -> Any:
         """Return the output for the carry after a step."""
@@ -154,6 +171,6 @@ class MatrixCell(LinearCell[P, C]):
             return super().steps(params, carry, z, how)
         element, query = self.element(params, z), self.query(params, z)
         final, read = read_in_chunks(
-            element, query, carry, how.flags, how.fresh, how.chunk
+            element, query, carry, how.flags, how.fresh, how.chunk, how.order
         )
         return final, self.finish(params, read, z)

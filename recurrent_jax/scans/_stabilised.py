@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from recurrent_jax._core.arrays import select, trail
-from recurrent_jax.scans._matrix import Spans, sums
+from recurrent_jax._core.arrays import trail
+from recurrent_jax.scans._sums import Spans, sums, written
 
 
 class StabilisedCarry(NamedTuple):
@@ -67,34 +67,66 @@ class Stabilised(NamedTuple):
         lowest = jnp.finfo(self.log_input.dtype).min
         return zero._replace(log_input=jnp.full_like(self.log_input, lowest))
 
-    def chunk(
-        self, query: jax.Array, carry: StabilisedCarry, spans: Spans, fresh: Any
-    ) -> tuple[StabilisedCarry, Read]:
-        """Return the carry after a chunk, and what the queries of its steps read."""
+    def chunk(self, query: jax.Array, spans: Spans) -> tuple["Rescaled", "AskedScaled"]:
+        """Return each chunk as one step, and its queries."""
         g, i, k, v = self
         decay, _ = sums(spans, g)
+        of_steps = decay.between + i[..., None, :]
+        m = jnp.max(of_steps, axis=-1)
+        weight = jnp.exp(of_steps - m[..., None])
+        within = jnp.einsum("...tk,...jk->...tj", query, k) * weight
+        value = jnp.einsum("...tj,...jv->...tv", within, v)
+        own = Read(value, jnp.sum(within, axis=-1), m)
+
+        last = weight[..., -1, :, None] * k
+        C = written(last, v)
+        added = StabilisedCarry(C, jnp.sum(last, axis=-2), m[..., -1])
+        return Rescaled(decay.start[..., -1], added), AskedScaled(
+            query, decay.start, own
+        )
+
+
+class Rescaled(NamedTuple):
+    """The step of a whole chunk: a decay, and a state with a scale of its own."""
+
+    log_decay: jax.Array  # (..., heads)
+    added: StabilisedCarry
+
+    def apply(self, carry: StabilisedCarry) -> StabilisedCarry:
+        """Return the carry after the step."""
+        kept = self.log_decay + carry.m
+        m = jnp.maximum(kept, self.added.m)
+        old, new = jnp.exp(kept - m)[..., None], jnp.exp(self.added.m - m)[..., None]
+        C = old[..., None] * carry.C + new[..., None] * self.added.C
+        return StabilisedCarry(C, old * carry.n + new * self.added.n, m)
+
+
+class AskedScaled(NamedTuple):
+    """The queries of the steps of chunks, and what they read of their own chunk."""
+
+    query: jax.Array  # (..., heads, t, K)
+    log_decay: jax.Array  # (..., heads, t), since the start of the chunk or a reset
+    own: Read
+
+    def read(
+        self, carry: StabilisedCarry, fresh: StabilisedCarry, restarted: Any
+    ) -> Read:
+        """Return what the queries read, given the states before the chunks."""
 
         def first(of: Any) -> jax.Array:  # of the state that the steps start from
-            old, new = of(carry), of(fresh)
-            if decay.fresh is None:
+            old = of(carry)
+            if restarted is None:
                 return old
-            return jnp.where(trail(decay.fresh, old), new, old)
+            return jnp.where(trail(restarted, old), of(fresh), old)
 
-        started = decay.start + first(lambda s: s.m[..., None])
-        of_steps = decay.between + i[..., None, :]
-        m = jnp.maximum(started, jnp.max(of_steps, axis=-1))
-        start, weight = jnp.exp(started - m), jnp.exp(of_steps - m[..., None])
-
-        within = jnp.einsum("...tk,...jk->...tj", query, k) * weight
-        value = first(lambda s: jnp.einsum("...tk,...kv->...tv", query, s.C))
-        value = start[..., None] * value + jnp.einsum("...tj,...jv->...tv", within, v)
-        total = first(lambda s: jnp.einsum("...tk,...k->...t", query, s.n))
-        total = start * total + jnp.sum(within, axis=-1)
-
-        left, last = start[..., -1], weight[..., -1, :, None] * k
-        if decay.fresh is not None:
-            carry = select(decay.fresh[..., -1], fresh, carry)
-        C = left[..., None, None] * carry.C
-        C = C + jnp.einsum("...jk,...jv->...kv", last, v)
-        n = left[..., None] * carry.n + jnp.sum(last, axis=-2)
-        return StabilisedCarry(C, n, m[..., -1]), Read(value, total, m)
+        started = self.log_decay + first(lambda s: s.m[..., None])
+        m = jnp.maximum(started, self.own.m)
+        old, new = jnp.exp(started - m), jnp.exp(self.own.m - m)
+        q = self.query
+        value = first(lambda s: jnp.einsum("...tk,...kv->...tv", q, s.C))
+        total = first(lambda s: jnp.einsum("...tk,...k->...t", q, s.n))
+        return Read(
+            old[..., None] * value + new[..., None] * self.own.value,
+            old * total + new * self.own.total,
+            m,
+        )

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps that write back what a matrix holds for a key, such as the delta rule."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+
+from recurrent_jax.scans._outer import Asked, MatrixCarry
+from recurrent_jax.scans._sums import (
+    Spans,
+    Sums,
+    by_channel,
+    chunk_size,
+    lasting,
+    left,
+    since_start,
+    sums,
+    weights,
+    written,
+)
+
+
+class Delta(NamedTuple):
+    r"""The step $S \leftarrow \mathrm{diag}(e^{g}) S + w (r^\top S) + k v^\top$.
+
+    What the state holds for r is written back along w. With $r = -e^g k$ and
+    $w = \beta k$, and $\beta v$ for v, it is the gated delta rule, which replaces the
+    value that the state has for a key.
+
+    Attributes:
+        log_decay: g, `(*lead, heads)`, or one for each channel, `(*lead, heads, K)`.
+        look_up: r, `(*lead, heads, K)`. It reads the state before its decay.
+        write: w, `(*lead, heads, K)`.
+        key: k, `(*lead, heads, K)`.
+        value: v, `(*lead, heads, V)`.
+    """
+
+    log_decay: jax.Array
+    look_up: jax.Array
+    write: jax.Array
+    key: jax.Array
+    value: jax.Array
+
+    def apply(self, carry: MatrixCarry) -> MatrixCarry:
+        """Return the carry after the step."""
+        S = carry.S
+        found = jnp.einsum("...k,...kv->...v", self.look_up, S)
+        S = jnp.exp(by_channel(self.log_decay, self.key))[..., None] * S
+        S = S + self.write[..., :, None] * found[..., None, :]
+        return type(carry)(S + self.key[..., :, None] * self.value[..., None, :])
+
+    def look(self, query: jax.Array, carry: MatrixCarry) -> jax.Array:
+        r"""Return $S^\top q$, the value that the state has for the query."""
+        return jnp.einsum("...k,...kv->...v", query, carry.S)
+
+    @property
+    def chunk_size(self) -> int:
+        """The number of steps in a chunk, if the user does not choose it."""
+        return chunk_size(self.log_decay, self.key)
+
+    def kept(self) -> "Delta":
+        """Return the element of a step that changes nothing."""
+        return jax.tree.map(jnp.zeros_like, self)
+
+    def chunk(self, query: jax.Array, spans: Spans) -> tuple["Dense", Asked]:
+        r"""Return each chunk as one step, and its queries.
+
+        What the steps find obeys $R = L R + F + E S$, with S the state before the
+        chunk. L is strictly lower triangular, since a step finds only what earlier
+        steps wrote. One triangular solve gives $R = F' + E' S$ for all states S.
+        """
+        g, r, w, k, v = self
+        at, before = sums(spans, g)
+        axis = r.ndim - 2
+        size = r.shape[axis]
+
+        # What the steps look up and what they are asked, in one product each.
+        def both(a: jax.Array, b: jax.Array) -> jax.Array:
+            return jnp.concatenate([a, b], axis)
+
+        decay = Sums(*(both(a, b) for a, b in zip(before, at, strict=True)))
+        asked = both(r, query)
+        of_keys, of_writes = weights(asked, decay, k), weights(asked, decay, w)
+        start = since_start(asked, decay)
+        right = jnp.concatenate([of_keys @ v, start], -1)
+        right, of_queries = jnp.split(right, [size], axis)
+        lower, of_writes = jnp.split(of_writes, [size], axis)
+
+        # The inverse and a product: faster than solving for each column on the right.
+        one = jnp.eye(size, dtype=lower.dtype).reshape((1,) * axis + (size, size))
+        one = jnp.broadcast_to(one, lower.shape)
+        inverse = solve_triangular(one - lower, one, lower=True, unit_diagonal=True)
+        found = inverse @ right
+        # The part without the state before the chunk, then the factor of that state.
+        own, query = jnp.split(of_queries + of_writes @ found, [v.shape[-1]], axis=-1)
+        last_k, last_w = lasting(at, k), lasting(at, w)
+        added = written(last_k, v)
+        change = written(last_w, found)
+        more, matrix = jnp.split(change, [v.shape[-1]], axis=-1)
+        step = Dense(left(at, k)[..., None], matrix, MatrixCarry(added + more))
+        return step, Asked(query, own)
+
+
+class Dense(NamedTuple):
+    r"""The step $S \leftarrow (\mathrm{diag}(a) + M) S + B$ of a whole chunk."""
+
+    decay: jax.Array  # (..., heads, K or 1, 1)
+    matrix: jax.Array  # (..., heads, K, K)
+    added: MatrixCarry
+
+    def apply(self, carry: MatrixCarry) -> MatrixCarry:
+        """Return the carry after the step."""
+        S = self.decay * carry.S + self.matrix @ carry.S
+        return MatrixCarry(S + self.added.S)
