@@ -59,7 +59,12 @@ def step(cell: Model, params: Any, carry: Any, x: Arrays) -> tuple[Any, Any]:
     if not isinstance(cell, Network):
         return cell.step(params, carry, x)
     _causal(cell, _looks_ahead(cell))
-    xs = jax.tree.map(lambda a: jnp.asarray(a)[None], x)
+    x = _checks.arrays("streaming.step", "x", x)
+    if any(a.ndim == 0 for a in jax.tree.leaves(x)):
+        raise ValueError(
+            f"streaming.step: x must be (*batch, features), got {_checks.outline(x)}"
+        )
+    xs = jax.tree.map(lambda a: a[None], x)
     carry, ys = unroll(cell, params, xs, carry=carry, backward=_Plain())
     return carry, jax.tree.map(lambda y: y[0], ys)
 

@@ -916,13 +916,13 @@ CASES = {
     # Networks, wrappers and what they draw.
     "layers": kind(
         lambda: rj.Deep(CELL),
-        "Deep: cells come as a tuple of at least one, got LSTM(hidden_size=4)",
+        "Deep: layers must be a tuple of at least one cell, got LSTM(hidden_size=4)",
         "one alone is (cell,)",
     ),
-    "layers/empty": kind(lambda: rj.Stack(()), "Stack: cells come as a tuple"),
+    "layers/empty": kind(lambda: rj.Stack(()), "Stack: cells must be a tuple"),
     "layers-kind": kind(
         lambda: rj.Stack((CELL, rj.Bidirectional(CELL))),
-        "Stack: part 1 must be a recurrent_jax.Cell, got Bidirectional(",
+        "Stack: cells[1] must be a recurrent_jax.Cell, got Bidirectional(",
     ),
     "layers-kind/class": kind(
         lambda: rj.Zoneout(rj.LSTM, 0.1),

@@ -35,6 +35,7 @@ from recurrent_jax._checks.sequence import (
 )
 from recurrent_jax._checks.values import (
     above,
+    alike,
     array,
     arrays,
     blocks,
@@ -53,6 +54,7 @@ from recurrent_jax._checks.words import describe, outline, shapes
 __all__ = [
     "Reading",
     "above",
+    "alike",
     "array",
     "arrays",
     "axis_of",

@@ -14,6 +14,7 @@ from recurrent_jax._checks.words import describe, given
 
 # The sizes of keys that are plain arrays, by the name of the generator.
 _LEGACY = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
+_LARGE = 2**31  # a larger integer does not fit into the int32 that JAX makes of it
 _COMPUTES_IN = tuple(map(jnp.dtype, ("bfloat16", "float16", "float32", "float64")))
 
 
@@ -61,18 +62,33 @@ def _is_key(value: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class FloatArray(Kind):
-    """An array of real numbers, or a single number."""
+    """An array of real numbers. Without axes, a single number will do.
+
+    Attributes:
+        axes: the names of the axes, or None for any. Equal names have equal sizes.
+    """
+
+    axes: tuple[str, ...] | None = None
 
     def words(self) -> tuple[str, str]:
-        """Return `a floating-point array`."""
-        return "a floating-point array", ""
+        """Return `a floating-point array`, and its axes."""
+        shape = "" if self.axes is None else f" of shape ({', '.join(self.axes)})"
+        return f"a floating-point array{shape}", f"a floating-point array{shape}"
 
     def has_type(self, value: Any) -> bool:
         """Say whether the value is one, traced or not."""
         if isinstance(value, int | float):
-            return not isinstance(value, bool)
+            return self.axes is None and not isinstance(value, bool)
         is_array = isinstance(value, jax.Array | np.ndarray | np.floating)
-        return is_array and bool(jnp.issubdtype(value.dtype, jnp.floating))
+        return is_array and value.dtype in _COMPUTES_IN
+
+    def in_range(self, value: Any) -> bool:
+        """Say whether it has these axes."""
+        if self.axes is None:
+            return not isinstance(value, int | float) or abs(value) < _LARGE
+        sizes = tuple(zip(self.axes, value.shape, strict=False))
+        alike = len(dict(sizes)) == len(set(sizes))
+        return len(value.shape) == len(self.axes) and alike and 0 not in value.shape
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,15 +6,15 @@ from typing import Any
 from recurrent_jax._checks import words
 
 
-def layers(where: str, given: Any, kinds: tuple[type, ...]) -> None:
+def layers(where: str, argument: str, given: Any, kinds: tuple[type, ...]) -> None:
     """Check the parts of a network or a stack: a tuple of cells."""
     if not isinstance(given, tuple) or not given:
         raise TypeError(
-            f"{where}: cells come as a tuple of at least one, got {given!r}; one alone "
-            "is (cell,)"
+            f"{where}: {argument} must be a tuple of at least one cell, got {given!r}; "
+            "one alone is (cell,)"
         )
     for n, cell in enumerate(given):
-        part(where, f"part {n}", cell, kinds)
+        part(where, f"{argument}[{n}]", cell, kinds)
 
 
 def part(where: str, argument: str, cell: Any, kinds: tuple[type, ...]) -> None:

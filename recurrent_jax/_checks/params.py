@@ -56,12 +56,55 @@ def _features(reading: Any, tree: Any, leaves: Any, default: Any) -> None:
             f"{reading.where}: {name} must be {outline(want)}, got {outline(got)}. "
             + (_rebuilt(name, want, got) or maker)
         )
+    _floats(reading, expected, params)
+    if not hasattr(x, "dtype"):
+        _readable(reading, params, x)
     # Of Timed and the like, x is the first part; of other trees only the cell knows.
     is_sized = hasattr(x, "dtype") or hasattr(x, "x")
     if is_sized and cell.feature_axes:
         _shapes(reading, expected, params, x, size)
-    if _differ(expected, params, x) and _casts(reading, expected, params, x):
-        _refuse_dtypes(reading, params)
+    if _differ(expected, params, x):
+        _wide_enough(reading, params, x)
+        if _casts(reading, expected, params, x):
+            _refuse_dtypes(reading, params)
+
+
+def _floats(reading: Any, expected: Any, params: Any) -> None:
+    """Check that numbers which `init` makes as floats are floats."""
+    wanted = _dtypes(expected)
+    for path, leaf in jax.tree.leaves_with_path(params):
+        is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+        if jnp.issubdtype(wanted.get(path, leaf.dtype), jnp.floating) and not is_float:
+            raise TypeError(
+                f"{reading.where}: params{jax.tree_util.keystr(path)} must be floating "
+                f"point, got {describe(leaf)}"
+            )
+
+
+def _readable(reading: Any, params: Any, x: Any) -> None:
+    """Check that a cell can read an input that is not one array."""
+    error = _failure(reading, params, x)
+    own = str(error).startswith(type(reading.cell).__name__)
+    if isinstance(error, TypeError | AttributeError) and not own:
+        raise TypeError(
+            f"{reading.where}: {reading.argument} must be an input that {reading.cell} "
+            f"reads, for most cells one array, got {outline(x)}; {error}"
+        ) from error
+
+
+def _wide_enough(reading: Any, params: Any, x: Any) -> None:
+    """Refuse floats of 8 bits, unless the cell casts them itself."""
+    for name, tree in ((reading.argument, x), ("params", params)):
+        for path, leaf in jax.tree.leaves_with_path(tree):
+            is_float = jnp.issubdtype(leaf.dtype, jnp.floating)
+            if not is_float or leaf.dtype.itemsize > 1:
+                continue
+            if _failure(reading, params, x) is not None:
+                where = f"{name}{jax.tree_util.keystr(path)}"
+                raise TypeError(
+                    f"{reading.where}: {where} is {leaf.dtype}, which cells do not "
+                    f"compute in; cast it, for example {where}.astype('bfloat16')"
+                )
 
 
 def _made(cell: Any, size: int) -> Any:

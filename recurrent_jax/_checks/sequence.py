@@ -196,8 +196,15 @@ def _carry_hint(reading: Reading, got: Any, want: Any) -> str:
     return ". A carry is not broadcast over the batch: jnp.broadcast_to does it"
 
 
-def lengths(reading: Reading, lengths: Any) -> None:
-    """Check `lengths`: integers, one for each sequence, from 0 to T."""
+def lengths(reading: Reading, lengths: Any) -> Any:
+    """Return `lengths` as an array: integers, one for each sequence, from 0 to T."""
+    if not isinstance(lengths, jax.Array):
+        # Not `jnp.asarray`, which under `jit` would hide values that can be checked.
+        try:
+            lengths = np.asarray(lengths)
+        except ValueError as error:  # of lists of several sizes
+            message = f"{reading.where}: lengths must be integers: {error}"
+            raise TypeError(message) from error
     got = f"lengths is {describe(lengths)} ({reading})"
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         is_mask = lengths.dtype == bool
@@ -214,7 +221,7 @@ def lengths(reading: Reading, lengths: Any) -> None:
         )
     seen = not isinstance(lengths, jax.core.Tracer)
     if not seen or lengths.size == 0 or not _is_here(lengths):
-        return  # under jit, more than T counts as T, and less than 0 as 0
+        return lengths  # under jit, more than T counts as T, and less than 0 as 0
     values = np.asarray(lengths)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > int(reading.time or 0):
@@ -223,6 +230,7 @@ def lengths(reading: Reading, lengths: Any) -> None:
             f"got {low if low < 0 else high} ({reading})"
             + ("" if low < 0 else reading.swap_hint)
         )
+    return lengths
 
 
 def _is_here(x: Any) -> bool:

@@ -90,6 +90,22 @@ def arrays(where: str, argument: str, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: array(where, argument, leaf), tree)
 
 
+def alike(where: str, argument: str, expected: Any, given: Any) -> None:
+    """Check that a tree holds arrays of the shapes and dtypes of another tree."""
+
+    def shapes(tree: Any) -> Any:
+        return jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
+
+    try:
+        same = shapes(expected) == shapes(given)
+    except TypeError:  # a leaf is no array
+        same = False
+    if not same:
+        raise TypeError(
+            f"{where}: {argument} must be {outline(expected)}, got {outline(given)}"
+        )
+
+
 def one_array(where: str, xs: Any, why: str) -> None:
     """Check that an input is a single array."""
     if not hasattr(xs, "dtype"):

@@ -14,10 +14,11 @@ def describe(x: Any) -> str:
 
 def outline(tree: Any) -> str:
     """Return what a value is, in one line: an array, a tuple of named parts, a type."""
-    if tree is None or hasattr(tree, "dtype"):
+    is_array = isinstance(getattr(tree, "shape", None), tuple)
+    if tree is None or (is_array and hasattr(tree, "dtype")):
         return "None" if tree is None else describe(tree)
     name = type(tree).__name__
-    if hasattr(tree, "_fields"):
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         parts = zip(tree._fields, tree, strict=True)
         each = (k if hasattr(v, "dtype") else f"{k}={outline(v)}" for k, v in parts)
         return f"{name}({', '.join(each)})"

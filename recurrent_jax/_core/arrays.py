@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from recurrent_jax._checks.words import outline
+
 
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     """Return `x @ kernel + bias` for any leading axes of `x`.
@@ -19,8 +21,21 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
         >>> affine(jnp.ones((7, 5, 2)), jnp.ones((2, 3)), jnp.ones(3)).shape
         (7, 5, 3)
     """
-    y = x @ kernel
-    return y if bias is None else y + expand_like(bias, y)
+    try:
+        y = x @ kernel
+        return y if bias is None else y + expand_like(bias, y)
+    except Exception as error:
+        if type(error).__module__.startswith("jax"):  # it says what it is about
+            raise
+        raise _not_affine(error, x, kernel, bias) from error
+
+
+def _not_affine(error: Exception, *args: Any) -> Exception:
+    """Return an error that names the arguments of `affine`."""
+    kind = TypeError if isinstance(error, TypeError | AttributeError) else ValueError
+    named = zip(("x (..., in)", "kernel (in, out)", "bias (out,)"), args, strict=True)
+    got = ", ".join(f"{name}: {outline(value)}" for name, value in named)
+    return kind(f"affine: x @ kernel + bias does not work for {got}")
 
 
 def expand_like(vector: jax.Array, like: jax.Array) -> jax.Array:
@@ -34,7 +49,14 @@ def expand_like(vector: jax.Array, like: jax.Array) -> jax.Array:
         >>> expand_like(jnp.ones(3), jnp.ones((7, 5, 3))).shape
         (1, 1, 3)
     """
-    return vector.reshape((1,) * (like.ndim - vector.ndim) + vector.shape)
+    rank, most = getattr(vector, "ndim", None), getattr(like, "ndim", None)
+    known = isinstance(rank, int) and isinstance(most, int)
+    if not known or rank > most:
+        raise TypeError(
+            "expand_like: vector and like must be arrays, and like must have as "
+            f"many axes or more, got {outline(vector)} and {outline(like)}"
+        )
+    return vector.reshape((1,) * (most - rank) + vector.shape)
 
 
 def select(flags: jax.Array, yes: Any, no: Any) -> Any:

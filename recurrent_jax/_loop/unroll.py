@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -145,9 +144,7 @@ def unroll(
         return jnp.moveaxis(given, reading.time_axis or 0, 0)
 
     if lengths is not None:
-        # Not `jnp.asarray`, which under `jit` would hide values that can be checked.
-        lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
-        _checks.lengths(reading, lengths)
+        lengths = _checks.lengths(reading, lengths)
     valid = valid_steps(reading.time or 0, lengths, flags("mask", mask))
     reset = flags("resets", resets)
     if reset is not None and valid is not None:

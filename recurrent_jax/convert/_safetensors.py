@@ -48,7 +48,7 @@ def save_safetensors(path: FilePath, params: Arrays) -> None:
 
     Raises:
         TypeError: if a leaf is not an array, or its dtype is not supported.
-        ValueError: if two paths have the same name.
+        ValueError: if two paths have the same name, or if there is no array.
         OSError: if the file cannot be written. An existing file then does not change.
         ModuleNotFoundError: without the package `safetensors` (extra `convert`).
 
@@ -83,6 +83,8 @@ def save_safetensors(path: FilePath, params: Arrays) -> None:
                 f"{list(_DTYPES.values())}"
             )
         arrays[name] = np.ascontiguousarray(leaf).reshape(leaf.shape)
+    if not arrays:
+        raise ValueError(f"{where}: params must hold an array, got {params!r}")
     try:
         save_file(arrays, path)
     except SafetensorError as error:

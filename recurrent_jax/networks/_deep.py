@@ -73,7 +73,7 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
     dropout: Rate = 0.0
 
     def __post_init__(self) -> None:
-        _checks.layers("Deep", self.layers, (Cell, Network))
+        _checks.layers("Deep", "layers", self.layers, (Cell, Network))
         super().__post_init__()
 
     def init(

@@ -12,8 +12,8 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._checks.kinds import Number
-from recurrent_jax._core.types import Count, Floats, Share
-from recurrent_jax.operators._operators import Operator
+from recurrent_jax._core.types import Count, Share
+from recurrent_jax.operators._operators import Operator, Square
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Masked(Operator):
         return (V * (size**0.5 / norm)).astype(dtype)
 
     @_checks.checked
-    def dense(self, stored: Floats) -> jax.Array:
+    def dense(self, stored: Square) -> jax.Array:
         """Return the matrix U, `(size, size)`."""
         size = stored.shape[0]
         signs, U = self._signs(size), stored

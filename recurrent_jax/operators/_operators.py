@@ -3,7 +3,7 @@
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,14 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.array_kinds import FloatArray
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Floats, Size
+from recurrent_jax._core.types import Size
 from recurrent_jax._core.value import settle
 from recurrent_jax.initializers import orthogonal
+
+Square = Annotated[jax.Array, FloatArray(("H", "H"))]
+Blocks = Annotated[jax.Array, FloatArray(("blocks", "n", "n"))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +90,13 @@ class BlockDiagonal(Operator):
         return jnp.stack([orthogonal(k, (n, n), dtype) for k in keys])
 
     @_checks.checked
-    def dense(self, stored: Floats) -> jax.Array:
+    def dense(self, stored: Blocks) -> jax.Array:
         """Return the matrix, which is zero outside the blocks."""
+        if len(stored) != self.blocks:
+            raise ValueError(
+                f"BlockDiagonal.dense: stored must hold {self.blocks} blocks, got "
+                f"{_checks.describe(stored)}"
+            )
         return jax.scipy.linalg.block_diag(*stored)
 
 
@@ -133,7 +142,29 @@ class LowRank(Operator):
 
     def dense(self, stored: LowRankFactors) -> jax.Array:
         """Return the product of the factors."""
+        _factors(self.rank, stored)
         return stored.left @ stored.right
+
+
+def _factors(rank: int, stored: Any) -> None:
+    """Check what `LowRank` stores."""
+    parts = (("left", ("H", f"rank={rank}")), ("right", (f"rank={rank}", "H")))
+    if not isinstance(stored, LowRankFactors):
+        raise TypeError(
+            "LowRank.dense: stored must be LowRankFactors, got "
+            f"{_checks.outline(stored)}; init returns them"
+        )
+    for name, axes in parts:
+        part = getattr(stored, name)
+        FloatArray(axes).check("LowRank.dense", f"stored.{name}", part)
+    left, right = stored
+    fits = left.shape[::-1] == right.shape and left.shape[1] == rank
+    if not fits or left.dtype != right.dtype:
+        got = f"{_checks.describe(left)} and {_checks.describe(right)}"
+        raise ValueError(
+            f"LowRank.dense: stored must have parts of one dtype and of shapes (H, "
+            f"{rank}) and ({rank}, H), got {got}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -156,7 +187,7 @@ class Diagonal(Operator):
         return jax.random.uniform(key, (size,), dtype, -1.0, 1.0)
 
     @_checks.checked
-    def dense(self, stored: Floats) -> jax.Array:
+    def dense(self, stored: Annotated[jax.Array, FloatArray(("H",))]) -> jax.Array:
         """Return the matrix, which is zero off the diagonal."""
         return jnp.diag(stored)
 
@@ -187,7 +218,7 @@ class Orthogonal(Operator):
         return jnp.zeros((size, size), dtype).at[first + 1, first].set(angles)
 
     @_checks.checked
-    def dense(self, stored: Floats) -> jax.Array:
+    def dense(self, stored: Square) -> jax.Array:
         """Return the matrix exponential."""
         wide = jnp.float32 if jnp.finfo(stored.dtype).bits < 32 else stored.dtype
         below = jnp.tril(stored.astype(wide), -1)

@@ -65,7 +65,7 @@ def check_cell(
         >>> check_cell(rj.Elman(4), laws=["scan", "causality"])
     """
     _checks.instance("check_cell", cell)
-    names = list(LAWS) if laws is None else list(laws)
+    names = _names(laws)
     if unknown := set(names) - set(LAWS):
         raise ValueError(
             f"check_cell: no law is called {sorted(unknown)}; there are {list(LAWS)}"
@@ -84,3 +84,19 @@ def check_cell(
                 broken.append(f"law {number} ({name}): raised {how}")
     if broken:
         raise LawViolation(f"{cell!r} breaks\n  " + "\n  ".join(broken))
+
+
+def _names(laws: Any) -> list[str]:
+    """Return the names of laws, or of all of them."""
+    if laws is None:
+        return list(LAWS)
+    try:
+        names = list(laws)
+    except TypeError:  # not iterable
+        names = [laws]
+    if isinstance(laws, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"check_cell: laws must be a list of names, got {laws!r}; there are "
+            f"{list(LAWS)}"
+        )
+    return names

@@ -77,6 +77,12 @@ class LearnedCarry(Wrapper):
                 "LearnedCarry.initial_carry: params must be LearnedCarryParams, got "
                 f"{_checks.outline(params)}; the start is learned: pass params=params"
             )
+        _checks.alike(
+            "LearnedCarry.initial_carry",
+            "params.carry",
+            self.cell.initial_carry((), dtype, params.cell),
+            params.carry,
+        )
         return jax.tree.map(
             lambda s: jnp.broadcast_to(s, (*batch_shape, *s.shape)), params.carry
         )

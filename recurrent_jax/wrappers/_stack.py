@@ -52,7 +52,7 @@ class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
     cells: tuple[Cell, ...]
 
     def __post_init__(self) -> None:
-        _checks.layers("Stack", self.cells, (Cell,))
+        _checks.layers("Stack", "cells", self.cells, (Cell,))
         super().__post_init__()
 
     @property

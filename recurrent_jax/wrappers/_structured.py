@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from recurrent_jax import _checks
 from recurrent_jax.operators._operators import Operator
 from recurrent_jax.wrappers._wrapper import Wrapper
 
@@ -90,6 +91,7 @@ class Structured(Wrapper):
         params: StructuredParams | None = None,
     ) -> Any:
         """Return the initial carry of the inner cell."""
+        _checks.own(self, params)
         inner = None if params is None else params.cell
         return self.cell.initial_carry(batch_shape, dtype, inner)
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.array_kinds import FloatArray
+from recurrent_jax._checks.input_kinds import OneArray
 from recurrent_jax._core.types import Key, Names, Rate
 
 
@@ -67,6 +69,9 @@ def weight_drop(
             f"weight_drop: params have no field called {' or '.join(names)}; there are "
             f"{paths}"
         )
+    for (path, leaf), hit in zip(leaves, chosen, strict=True):
+        kind = FloatArray() if hit else OneArray()
+        kind.check("weight_drop", f"params{jax.tree_util.keystr(path)}", leaf)
     keys = jax.random.split(key, len(leaves))
 
     def drop(key: jax.Array, weight: jax.Array) -> jax.Array:

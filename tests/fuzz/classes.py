@@ -91,6 +91,7 @@ FIELDS: dict[str, k.Kind] = {
 }
 OWN: dict[tuple[str, str], k.Kind] = {
     ("BatchNormLSTM", "scale"): k.REAL,
+    ("MLSTM", "epsilon"): k.NON_NEGATIVE,
     ("RGLRU", "min_radius"): k.SHARE,
     ("TimeAwareLSTM", "decay"): k.FUNCTION,
     # A function of activations: any parameter of theirs is a number.
@@ -197,11 +198,32 @@ def rows() -> Iterator[Row]:
             yield Row(f"{name}.__call__", made, {"x": (np.ones(3, "float32"), FLOATS)})
 
 
+def _of_class(made: Any, params: Any) -> k.Kind:
+    """Return parameters of a cell's class, with any leaves if they are not read."""
+    if isinstance(made, rj.LearnedCarry):
+        start = k.like(params.carry)
+        return k.Kind(
+            lambda v: isinstance(v, made.Params) and start.takes(v.carry),
+            k.like(params).wrong,
+        )
+    if isinstance(made, rj.ForwardFill):  # it has none
+        return k.ANYTHING
+
+    def takes(v: Any) -> bool:
+        own = isinstance(made, rj.Cell) and made.Params is not tuple
+        own = own and isinstance(v, made.Params)
+        return own or jax.tree.structure(v) == jax.tree.structure(params)
+
+    return k.Kind(takes, k.like(params).wrong)
+
+
 def _operators() -> Any:
     return getattr(rj, "operators", rj)
 
 
-FLOATS = k.array("float")
+FLOATS = k.either(k.array("float"), k.numbers(lambda v: abs(v) < 2**31))
+# How messages name parts of inputs.
+INPUT = ("the input", "elapsed", "mask")
 SHAPE = k.Kind(
     lambda v: isinstance(v, tuple | list) and len(v) >= 2 and k.BATCH_SHAPE.takes(v),
     k.BATCH_SHAPE.wrong,
@@ -227,7 +249,9 @@ def operator_methods(made: Any) -> Iterator[Row]:
         "dtype": (float, k.DTYPE),
     }
     yield Row(f"{name}.init", made.init, arguments)
-    yield Row(f"{name}.dense", made.dense, {"stored": (stored, k.like(stored))})
+    narrow = jax.tree.map(lambda a: a.astype(jnp.bfloat16), stored)
+    kind = k.Kind(k.either(k.like(stored), k.like(narrow)).takes, k.like(stored).wrong)
+    yield Row(f"{name}.dense", made.dense, {"stored": (stored, kind)})
 
 
 def methods(made: Any) -> Iterator[Row]:
@@ -243,7 +267,8 @@ def methods(made: Any) -> Iterator[Row]:
     params, carry, xs = sample(made)
     arguments = {"batch_shape": ((BATCH,), k.BATCH_SHAPE), "dtype": (float, k.DTYPE)}
     if "params" in inspect.signature(made.initial_carry).parameters:
-        arguments["params"] = params, k.optional(k.like(params))
+        # Their leaves are not read, unless the start is learned.
+        arguments["params"] = params, k.optional(_of_class(made, params))
     yield Row(f"{name}.initial_carry", made.initial_carry, arguments)
     if isinstance(made, rj.Cell):
         x = jax.tree.map(lambda a: a[0], xs)
@@ -252,7 +277,7 @@ def methods(made: Any) -> Iterator[Row]:
             "carry": (carry, k.like(carry)),
             "x": (x, k.like(x)),
         }
-        yield Row(f"{name}.step", made.step, arguments, also=("the input",))
+        yield Row(f"{name}.step", made.step, arguments, also=INPUT)
     yield unrolled(made, params, carry, xs)
 
 
@@ -289,11 +314,12 @@ def unrolled(made: Any, params: Any, carry: Any, xs: Any) -> Row:
         "reverse": (False, k.FLAG),
         "time_axis": (0, k.Kind(lambda v: k.INTEGER.takes(v) and v in (0, -3))),
         "key": (jax.random.key(1), k.optional(k.KEY)),
-        "backward": (rj.Autodiff(), k.Kind(lambda v: hasattr(v, "run"))),
+        "backward": (rj.Autodiff(), k.optional(k.Kind(lambda v: hasattr(v, "run")))),
     }
     return Row(
         f"unroll({type(made).__name__})",
         rj.unroll,
         arguments,
-        also=("the input",),
+        also=INPUT,
+        inside=("Bidirectional",),
     )

@@ -43,7 +43,7 @@ def weights() -> k.Kind:
 
     Shapes are left out: other shapes may be those of another network.
     """
-    shapes = ("axis", "more", "number", "part 0: none")
+    shapes = ("axis", "more", "number", "part 0: none", "all bfloat16")
     return k.Kind(
         lambda v: False,
         lambda v: {
@@ -52,6 +52,15 @@ def weights() -> k.Kind:
             if not any(word in name for word in shapes)
         },
     )
+
+
+def own_params(cell: rj.Cell) -> k.Kind:
+    """Parameters of a cell, for any number of features."""
+    kinds = [
+        k.like(k.blank(jax.eval_shape(lambda n=n: cell.init(KEY, n))))
+        for n in (FEATURES, FEATURES + 1)
+    ]
+    return k.Kind(lambda v: any(kind.takes(v) for kind in kinds), kinds[0].wrong)
 
 
 def rows() -> Iterator[Row]:
@@ -77,7 +86,7 @@ def converters() -> Iterator[Row]:
             }
         if name == "nnx":
             own = options | {"optimized": (False, k.FLAG)}
-        arguments = {"network": (cell, FIXED), "params": (params, k.like(params))}
+        arguments = {"network": (cell, FIXED), "params": (params, own_params(cell))}
         to = getattr(convert, f"to_{name}")
         yield Row(f"convert.to_{name}", to, arguments | own, traced=False)
         yield Row(
@@ -201,10 +210,18 @@ def of_linen() -> Iterator[Row]:
         "variables": (packed, weights()),
         "nearest": (False, k.FLAG),
     }
-    yield Row("linen.to_flax", linen.to_flax, arguments, False)
+    yield Row(
+        "linen.to_flax",
+        linen.to_flax,
+        arguments,
+        traced=False,
+        also=("params",),
+        inside=("to_linen",),
+    )
     theirs = linen.to_flax(cell, packed)
     arguments = read("linen", theirs)
-    yield Row("linen.from_flax", linen.from_flax, arguments, False)
+    also = ("weight", "weights")
+    yield Row("linen.from_flax", linen.from_flax, arguments, False, also)
 
 
 def of_nnx() -> Iterator[Row]:
@@ -260,7 +277,10 @@ def of_initializers() -> Iterator[Row]:
         *("glorot_uniform", "haiku_linear", "identity", "lecun_normal", "orthogonal"),
         *("torch_bias", "torch_uniform", "uniform_gate", "zeros"),
     ):
-        yield initializer(f"initializers.{name}", getattr(initializers, name))
+        row = initializer(f"initializers.{name}", getattr(initializers, name))
+        if name in ("identity", "zeros"):  # they draw nothing
+            row.arguments["key"] = (KEY, k.ANYTHING)
+        yield row
     arguments = {
         "initializer": (initializers.zeros, k.INITIALIZER),
         "key": (KEY, k.KEY),
@@ -268,7 +288,9 @@ def of_initializers() -> Iterator[Row]:
         "gates": (2, k.SIZE),
         "dtype": (jnp.float32, k.DTYPE),
     }
-    yield Row("initializers.per_gate", initializers.per_gate, arguments)
+    yield Row(
+        "initializers.per_gate", initializers.per_gate, arguments, inside=("zeros",)
+    )
     names = ("keras", "flax", "torch", "haiku", "equinox")
     arguments = {
         "name": ("torch", k.one_of(*names)),
@@ -281,6 +303,9 @@ def of_initializers() -> Iterator[Row]:
         "cell": (rj.LSTM(4), k.CELL),
     }
     yield Row("initializers.timescales", initializers.timescales, arguments, False)
-    arguments = {"activation": (jnp.tanh, k.FUNCTION), "variance": (1.0, k.POSITIVE)}
+    arguments = {
+        "activation": (jnp.tanh, k.FUNCTION),
+        "variance": (1.0, k.NON_NEGATIVE),
+    }
     name = "initializers.critical_gain"
     yield Row(name, initializers.critical_gain, arguments, False)

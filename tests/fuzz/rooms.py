@@ -130,14 +130,14 @@ def core() -> Iterator[Row]:
     x, kernel = np.ones((2, 3), "float32"), np.ones((3, 4), "float32")
     bias = np.ones(4, "float32")
     arguments = {
-        "x": (x, k.array("float", least=1, last=3)),
-        "kernel": (kernel, k.like(kernel)),
+        "x": (x, k.array("float", "b", least=1, last=3)),
+        "kernel": (kernel, k.either(k.like(kernel), k.like(kernel > 0))),
         "bias": (bias, k.optional(k.like(bias))),
     }
     yield Row("affine", rj.affine, arguments)
     arguments = {
-        "vector": (bias, k.Kind(lambda v: _rank(v) in (0, 1, 2))),
-        "like": (x, k.Kind(lambda v: _rank(v) not in (None, 0))),
+        "vector": (bias, k.Kind(lambda v: getattr(v, "ndim", 9) <= x.ndim)),
+        "like": (x, k.Kind(lambda v: getattr(v, "ndim", 0) >= bias.ndim)),
     }
     yield Row("expand_like", rj.expand_like, arguments)
     arguments = {
@@ -160,7 +160,7 @@ def core() -> Iterator[Row]:
     yield Row("Attention.bind", attention.bind, arguments)
     arguments = {
         "cell": (CELL, k.CELL),
-        "laws": ((), k.Kind(lambda v: v is None)),
+        "laws": ((), k.Kind(lambda v: v is None or list(v) == [])),
         "in_features": (2, k.SIZE),
         "seed": (0, k.COUNT),
         "inputs": (None, k.optional(k.FUNCTION)),
@@ -181,7 +181,8 @@ def of_tasks() -> Iterator[Row]:
         "time_axis": (0, WHOLE_AXIS),
     }
     yield Row("tasks.mean_output", tasks.mean_output, pooled)
-    pooled = pooled | {"reverse": (False, k.FLAG)}
+    picked = k.array("iubc", "float", lead=(TIME, BATCH))
+    pooled = pooled | {"ys": (ys, picked), "reverse": (False, k.FLAG)}
     yield Row("tasks.last_output", tasks.last_output, pooled)
     arguments = {
         "x": (X, k.tree()),
@@ -191,7 +192,7 @@ def of_tasks() -> Iterator[Row]:
     yield Row("tasks.repeat", tasks.repeat, arguments)
     targets = np.ones((TIME, BATCH), "int32")
     arguments = {
-        "targets": (targets, k.array("iub", "float", least=1)),
+        "targets": (targets, k.array("iubc", "float", least=1)),
         "first": (0, k.either(k.scalar(whole=True), k.like(targets[0]))),
         "time_axis": (0, k.integers(-2, 0)),
     }
@@ -419,7 +420,13 @@ def of_streaming() -> Iterator[Row]:
         "carry": (carry, k.like(carry)),
         "x": (X, k.like(X)),
     }
-    yield Row("streaming.step(Deep)", streaming.step, arguments, inside=("unroll",))
+    yield Row(
+        "streaming.step(Deep)",
+        streaming.step,
+        arguments,
+        also=("xs",),
+        inside=("unroll",),
+    )
     shape = jax.ShapeDtypeStruct((FEATURES,), "float32")
     arguments = {
         "step": (advance, STEP),
