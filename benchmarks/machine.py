@@ -24,6 +24,8 @@ LIBRARIES = (
     "equinox",
     "keras",
     "torch",
+    "memax",
+    "mamba2-jax",
 )
 
 

@@ -2,9 +2,10 @@
 """Time of linear cells against T: `python -m benchmarks.parallel --help`.
 
 Every method of `unroll` runs each cell, forward and with the gradients of parameters
-and inputs. Beside them runs what people write by hand for an LRU: a complex
-`lax.associative_scan`, and a complex `lax.scan`. Answers are compared before they are
-timed.
+and inputs. Beside them run what people write by hand for an LRU, a complex
+`lax.associative_scan` and a complex `lax.scan`, the loop of Flax over the steps of each
+cell, and the cells of other libraries that are installed. Answers are compared before
+they are timed. The memory is that of the temporary arrays of the compiled program.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ import tyro
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import machine, report, results, timing
+from benchmarks import linear_peers, machine, report, results, timing
 from benchmarks.problems import BOTH, FORWARD
 
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
@@ -78,6 +79,7 @@ class Row:
     direction: str
     T: int
     min_ms: float
+    temporary_bytes: int
     samples_ms: list[float]
 
 
@@ -88,14 +90,15 @@ def contenders(name: str, cell: rj.Cell) -> dict[str, Callable[..., jax.Array]]:
         return lambda params, xs: rj.unroll(cell, params, xs, method=method)[1]
 
     runs = {label: unrolled(method) for label, method in METHODS.items()}
-    params = cell.init(jax.random.key(0), 2)
+    H = cell.hidden_size  # type: ignore[attr-defined]
+    params = cell.init(jax.random.key(0), H)
     try:
-        jax.eval_shape(runs["Associative"], params, jnp.zeros((2, 2)))
+        jax.eval_shape(runs["Associative"], params, jnp.zeros((2, H)))
     except TypeError:  # its steps do not combine
         del runs["Associative"]
     if name == "lru":
         runs |= {TREE: by_tree, BY_HAND: by_loop}
-    return runs
+    return runs | linear_peers.installed(name, cell)
 
 
 def by_tree(params: Any, xs: jax.Array) -> jax.Array:
@@ -155,17 +158,19 @@ def measure(config: Config, name: str, T: int) -> list[Row]:
 
     runs, rows = contenders(name, cell), []
     for direction in (FORWARD, BOTH):
-        calls, want = {}, None
+        calls, sizes, want = {}, {}, None
         for label, run in runs.items():
             wanted = run if direction == FORWARD else gradient(run)
             compiled = jax.jit(wanted).lower(params, xs).compile()
+            sizes[label] = compiled.memory_analysis().temp_size_in_bytes
             calls[label] = lambda c=compiled: jax.block_until_ready(c(params, xs))
             got = calls[label]()
             want = got if want is None else want
             _agree(f"{name}, {label}, T={T}", got, want)
         for label, samples in timing.interleave(calls, config.rounds).items():
             times = [1e3 * s for s in samples]
-            rows.append(Row(name, label, direction, T, min(times), times))
+            least, size = min(times), sizes[label]
+            rows.append(Row(name, label, direction, T, least, size, times))
     return rows
 
 
@@ -179,24 +184,39 @@ def _agree(where: str, got: Any, want: Any) -> None:
 
 def show(rows: list[dict], direction: str) -> Table:
     """Return a table of milliseconds, and of the loop's time over them."""
+
+    def text(row: dict, loop: dict) -> str:
+        return f"{row['min_ms']:.2f} ({loop['min_ms'] / row['min_ms']:.2f})"
+
+    title = f"{direction}: ms (times as fast as Sequential)"
+    return _table(title, [r for r in rows if r["direction"] == direction], text)
+
+
+def show_memory(rows: list[dict]) -> Table:
+    """Return a table of the temporary arrays of a gradient, in MiB."""
+
+    def text(row: dict, loop: dict) -> str:
+        return f"{row['temporary_bytes'] / 2**20:.1f}"
+
+    title = "temporary arrays of forward+backward: MiB"
+    return _table(title, [r for r in rows if r["direction"] == BOTH], text)
+
+
+def _table(title: str, rows: list[dict], text: Callable[[dict, dict], str]) -> Table:
+    """Return a table with a row for each contender, and a column for each T."""
     times = results.unique(rows, "T")
-    table = Table(title=f"{direction}: ms (times as fast as Sequential)")
+    table = Table(title=title)
     table.add_column("")
     for T in times:
         table.add_column(f"T = {T:,}", justify="right")
-    found = {
-        (r["cell"], r["contender"], r["T"]): r["min_ms"]
-        for r in rows
-        if r["direction"] == direction
-    }
+    found = {(r["cell"], r["contender"], r["T"]): r for r in rows}
     for cell in results.unique(rows, "cell"):
         table.add_section()
-        for label in (*METHODS, TREE, BY_HAND):
+        for label in (*METHODS, TREE, BY_HAND, *linear_peers.labels()):
             if (cell, label, times[0]) in found:
-                cells = []
-                for T in times:
-                    ms = found[cell, label, T]
-                    cells.append(f"{ms:.2f} ({found[cell, LOOP, T] / ms:.2f})")
+                cells = (
+                    text(found[cell, label, T], found[cell, LOOP, T]) for T in times
+                )
                 table.add_row(f"{cell}, {label}", *cells)
     return table
 
@@ -219,6 +239,7 @@ def main(args: list[str] | None = None) -> int:
                 jax.clear_caches()
         for direction in (FORWARD, BOTH):
             screen.print(show(rows, direction))
+        screen.print(show_memory(rows))
         results.save(config.output, "parallel", about, rows)
         from benchmarks import plots  # late: slow to import
 

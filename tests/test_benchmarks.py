@@ -221,8 +221,11 @@ def test_parallel(tmp_path, capsys):
     by_cell = {(row["cell"], row["contender"]) for row in rows}
     assert ("lru", parallel.TREE) in by_cell and ("lru", "Associative") in by_cell
     assert ("mlstm", "Chunked") in by_cell and ("mlstm", "Associative") not in by_cell
+    assert ("mlstm", parallel.linear_peers.FLAX) in by_cell
+    assert all(r["temporary_bytes"] > 0 for r in rows if "back" in r["direction"])
     assert (tmp_path / "parallel.png").exists()
-    assert "times as fast as Sequential" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "times as fast as Sequential" in out and "MiB" in out
     with pytest.raises(SystemExit):
         parallel.main([*flags, "--cells", "lstm"])
 
