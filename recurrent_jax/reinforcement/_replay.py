@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A check that learning reads the same outputs as acting did."""
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,10 +10,10 @@ import numpy as np
 from recurrent_jax import _checks
 from recurrent_jax._core.input_types import Arrays, Lengths, Mask, Model, Params
 from recurrent_jax._core.types import Positive
-from recurrent_jax._loop.loop import Method, valid_steps
-from recurrent_jax._loop.unroll import unroll
+from recurrent_jax._loop.loop import Method
 from recurrent_jax.reinforcement import _check
-from recurrent_jax.reinforcement._resets import resets_from_dones
+from recurrent_jax.reinforcement._causes import cause
+from recurrent_jax.reinforcement._rollout import Replay, Rollout
 
 
 @_checks.checked
@@ -94,78 +93,33 @@ def check_replay(
         Kapturowski et al., 2019. Recurrent experience replay in distributed
         reinforcement learning. https://openreview.net/forum?id=r1lyTjAqYX
     """
-    where = "check_replay"
-    _check.causal(where, cell)
-    given = {"params": params, "xs": xs, "outputs": outputs, "carry": carry}
-    given |= {"resets": resets, "lengths": lengths, "mask": mask}
+    _check.causal("check_replay", cell)
+    arrays = {"params": params, "xs": xs, "outputs": outputs, "carry": carry}
+    _known(arrays | {"resets": resets, "lengths": lengths, "mask": mask})
+    options = {"lengths": lengths, "mask": mask, "reset_carry": reset_carry}
+    replay = Replay(cell, params, xs, time_axis, method, options)
+    final, want = replay(carry, resets)
+    _like(outputs, want)
+    batch = _batch_axes(cell, params, final, want)
+    rollout = Rollout.of(replay, outputs, batch, tolerance)
+    off = rollout.errors(want)
+    if off.any():
+        why = cause(replay, rollout, carry, resets)
+        why = why or _unknown(int(np.argwhere(off)[0, 0]), carry, resets)
+        raise AssertionError(
+            "check_replay: outputs differ from those of unroll first at "
+            f"{_place(off)}. {why}"
+        )
+
+
+def _known(given: dict[str, Any]) -> None:
+    """Check that values are known."""
     for name, tree in given.items():
         if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree)):
             raise TypeError(
-                f"{where}: {name} is traced, but values are compared here; call it "
-                "outside of jit, once before training"
+                f"check_replay: {name} is traced, but values are compared here; call "
+                "it outside of jit, once before training"
             )
-
-    def replay(carry: Any, resets: Any, reset_carry: Any) -> Any:
-        return unroll(
-            cell,
-            params,
-            xs,
-            carry=carry,
-            lengths=lengths,
-            mask=mask,
-            resets=resets,
-            reset_carry=reset_carry,
-            time_axis=time_axis,
-            method=method,
-        )
-
-    final, want = replay(carry, resets, reset_carry)
-    _like(outputs, want)
-    first = jax.tree.leaves(want)[0]
-    axis = int(time_axis) % jnp.ndim(jax.tree.leaves(xs)[0])
-    batch = _batch_axes(cell, params, final, first)
-
-    def front(a: Any) -> Any:
-        return jnp.moveaxis(jnp.asarray(a), axis, 0)
-
-    time, batch_shape = front(first).shape[0], front(first).shape[1 : 1 + batch]
-    valid = valid_steps(time, lengths, None if mask is None else front(mask))
-    shape = (time, *batch_shape)
-    counts = np.ones(shape, bool) if valid is None else np.broadcast_to(valid, shape)
-
-    def errors(ys: Any, steps: slice = slice(None)) -> Any:
-        """Return by how much each step of each sequence is off, zero within limits."""
-        off = np.zeros(shape)[steps]
-        pairs = zip(jax.tree.leaves(ys), jax.tree.leaves(outputs), strict=True)
-        for one, other in pairs:
-            a, b = (np.asarray(front(ys))[steps] for ys in (one, other))
-            off = np.maximum(off, _off(a, b, counts[steps], tolerance))
-        return off
-
-    off = errors(want)
-    if not off.any():
-        return
-    step, *which = (int(n) for n in np.argwhere(off)[0])
-    sequence = str(which[0]) if batch == 1 else str(tuple(which))
-    place = f"step {step}" + (f" of sequence {sequence}" if which else "")
-    amount = f"by {off[(step, *which)]:.2g}"
-    wrong = int(off.any(0).sum())
-    of = f", in {wrong} of {int(np.prod(batch_shape))} sequences" if batch else ""
-
-    def explains(carry: Any, *resets: Any, steps: slice = slice(None)) -> bool:
-        """Say whether one of these resets gives the outputs, sequence by sequence."""
-        differs = np.ones(batch_shape, bool)
-        for each in resets:
-            ys = replay(carry, each, None if each is None else reset_carry)[1]
-            differs &= errors(ys, steps).any(0)
-        return not differs.any()
-
-    cause = next(_causes(explains, carry, resets, axis), None)
-    why = cause or _unknown(step, carry, resets)
-    raise AssertionError(
-        f"{where}: outputs differ from those of unroll first at {place}, {amount}{of}. "
-        f"{why}"
-    )
 
 
 def _like(outputs: Any, want: Any) -> None:
@@ -182,68 +136,24 @@ def _like(outputs: Any, want: Any) -> None:
         )
 
 
-def _batch_axes(cell: Any, params: Any, final: Any, first: Any) -> int:
+def _place(off: Any) -> str:
+    """Return where the first error is, its amount, and how many sequences have one."""
+    step, *which = (int(n) for n in np.argwhere(off)[0])
+    amount = f"by {off[(step, *which)]:.2g}"
+    if not which:
+        return f"step {step}, {amount}"
+    sequence = which[0] if len(which) == 1 else tuple(which)
+    of = f"in {int(off.any(0).sum())} of {off[0].size} sequences"
+    return f"step {step} of sequence {sequence}, {amount}, {of}"
+
+
+def _batch_axes(cell: Any, params: Any, final: Any, want: Any) -> int:
     """Return the number of batch axes: those that a carry has more than one alone."""
+    first = jax.tree.leaves(want)[0]
     alone = jax.eval_shape(lambda p: cell.initial_carry((), first.dtype, p), params)
     for one, many in zip(jax.tree.leaves(alone), jax.tree.leaves(final), strict=True):
         return int(many.ndim - one.ndim)
     return int(first.ndim - 2)
-
-
-def _off(a: Any, b: Any, counts: Any, tolerance: float | None) -> Any:
-    """Return the error of each step of each sequence, zero where it is allowed."""
-    eps = jnp.finfo(a.dtype).eps if jnp.issubdtype(a.dtype, jnp.floating) else 0
-    a, b = (v.astype("float64").reshape(*counts.shape, -1) for v in (a, b))
-    a, b = (np.where(counts[..., None], v, 0) for v in (a, b))
-    allowed = float(eps) ** 0.5 if tolerance is None else tolerance
-    allowed *= max(1.0, np.max(np.abs(a), initial=0.0, where=np.isfinite(a)))
-    with np.errstate(invalid="ignore"):  # inf - inf
-        distance = np.abs(a - b)
-    worst = np.where(np.isnan(distance), np.inf, distance).max(-1, initial=0.0)
-    return np.where(worst <= allowed, 0, worst)
-
-
-def _causes(
-    explains: Callable[..., bool], carry: Any, resets: Any, axis: int
-) -> Iterator[str]:
-    """Yield what explains the outputs: mistakes whose replay gives them."""
-    if resets is not None:
-        turned = jnp.moveaxis(jnp.asarray(resets), axis, 0)
-        edge = jnp.zeros_like(turned[0])
-
-        def shifted(resets: jax.Array, initial: jax.Array) -> jax.Array:
-            return jnp.moveaxis(resets_from_dones(resets, initial), 0, axis)
-
-        if explains(carry, shifted(turned, edge), shifted(turned, ~edge)):
-            yield (
-                "resets are the dones of the same steps, but a reset comes before the "
-                "step after a done: pass resets=resets_from_dones(dones)"
-            )
-        # The reset before the last step is not known, so that step does not count.
-        earlier = jnp.moveaxis(jnp.concatenate([turned[1:], edge[None]]), 0, axis)
-        if len(turned) > 1 and explains(carry, earlier, steps=slice(-1)):
-            yield (
-                "resets come one step late: pass resets_from_dones(dones) of the dones "
-                "themselves, once"
-            )
-        if explains(carry, None):
-            yield (
-                "The rollout made no resets: it passed its carry on from one episode "
-                "to the next. Reset it before the step after a done"
-            )
-    if carry is not None and explains(None, resets):
-        yield (
-            "The rollout started from cell.initial_carry, not from carry: store the "
-            "carry before the first step of these inputs"
-        )
-    if resets is not None and carry is not None:
-        turned = jnp.moveaxis(jnp.asarray(resets), axis, 0)
-        first = jnp.moveaxis(turned.at[0].set(True), 0, axis)
-        if explains(carry, resets, first):
-            yield (
-                "An episode ended with the step before these, and resets do not tell: "
-                "pass its dones, resets_from_dones(dones, initial)"
-            )
 
 
 def _unknown(step: int, carry: Any, resets: Any) -> str:
