@@ -7,7 +7,14 @@ alone. A message names the function, the argument, what each axis was read as, w
 expected, what came, and the likely fix.
 """
 
-from recurrent_jax._checks.declared import checked, fields, fields_of, protocol
+from recurrent_jax._checks.constructors import constructor
+from recurrent_jax._checks.declared import (
+    called,
+    checked,
+    fields,
+    fields_of,
+    protocol,
+)
 from recurrent_jax._checks.functions import pairing, takes
 from recurrent_jax._checks.lengths import axis_of, host_lengths, lengths_of, steps
 from recurrent_jax._checks.networks import (
@@ -60,9 +67,11 @@ __all__ = [
     "axis_of",
     "blocks",
     "bound",
+    "called",
     "carry",
     "checked",
     "choice",
+    "constructor",
     "describe",
     "features",
     "fields",

@@ -24,6 +24,7 @@ from recurrent_jax._checks.kinds import (
     Parts,
     Plain,
 )
+from recurrent_jax._checks.names import fit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -147,6 +148,11 @@ def _each(base: type) -> list[tuple[str, Any]]:
     return resolved
 
 
+def called(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the names of the arguments, and how many go by position, at each call."""
+    return _checking(function, {})
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the arguments of a function at each call, by the kinds it declares.
 
@@ -189,8 +195,10 @@ def _checking(function: Callable[P, R], kinds: dict[str, Kind]) -> Callable[P, R
     names, where = tuple(parameters), functools.partial(_where, function)
     kinds = {name: kind for name, kind in kinds.items() if name in parameters}
     defaults = {name: parameters[name].default for name in kinds}
+    check_names = fit  # a variable, see below
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_names(where(args), parameters, args, kwargs)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in kinds and value is not defaults[name]:
                 kinds[name].check(where(args), name, value)

@@ -9,7 +9,7 @@ parameters, not fields. They live in the pytree that `init` returns.
 import abc
 import dataclasses
 import inspect
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, final
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,12 @@ from recurrent_jax._core.value import settle
 
 P = TypeVar("P")  # parameters, as `init` returns them
 C = TypeVar("C")  # a carry
+if TYPE_CHECKING:
+    import typing_extensions  # Python has defaults since 3.13
+
+    Y = typing_extensions.TypeVar("Y", default=jax.Array)  # an output
+else:
+    Y = TypeVar("Y")
 
 
 class Sampled(NamedTuple):
@@ -45,7 +51,7 @@ class HiddenCellCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell(abc.ABC, Generic[P, C]):
+class Cell(abc.ABC, Generic[P, C, Y]):
     """One step of a recurrence, as pure functions of `(params, carry, x)`.
 
     A subclass is a frozen dataclass. It defines `init`, a carry, and the recurrence in
@@ -129,6 +135,15 @@ class Cell(abc.ABC, Generic[P, C]):
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign]
 
+    if not TYPE_CHECKING:  # which knows the arguments of each class
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            return super().__class_getitem__(output_is_array(cls, types))
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            _checks.constructor(cls, args, kwargs)
+            return object.__new__(cls)
+
     def __post_init__(self) -> None:
         settle(self)
         _checks.fields(self)
@@ -169,7 +184,7 @@ class Cell(abc.ABC, Generic[P, C]):
         """Whether `read` is known to be right for the recurrence of this class."""
         return self._declares_output
 
-    def read(self, carry: C, y: Any) -> Any:
+    def read(self, carry: C, y: Y) -> Y:
         """Return the output for a carry that was changed after the step.
 
         `y` is the output that the step returned. The default returns the field that
@@ -210,18 +225,18 @@ class Cell(abc.ABC, Generic[P, C]):
             f"{type(self).__name__} must define recur, or feedback and update"
         )
 
-    def update(self, params: Any, carry: C, z: Any, u: Any) -> tuple[C, Any]:
+    def update(self, params: Any, carry: C, z: Any, u: Any) -> tuple[C, Y]:
         """Return `(carry, y)` from the projected input and the recurrent product."""
         raise NotImplementedError(
             f"{type(self).__name__} must define recur, or feedback and update"
         )
 
-    def recur(self, params: Any, carry: C, z: Any) -> tuple[C, Any]:
+    def recur(self, params: Any, carry: C, z: Any) -> tuple[C, Y]:
         """Return `(carry, y)`: the part of the step that reads the carry."""
         return self.update(params, carry, z, self.feedback(params, carry))
 
     @final
-    def step(self, params: P, carry: C, x: Any) -> tuple[C, Any]:
+    def step(self, params: P, carry: C, x: Any) -> tuple[C, Y]:
         """Return `(carry, y)` after one step: `prepare`, `project`, then `recur`.
 
         `functools.partial(cell.step, params)` is a body for `jax.lax.scan`.
@@ -269,13 +284,23 @@ class Cell(abc.ABC, Generic[P, C]):
         return pickled(self)
 
 
-def feedback(cell: Cell[Any, Any], params: Any, carry: Any) -> Any:
+def output_is_array(cls: Any, types: Any) -> Any:
+    """Return the types of a generic class, of which the last may be left out.
+
+    `Cell[Params, Carry]` is a cell whose output is an array.
+    """
+    given = types if isinstance(types, tuple) else (types,)
+    short = len(given) + 1 == len(getattr(cls, "__parameters__", ()))
+    return (*given, jax.Array) if short else types
+
+
+def feedback(cell: Cell[Any, Any, Any], params: Any, carry: Any) -> Any:
     """Return a cell's recurrent product, or `()` if the cell defines `recur`."""
     return cell.feedback(params, carry) if cell._splits else ()
 
 
 def update(
-    cell: Cell[Any, Any], params: Any, carry: Any, z: Any, u: Any
+    cell: Cell[Any, Any, Any], params: Any, carry: Any, z: Any, u: Any
 ) -> tuple[Any, Any]:
     """Return the rest of a step, or the whole step if the cell defines `recur`."""
     if cell._splits:
@@ -283,7 +308,7 @@ def update(
     return cell.recur(params, carry, z)
 
 
-def _declares(cls: type[Cell[Any, Any]]) -> bool:
+def _declares(cls: type[Cell[Any, Any, Any]]) -> bool:
     """Return whether `output` or `read` is declared for the recurrence of a class.
 
     A declaration in a base class of the recurrence may not be true of it.
@@ -296,7 +321,7 @@ def _declares(cls: type[Cell[Any, Any]]) -> bool:
     return False
 
 
-def _check_recurrence(cls: type[Cell[Any, Any]]) -> None:
+def _check_recurrence(cls: type[Cell[Any, Any, Any]]) -> None:
     """Check that a class defines one form of the recurrence, and not `step`."""
     if cls.step is not Cell.step:
         raise TypeError(
@@ -311,7 +336,7 @@ def _check_recurrence(cls: type[Cell[Any, Any]]) -> None:
         )
 
 
-def _check_carry(cls: type[Cell[Any, Any]]) -> None:
+def _check_carry(cls: type[Cell[Any, Any, Any]]) -> None:
     """Check that `initial_carry` takes `params`, which `unroll` passes."""
     taken = inspect.signature(cls.initial_carry).parameters
     if "params" not in taken and not any(

@@ -89,8 +89,8 @@ class ArrayTree(Kind):
 FilePath = Annotated[
     str | os.PathLike[str], Plain("a path, str or os.PathLike", (str, os.PathLike))
 ]
-Part = Annotated[Cell | Network, PartKind()]
-OneCell = Annotated[Cell, PartKind()]
+Part = Annotated[Cell[Any, Any, Any] | Network[Any, Any, Any], PartKind()]
+OneCell = Annotated[Cell[Any, Any, Any], PartKind()]
 Params = Annotated[Any, ArrayTree(floats=True)]
 Arrays = Annotated[Any, ArrayTree()]
 Named = Annotated[Mapping[str, Any], Plain("a dictionary by name", (Mapping,))]

@@ -3,13 +3,13 @@
 
 import abc
 import dataclasses
-from typing import Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import C, Cell, P
+from recurrent_jax._core.cell import C, Cell, P, Y, output_is_array
 from recurrent_jax._core.value import settle
 
 
@@ -29,7 +29,7 @@ class Options(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Network(abc.ABC, Generic[P, C]):
+class Network(abc.ABC, Generic[P, C, Y]):
     """Cells that together read a whole sequence. `unroll` runs them like one cell.
 
     A network has no `step`, since one of its layers may read later inputs, or need all
@@ -57,6 +57,22 @@ class Network(abc.ABC, Generic[P, C]):
         if "__repr__" not in vars(cls):
             cls.__repr__ = Cell.__repr__  # type: ignore[method-assign, assignment]
 
+    if not TYPE_CHECKING:  # which knows the arguments of each class
+        __new__ = Cell.__new__
+
+        def __class_getitem__(cls, types: Any) -> Any:
+            return super().__class_getitem__(output_is_array(cls, types))
+
+        def __getattr__(self, name: str) -> Any:
+            text = f"{type(self).__name__} has no attribute {name}"
+            if name == "step":
+                text += (
+                    ", since a layer may need the whole sequence; unroll runs it, "
+                    "recurrent_jax.streaming.step steps a Deep, and a Stack of cells "
+                    "is a cell"
+                )
+            raise AttributeError(text, name=name, obj=self)
+
     def __post_init__(self) -> None:
         settle(self)
         _checks.fields(self)
@@ -79,7 +95,7 @@ class Network(abc.ABC, Generic[P, C]):
         """Return the number of output features."""
 
     @abc.abstractmethod
-    def run(self, params: P, xs: Any, options: Options) -> tuple[C, Any]:
+    def run(self, params: P, xs: Any, options: Options) -> tuple[C, Y]:
         """Return the final carry and all outputs. `unroll` calls this method."""
 
     __reduce__ = Cell.__reduce__  # type: ignore[assignment]

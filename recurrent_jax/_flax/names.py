@@ -4,12 +4,20 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from recurrent_jax._checks.names import ELSEWHERE, fit, unknown
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Arguments of Flax that have another name here, or are not needed.
 _THEIRS = {
-    "seq_lengths": "it is lengths here",
-    "initial_carry": "it is carry here",
+    **ELSEWHERE,
+    "batch_first": "a module reads (batch, time, features), unless its time_axis says "
+    "otherwise",
+    "seq_lengths": "it is lengths here, of the call",
+    "initial_carry": "it is carry here, of the call",
     "return_carry": "the carry is always returned, before the outputs",
     "keep_order": "outputs always stand where their inputs do",
     "time_major": "it is time_axis=0 of the module here",
@@ -39,12 +47,6 @@ class Options(TypedDict, total=False):
 FIELDS = ("reverse", "time_axis", "method", "backward")
 
 
-def unknown(where: str, name: str, known: Any) -> TypeError:
-    """Return the error for an argument that does not exist."""
-    hint = _THEIRS.get(name) or f"there are {sorted(known)}"
-    return TypeError(f"{where}: there is no argument {name}; {hint}")
-
-
 def of_the_call(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments for `unroll`, from the call and the fields of the module."""
     where = type(module).__name__
@@ -54,21 +56,18 @@ def of_the_call(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{where}: {name} belongs to the module: {where}(..., {name}=...)"
             )
         if name not in Options.__annotations__:
-            raise unknown(where, name, Options.__annotations__)
+            raise unknown(where, name, Options.__annotations__, _THEIRS)
     own = {name: getattr(module, name) for name in FIELDS}
     return {**given, **{k: v for k, v in own.items() if v is not None}}
 
 
-def known(init: Callable[..., None]) -> Callable[..., None]:
-    """Refuse unknown arguments of a constructor, and name the right argument."""
-    parameters = inspect.signature(init).parameters
-    names = [name for name in parameters if name != "self"]
+def known(method: Callable[P, R]) -> Callable[P, R]:
+    """Refuse arguments that a method does not have, and name the right ones."""
+    parameters = inspect.signature(method).parameters
 
-    @functools.wraps(init)
-    def checked(self: Any, *args: Any, **kwargs: Any) -> None:
-        for name in kwargs:
-            if name not in names:
-                raise unknown(type(self).__name__, name, names)
-        init(self, *args, **kwargs)
+    @functools.wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        fit(type(args[0]).__name__, parameters, args, kwargs, _THEIRS)
+        return method(*args, **kwargs)
 
     return checked

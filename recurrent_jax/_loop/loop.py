@@ -37,7 +37,7 @@ class Loop(NamedTuple):
         method: how the cell is run over time.
     """
 
-    cell: Cell
+    cell: Cell[Any, Any, Any]
     params: Any
     xs: Any
     flags: Flags
@@ -112,7 +112,7 @@ class Method(Protocol):
 class Static(NamedTuple):
     """The static part of a loop. It is hashable."""
 
-    cell: Cell
+    cell: Cell[Any, Any, Any]
     reverse: bool
     batch_shape: tuple[int, ...]
     time_axis: int

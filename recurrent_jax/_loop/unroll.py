@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import select, zeros
-from recurrent_jax._core.cell import C, Cell, P
+from recurrent_jax._core.cell import C, Cell, P, Y
 from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._core.network import Network, Options
 from recurrent_jax._loop.loop import (
@@ -27,8 +27,9 @@ from recurrent_jax._loop.tuning import tuning
 from recurrent_jax.methods import Chunked, Sequential
 
 
+@_checks.called
 def unroll(
-    cell: Cell[P, C] | Network[P, C],
+    cell: Cell[P, C, Y] | Network[P, C, Y],
     params: P,
     xs: Any,
     *,
@@ -42,7 +43,7 @@ def unroll(
     key: jax.Array | None = None,
     method: Method | None = None,
     backward: Backward | None = None,
-) -> tuple[C, Any]:
+) -> tuple[C, Y]:
     r"""Run a cell over a sequence and return the final carry and all outputs.
 
     $$ (s_t, y_t) = \mathrm{step}(\theta, s_{t-1}, x_t), \qquad t = 1 \ldots T $$
@@ -163,6 +164,11 @@ def unroll(
         return _run(backward, static, arrays, start("carry", carry), key)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
+        if "scan body function carry" in str(error):
+            error.add_note(
+                f"unroll: a step of {type(cell).__name__} returns another carry than "
+                "it takes; recur and update return (carry, y), the carry first"
+            )
         _checks.forward_mode("unroll", backward, error)
         raise
 

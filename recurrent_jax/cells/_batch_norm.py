@@ -90,10 +90,10 @@ def _only(a: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recorder(Cell[Any, Any]):
+class Recorder(Cell[Any, Any, Any]):
     """A `BatchNormLSTM` that outputs what it normalises, and which rows count."""
 
-    cell: Cell[Any, Any]
+    cell: Cell[Any, Any, Any]
 
     def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
         """Return the cell's parameters."""

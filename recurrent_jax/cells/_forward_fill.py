@@ -38,7 +38,7 @@ class ForwardFillCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ForwardFill(Cell[tuple[()], ForwardFillCarry]):
+class ForwardFill(Cell[tuple[()], ForwardFillCarry, Any]):
     r"""A cell without parameters that keeps the last observed value of each variable.
 
     $$

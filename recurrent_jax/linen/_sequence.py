@@ -10,7 +10,7 @@ from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Rate
 from recurrent_jax._flax import adapters
-from recurrent_jax._flax.names import Options
+from recurrent_jax._flax.names import Options, known
 from recurrent_jax._loop.loop import Backward, Method
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.linen._module import Module
@@ -36,6 +36,7 @@ class Sequence(Module, kw_only=True):
         """The cell or network that the module runs."""
         raise NotImplementedError
 
+    @known
     def __call__(
         self,
         xs: Any,

@@ -33,7 +33,7 @@ class BidirectionalCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bidirectional(Network[BidirectionalParams, BidirectionalCarry]):
+class Bidirectional(Network[BidirectionalParams, BidirectionalCarry, Any]):
     r"""Two cells that read a sequence in opposite directions.
 
     $$

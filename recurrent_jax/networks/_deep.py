@@ -19,7 +19,7 @@ from recurrent_jax.networks._steps import time_of, valid
 
 
 @dataclasses.dataclass(frozen=True)
-class Deep(Network[tuple[Any, ...], tuple[Any, ...]]):
+class Deep(Network[tuple[Any, ...], tuple[Any, ...], Any]):
     r"""Layers that each run over the whole sequence before the next one starts.
 
     $$

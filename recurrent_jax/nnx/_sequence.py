@@ -10,7 +10,7 @@ from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Rate, Size
 from recurrent_jax._flax import adapters
-from recurrent_jax._flax.names import Options
+from recurrent_jax._flax.names import Options, known
 from recurrent_jax._loop.loop import Backward, Method
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.nnx._module import Module, Streams, unpack
@@ -41,6 +41,7 @@ class Sequence(Module):
         self.method = method
         self.backward = backward
 
+    @known
     def __call__(
         self,
         xs: Any,

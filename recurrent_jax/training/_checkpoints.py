@@ -6,10 +6,12 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recurrent_jax import _checks
 from recurrent_jax.training import _leaves, _store
+
+T = TypeVar("T")
 
 
 class CheckpointError(ValueError):
@@ -103,7 +105,7 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
 
 
 @_checks.checked
-def restore(directory: Path | str, like: Any, *, about: str = "") -> Any:
+def restore(directory: Path | str, like: T, *, about: str = "") -> T | None:
     """Return the newest state in a directory that is undamaged and fits.
 
     A checkpoint that is damaged or does not fit is skipped with a warning. The warning

@@ -103,7 +103,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
         machine translation. https://arxiv.org/abs/1508.04025
     """
 
-    cell: Cell
+    cell: Cell[Any, Any, Any]
     memory_features: Size
     attention_size: Size | None = None
     score: Literal["additive", "multiplicative"] = "additive"

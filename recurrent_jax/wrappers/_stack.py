@@ -49,7 +49,7 @@ class Stack(Cell[tuple[Any, ...], tuple[Any, ...]]):
         networks. https://arxiv.org/abs/1303.5778
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell[Any, Any, Any], ...]
 
     def __post_init__(self) -> None:
         _checks.layers("Stack", "cells", self.cells, (Cell,))

@@ -9,17 +9,18 @@ import jax.numpy as jnp
 from recurrent_jax import _checks
 from recurrent_jax._checks.array_kinds import FloatArray
 from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._core.cell import P
 from recurrent_jax._core.types import Key, Names, Rate
 
 
 @_checks.checked
 def weight_drop(
-    params: Any,
+    params: P,
     key: Key,
     rate: Rate,
     *,
     names: Names = ("recurrent_kernel",),
-) -> Any:
+) -> P:
     r"""Return params with random recurrent weights set to zero (DropConnect).
 
     $$
@@ -79,9 +80,10 @@ def weight_drop(
         return jnp.where(keep, weight / (1 - rate), jnp.zeros_like(weight))
 
     each = zip(keys, leaves, chosen, strict=True)
-    return jax.tree.unflatten(
+    dropped: P = jax.tree.unflatten(
         tree, [drop(k, leaf) if hit else leaf for k, (_, leaf), hit in each]
     )
+    return dropped
 
 
 def _name(part: Any) -> str:

@@ -12,7 +12,7 @@ from recurrent_jax._core.cell import Cell, Sampled, feedback, update
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrapper(Cell[Any, Any]):
+class Wrapper(Cell[Any, Any, Any]):
     """A cell that wraps another cell. A subclass overrides what it changes.
 
     Params, carry and output are those of the inner cell. A wrapper that draws random
@@ -41,7 +41,7 @@ class Wrapper(Cell[Any, Any]):
         True
     """
 
-    cell: Cell
+    cell: Cell[Any, Any, Any]
 
     def __post_init__(self) -> None:
         _checks.part(type(self).__name__, "cell", self.cell, (Cell,))

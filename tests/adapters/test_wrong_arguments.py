@@ -71,6 +71,7 @@ NAMES = {
     "return_carry": "the carry is always returned, before the outputs",
     "time_major": "it is time_axis=0 of the module here",
     "hidden_size": "the cell has it",
+    "num_layers": "layers are a network: Deep",
     "unheard_of": "there are ",
 }
 
@@ -88,6 +89,15 @@ def test_names_that_only_flax_has(lane, name):
 def test_fields_are_no_options_of_a_call(lane):
     with pytest.raises(TypeError, match=r"reverse belongs to the module: RNN\(..., re"):
         called(lane, reverse=True)
+
+
+@LANES
+def test_a_call_takes_its_inputs_by_position_alone(lane):
+    module = built(lane)
+    call = module if lane == "nnx" else lambda *a: module.apply(VARIABLES, *a)
+    match = r"^RNN: takes 1 argument by position, \(xs\), got 2; .* such as carry="
+    with pytest.raises(TypeError, match=match):
+        call(XS, jnp.ones(5, int))
 
 
 def test_a_call_takes_what_unroll_takes():

@@ -22,9 +22,13 @@ assert_type(lstm_params, LSTMParams)
 assert_type(lstm.initial_carry((5,)), HiddenCellCarry)
 carry, ys = rj.unroll(lstm, lstm_params, xs)
 assert_type(carry, HiddenCellCarry)
+assert_type(ys, jax.Array)
 assert_type(rj.unroll(lstm, lstm_params, xs)[0].h, jax.Array)
-stepped, _ = lstm.step(lstm_params, carry, xs[0])
+stepped, y = lstm.step(lstm_params, carry, xs[0])
 assert_type(stepped, HiddenCellCarry)
+assert_type(y, jax.Array)
+assert_type(rj.weight_drop(lstm_params, key, 0.1), LSTMParams)
+assert_type(rj.diagnostics.summary(lstm, in_features=2).size, int)
 
 gru = rj.GRU(3, reset_after=False)
 assert_type(rj.unroll(gru, gru.init(key, 2), xs)[0], HiddenCarry)
@@ -70,4 +74,33 @@ class Leaky(rj.Cell[LeakyParams, HiddenCarry]):
 
 
 leaky = Leaky(3)
-assert_type(rj.unroll(leaky, leaky.init(key, 2), xs)[0], HiddenCarry)
+assert_type(rj.unroll(leaky, leaky.init(key, 2), xs), tuple[HiddenCarry, jax.Array])
+
+
+@dataclasses.dataclass(frozen=True)
+class Both(rj.Cell[LeakyParams, HiddenCarry, tuple[jax.Array, jax.Array]]):
+    """A cell with two outputs, which its third type says."""
+
+    hidden_size: int
+
+    Params = LeakyParams
+    Carry = HiddenCarry
+    output = None
+
+    def init(self, key: jax.Array, in_features: int, dtype=float) -> LeakyParams:
+        return leaky.init(key, in_features, dtype)
+
+    def recur(
+        self, params: LeakyParams, carry: HiddenCarry, z: jax.Array
+    ) -> tuple[HiddenCarry, tuple[jax.Array, jax.Array]]:
+        h = carry.h + z @ params.kernel
+        return HiddenCarry(h), (h, -h)
+
+
+pair = Both(3)
+_, (plus, minus) = rj.unroll(pair, pair.init(key, 2), xs)
+assert_type(minus, jax.Array)
+rj.Zoneout(pair, 0.1)
+state = rj.training.init_state(lstm_params, rj.training.adamw(0.1), key=key)
+restored = rj.training.restore("checkpoints", state) or state
+assert_type(restored, rj.training.State)
