@@ -26,7 +26,7 @@ RNN, LSTM_, GRU_ = (find("PyTorch", layer) for layer in ("RNN", "LSTM", "GRU"))
 Weights = dict[str, Array]
 
 
-def read(where: str, weights: Weights, activation: Activation) -> Direction:
+def read(where: str, weights: Weights, activation: Activation | None) -> Direction:
     """Return the cell that these weights make, and its parameters."""
     _names(where, weights)
     rows, out = weights["weight_hh"].shape
@@ -44,6 +44,12 @@ def read(where: str, weights: Weights, activation: Activation) -> Direction:
     if rows == 3 * H and not is_projected:
         return Direction(GRU(H, use_bias=use_bias), _gru(weights))
     if rows == H and not is_projected:
+        if activation is None:
+            raise ValueError(
+                f"{where}: these are weights of an nn.RNN, which are the same for tanh "
+                'and ReLU; say which it is: nonlinearity="tanh" (the default of '
+                'PyTorch) or nonlinearity="relu"'
+            )
         cell = Elman(H, activation=activation, use_bias=use_bias)
         return Direction(cell, ElmanParams(*_one(RNN, weights)))
     raise ValueError(

@@ -17,7 +17,7 @@ from recurrent_jax.convert import _arrays, _double, _layers
 from recurrent_jax.convert._arrays import Array
 
 _NAME = re.compile(r"(weight|bias)_(ih|hh|hr)(?:_l(0|[1-9]\d{0,3})(_reverse)?)?")
-_NONLINEARITIES = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+_NONLINEARITIES: dict[Any, Any] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 Weights = dict[str, Array]
 
@@ -26,7 +26,7 @@ Weights = dict[str, Array]
 def from_torch(
     state_dict: Mapping[str, Any],
     *,
-    nonlinearity: Literal["tanh", "relu"] = "tanh",
+    nonlinearity: Literal["tanh", "relu"] | None = None,
     dropout: Rate = 0.0,
     prefix: str = "",
 ) -> tuple[Cell | Network, Any]:
@@ -39,8 +39,8 @@ def from_torch(
     Args:
         state_dict: `module.state_dict()` of `nn.RNN`, `nn.LSTM`, `nn.GRU` or one of
             their cells, or the same names with arrays of any kind.
-        nonlinearity: the argument of `nn.RNN`, `"tanh"` or `"relu"`, which the weights
-            do not show.
+        nonlinearity: the argument of `nn.RNN`, `"tanh"` or `"relu"`, which its weights
+            do not show. Only an `nn.RNN` needs it.
         dropout: the argument of the module, which the weights do not show.
         prefix: use only names with this prefix, such as `"encoder.lstm."`.
 
@@ -48,7 +48,8 @@ def from_torch(
         A cell, a `Bidirectional` or, for several layers, a `Deep`; and its parameters.
 
     Raises:
-        ValueError: if names or shapes are not those of one such module.
+        ValueError: if names or shapes are not those of one such module, or if the
+            `nonlinearity` of an `nn.RNN` is not given.
         TypeError: if dtypes are mixed, or a weight is not an array.
 
     Example:
@@ -75,7 +76,7 @@ def from_torch(
             weights = found[layer, reverse]
             ways.append(
                 _double.read(
-                    f"from_torch: {suffix}", weights, _NONLINEARITIES[nonlinearity]
+                    f"from_torch: {suffix}", weights, _NONLINEARITIES.get(nonlinearity)
                 )
             )
         parts.append(_layers.either(ways, "concatenate"))

@@ -53,7 +53,10 @@ equinox = via(convert.to_equinox, convert.from_equinox)
 MGU = {"gate_keeps_old": True, "reset_after": True}
 # By library: the way there and back, and makers of what it has, by hidden size.
 CASES = {
-    "torch_rnn": (torch, lambda H: rj.Elman(H)),
+    "torch_rnn": (
+        via(convert.to_torch, convert.from_torch, nonlinearity="tanh"),
+        lambda H: rj.Elman(H),
+    ),
     "torch_rnn_relu": (
         via(convert.to_torch, convert.from_torch, nonlinearity="relu"),
         lambda H: both(rj.Elman(H, **RELU)),
@@ -199,7 +202,7 @@ def test_what_is_added_up_acts_the_same():
     shapes = {"weight_ih": (8, 2), "weight_hh": (8, 2), "bias_ih": 8, "bias_hh": 8}
     weights = {name: rng.normal(size=shape) for name, shape in shapes.items()}
     weights = {name: w.astype("float32") for name, w in weights.items()}
-    again = convert.to_torch(*convert.from_torch(weights))
+    again = convert.to_torch(*convert.from_torch(weights, nonlinearity="tanh"))
     for name in ("weight_ih", "weight_hh"):
         same_bits(again[f"{name}_l0"], weights[name])
     total = again["bias_ih_l0"] + again["bias_hh_l0"]

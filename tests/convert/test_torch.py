@@ -57,12 +57,12 @@ def test_outputs_and_gradients(made, lengths):
     with jax.enable_x64(True):
         state_dict = module.state_dict()
         weights = {name: jnp.asarray(p.numpy()) for name, p in state_dict.items()}
-        network, _ = from_torch(weights)
+        network, _ = from_torch(weights, nonlinearity="tanh")
 
         @jax.jit
         def ours(weights):
             def loss(weights):
-                params = from_torch(weights)[1]
+                params = from_torch(weights, nonlinearity="tanh")[1]
                 ours = rj.unroll(network, params, xs, lengths=jnp.array(lengths))[1]
                 return jnp.sum(ours * cotangent), ours
 
@@ -123,7 +123,8 @@ def test_trained_there_trained_here_and_returned():
 
 @pytest.mark.parametrize("kind", ["RNNCell", "LSTMCell", "GRUCell"])
 def test_cells(kind):
-    cell, params = from_torch(getattr(torch.nn, kind)(3, 4).state_dict())
+    weights = getattr(torch.nn, kind)(3, 4).state_dict()
+    cell, params = from_torch(weights, nonlinearity="tanh")
     assert cell == {"R": rj.Elman, "L": rj.LSTM, "G": rj.GRU}[kind[0]](4)
     assert params.kernel.shape[0] == 3
 

@@ -109,7 +109,7 @@ def read(name: str, theirs: Any) -> dict[str, tuple[Any, k.Kind]]:
     return {
         "torch": {
             "state_dict": (theirs, weights()),
-            "nonlinearity": ("tanh", k.one_of("tanh", "relu")),
+            "nonlinearity": ("tanh", k.optional(k.one_of("tanh", "relu"))),
             "dropout": (0.0, k.RATE),
             "prefix": ("", k.one_of("", "text")),
         },

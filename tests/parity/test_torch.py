@@ -25,7 +25,7 @@ rnn = torch.nn.utils.rnn
 
 
 LAYERS = {
-    "rnn_tanh": (torch.nn.RNN, {}),
+    "rnn_tanh": (torch.nn.RNN, {"nonlinearity": "tanh"}),
     "rnn_relu": (torch.nn.RNN, {"nonlinearity": "relu"}),
     "lstm": (torch.nn.LSTM, {}),
     "gru": (torch.nn.GRU, {}),
