@@ -25,6 +25,7 @@ from recurrent_jax import (
     tasks,
     wrappers,
 )
+from recurrent_jax._checks import names as _names
 from recurrent_jax._core import serial as _serial
 from recurrent_jax._core.arrays import (
     affine,
@@ -114,6 +115,7 @@ from recurrent_jax.wrappers import (
     Residual,
     Stack,
     Structured,
+    WithCarry,
     Wrapper,
     Zoneout,
     weight_drop,
@@ -205,6 +207,7 @@ __all__ = [
     "Structured",
     "TimeAwareLSTM",
     "Truncated",
+    "WithCarry",
     "Wrapper",
     "Zoneout",
     "activations",
@@ -241,7 +244,7 @@ _ON_FIRST_USE = ("convert", "diagnostics", "linen", "nnx", "testing", "training"
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"recurrent_jax.{name}")
-    raise AttributeError(f"module 'recurrent_jax' has no attribute {name!r}")
+    raise _names.attribute(name, __all__)
 
 
 def __dir__() -> list[str]:

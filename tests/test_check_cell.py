@@ -347,6 +347,33 @@ def test_an_unknown_law_is_named():
         check_cell(rj.Elman(4), laws=["gravity"])
 
 
+def test_a_step_that_returns_the_output_first_is_told_so():
+    @dataclasses.dataclass(frozen=True)
+    class Swapped(rj.Elman):
+        def recur(self, params, carry, z):
+            return z, carry
+
+    cell = Swapped(3)
+    params = cell.init(jax.random.key(0), 2)
+    with pytest.raises(TypeError) as caught:
+        rj.unroll(cell, params, jnp.ones((4, 2)))
+    assert any("(carry, y), the carry first" in n for n in caught.value.__notes__)
+
+
+def test_a_cell_that_is_no_frozen_dataclass_is_told_so():
+    class Bare(rj.Elman):
+        def __init__(self, units):
+            object.__setattr__(self, "hidden_size", units)
+
+    with pytest.raises(LawViolation, match=r"Put @dataclasses\.dataclass\(frozen=True"):
+        check_cell(Bare(3))
+
+    class Inherits(rj.Elman):
+        """It has the fields of its base, and none of its own."""
+
+    check_cell(Inherits(3), laws=["scan"])
+
+
 def test_step_cannot_be_overridden():
     with pytest.raises(TypeError, match="`step` is final"):
 

@@ -279,3 +279,28 @@ def test_a_network_has_no_step():
     params = network.init(jax.random.key(0), D)
     with pytest.raises(TypeError, match="jacobians: cell must be a recurrent_jax.Cell"):
         diagnostics.jacobians(network, params, jnp.zeros((TIME, D)))
+
+
+def test_a_summary_counts_what_init_makes():
+    network = rj.Deep((rj.Bidirectional(rj.GRU(3)), rj.LSTM(4)))
+    params = jax.eval_shape(lambda: network.init(jax.random.key(0), 2))
+    found = diagnostics.summary(network, in_features=2)
+    leaves = jax.tree.leaves(params)
+    assert found.size == sum(leaf.size for leaf in leaves)
+    assert found.bytes == 4 * found.size
+    assert found.rows == diagnostics.summary(params).rows
+    assert found.rows[0] == ("0.forward.kernel", "float32", (2, 9), 18, 72)
+    assert [row.shape for row in found.rows] == [leaf.shape for leaf in leaves]
+    lines = repr(found).splitlines()
+    assert lines[0] == f"{network!r}, in_features=2"
+    assert len(lines) == len(leaves) + 2 and lines[-1].startswith("total ")
+    assert lines[-1].endswith(f" {found.size:,}")
+    low = diagnostics.summary(jax.numpy.zeros(3, "bfloat16"))
+    assert low.rows == (("value", "bfloat16", (3,), 3, 6),)
+    assert diagnostics.summary(()).size == 0
+
+
+def test_a_network_without_a_step_names_what_has_one():
+    with pytest.raises(AttributeError, match="streaming.step steps a Deep"):
+        rj.Deep((rj.GRU(3),)).step  # noqa: B018
+    assert not hasattr(rj.Bidirectional(rj.GRU(3)), "recur")

@@ -215,6 +215,61 @@ CASES = {
     "not-a-cell/check_cell": kind(
         lambda: check_cell(3), "check_cell: cell must be a recurrent_jax.Cell, got int"
     ),
+    "by-position": kind(
+        lambda: rj.unroll(CELL, init(), inputs(), start()),
+        "unroll: takes 3 arguments by position, (cell, params, xs), got 4",
+        "by name, such as carry=",
+    ),
+    "input-size-first": kind(
+        lambda: rj.LSTM(6, 8),
+        "LSTM: activation must be a function, got 8",
+        "it is LSTM(hidden_size=8) here, and then init(key, in_features=6)",
+    ),
+    "input-size-first/bool": kind(lambda: rj.GRU(6, 8), "it is GRU(hidden_size=8)"),
+    "input-size-first/range": value(
+        lambda: rj.CTRNN(6, 8), "leak must be", "it is CTRNN(hidden_size=8) here"
+    ),
+    "missing": kind(
+        lambda: rj.unroll(CELL, inputs()),
+        "unroll: xs is missing; the order is (cell, params, xs)",
+    ),
+    "missing/field": kind(rj.LSTM, "LSTM: hidden_size is missing; the order is (hid"),
+    "missing/init": kind(
+        lambda: CELL.init(jax.random.key(0)), "LSTM.init: in_features is missing"
+    ),
+    "no-argument": kind(
+        lambda: rj.LSTM(8, num_layers=2),
+        "LSTM: there is no argument num_layers",
+        "layers are a network: Deep((cell,) * num_layers)",
+    ),
+    "no-argument/batch_first": kind(
+        lambda: rj.GRU(8, batch_first=True), "batch_first; ", "time_axis=1"
+    ),
+    "no-argument/input_size": kind(
+        lambda: rj.LSTM(input_size=3, hidden_size=8),
+        "input_size; the number of input features is an argument of init: LSTM(...)",
+    ),
+    "no-argument/same": kind(lambda: rj.Elman(units=8), "it is hidden_size here"),
+    "no-argument/near": kind(
+        lambda: rj.LSTM(8, forget_bais=1.0), "did you mean forget_bias?"
+    ),
+    "no-argument/far": kind(lambda: rj.Elman(8, depth=2), "there are ['activation', "),
+    "no-argument/network": kind(
+        lambda: rj.Bidirectional(CELL, mergee="sum"), "did you mean merge?"
+    ),
+    "no-argument/unroll": kind(
+        lambda: run(initial_state=start()), "unroll: ", "it is carry here"
+    ),
+    "no-argument/dones": kind(
+        lambda: run(dones=np.zeros((7, 5), bool)), "resets_from_dones makes resets"
+    ),
+    "no-argument/init": kind(
+        lambda: CELL.init(jax.random.key(0), input_size=2),
+        "LSTM.init: there is no argument input_size; it is in_features here",
+    ),
+    "no-argument/of_a_function": kind(
+        lambda: clipping(max_nrom=1.0), "clipping: ", "did you mean max_norm?"
+    ),
     "swapped-arguments": value(
         lambda: rj.unroll(CELL, inputs(), init()),
         "unroll: every part of xs must have 2 steps on axis 0, as xs.kernel has",
@@ -1456,6 +1511,21 @@ CASES = {
     "convert-file/onnx": value(
         lambda: broken_file(convert.from_onnx, "model.onnx"),
         "model.onnx' is truncated or not of ONNX",
+    ),
+    "convert-nonlinearity": value(
+        lambda: convert.from_torch(
+            {"weight_ih_l0": inputs(4, 2), "weight_hh_l0": inputs(4, 4)}
+        ),
+        "from_torch: _l0: these are weights of an nn.RNN",
+        'nonlinearity="tanh" (the default of PyTorch) or nonlinearity="relu"',
+    ),
+    "summary-features": kind(
+        lambda: diagnostics.summary(CELL),
+        "summary: the sizes of LSTM(hidden_size=4) depend on its input",
+        "pass in_features=...",
+    ),
+    "summary-features/arrays": kind(
+        lambda: diagnostics.summary(init(), in_features=2), "leave in_features out"
     ),
     "law-name": value(
         lambda: check_cell(CELL, laws=["gravity"]),

@@ -201,7 +201,7 @@ def test_the_top_level_holds_verbs_and_values():
         recurrent_jax.__all__
     )
     parts = [n for n in dir(recurrent_jax) if n.endswith(("Params", "Carry"))]
-    assert parts == ["LearnedCarry"]  # a wrapper
+    assert parts == ["LearnedCarry", "WithCarry"]  # wrappers
     # Every cell and wrapper is there; their parts are in their rooms alone.
     for room in (recurrent_jax.cells, recurrent_jax.wrappers):
         values = {
@@ -264,6 +264,16 @@ WITHOUT_EXAMPLE = {
 
 def test_an_unknown_name_is_an_attribute_error():
     assert not hasattr(recurrent_jax, "no_such_name")
+    for name, hint in (
+        ("Lstm", "did you mean LSTM?"),
+        ("LSTMCell", "did you mean LSTM?"),
+        ("RNN", "the plain RNN is Elman"),
+        ("unrol", "did you mean unroll?"),
+    ):
+        with pytest.raises(AttributeError, match=hint):
+            getattr(recurrent_jax, name)
+    with pytest.raises(AttributeError, match="attribute 'xyzzy'$"):
+        getattr(recurrent_jax, "xyzzy")  # noqa: B009
 
 
 def test_the_package_is_typed():

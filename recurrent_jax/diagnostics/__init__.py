@@ -12,6 +12,8 @@ a plot, which needs Matplotlib.
 | Are the gates open, closed or saturated? | `gates`, `saturation` | `plot_gates` |
 | How many steps does a unit remember? | `effective_memory` | `plot_memory` |
 | Which cell or initialisation is better? | `compare` | `plot_comparison` |
+
+`summary` lists the arrays of a cell, a network or any tree, and counts parameters.
 """
 
 from recurrent_jax._core import serial
@@ -32,10 +34,13 @@ from recurrent_jax.diagnostics._plots import (
     plot_gradients,
     plot_singular_values,
 )
+from recurrent_jax.diagnostics._summary import Row, Summary, summary
 
 __all__ = [
     "Comparison",
+    "Row",
     "Saturation",
+    "Summary",
     "compare",
     "decades",
     "effective_memory",
@@ -51,6 +56,7 @@ __all__ = [
     "plot_singular_values",
     "saturation",
     "singular_values",
+    "summary",
 ]
 
 serial.register_loaded()

@@ -16,6 +16,7 @@ from recurrent_jax.wrappers._residual import Residual
 from recurrent_jax.wrappers._stack import Stack
 from recurrent_jax.wrappers._structured import Structured, StructuredParams
 from recurrent_jax.wrappers._weight_drop import weight_drop
+from recurrent_jax.wrappers._with_carry import Recorded, WithCarry
 from recurrent_jax.wrappers._wrapper import Wrapper
 from recurrent_jax.wrappers._zoneout import Zoneout
 
@@ -28,12 +29,14 @@ __all__ = [
     "LearnedCarryParams",
     "Memory",
     "OutputDropout",
+    "Recorded",
     "RecurrentDropout",
     "Residual",
     "Sampled",
     "Stack",
     "Structured",
     "StructuredParams",
+    "WithCarry",
     "Wrapper",
     "Zoneout",
     "weight_drop",

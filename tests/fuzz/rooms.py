@@ -637,6 +637,8 @@ def of_diagnostics() -> Iterator[Row]:
     }
     for name in ("jacobians", "singular_values", "gates"):
         yield Row(f"diagnostics.{name}", getattr(diagnostics, name), path)
+    arguments = {"what": (CELL, k.MODEL), "in_features": (SIZE, k.SIZE)}
+    yield Row("diagnostics.summary", diagnostics.summary, arguments)
     total = k.Kind(
         callable,
         lambda v: {

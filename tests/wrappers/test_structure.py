@@ -77,6 +77,35 @@ def test_a_residual_adds_its_input(x64):
     same(rj.unroll(rj.Residual(rj.GRU(D)), params, xs), (carry, ys + xs))
 
 
+def test_the_carry_of_every_step_beside_the_output(x64):
+    cell = rj.WithCarry(rj.LSTM(H))
+    params, xs = drawn(cell)
+    mask = np.arange(T * B).reshape(T, B) % 5 != 2
+    last, (ys, carries) = rj.unroll(cell, params, xs, mask=mask)
+    same((last, ys), rj.unroll(rj.LSTM(H), params, xs, mask=mask))
+    carry, ones = cell.initial_carry((B,)), []
+    for x, runs in zip(xs, mask, strict=True):
+        new, _ = rj.LSTM(H).step(params, carry, x)
+        carry = jax.tree.map(lambda a, b: jnp.where(runs[:, None], a, b), new, carry)
+        ones.append(jax.tree.map(lambda a: jnp.where(runs[:, None], a, 0.0), carry))
+    same(carries, jax.tree.map(lambda *s: jnp.stack(s), *ones))
+    middle = jax.tree.map(lambda s: s[1], rj.unroll(cell, params, xs)[1].carry)
+    rest = rj.unroll(cell, params, xs[2:], carry=middle)[1]
+    same(rest, jax.tree.map(lambda s: s[2:], rj.unroll(cell, params, xs)[1]))
+
+
+def test_what_is_done_to_a_carry_is_recorded():
+    cell = rj.WithCarry(rj.GRU(H))
+    zoned = rj.Zoneout(cell, 0.5)
+    params, xs = drawn(cell, dtype="float32")
+    last, (ys, carries) = rj.unroll(zoned, params, xs)
+    want, hs = rj.unroll(rj.Zoneout(rj.GRU(H), 0.5), params, xs)
+    for got in (last.h, carries.h[-1]):
+        np.testing.assert_array_equal(got, want.h)
+    np.testing.assert_array_equal(ys, hs)
+    assert not rj.WithCarry(rj.LRU(H)).linear
+
+
 def test_stacks_of_stacks_and_images():
     image = rj.ConvLSTM(2, spatial_shape=(3, 4))
     inner = rj.Stack((rj.Residual(image), rj.OutputDropout(image, 0.5)))
