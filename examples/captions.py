@@ -20,7 +20,6 @@ import functools
 import hashlib
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -161,22 +160,19 @@ def train(
     directory = config.output / f"captions-{name_of(config)}"
     run, done = resume(directory, run, console)
     ends = np.linspace(0, config.steps, SAVES + 1).astype(int).tolist()
-    with report.progress_bar(console) as bar:
-        task = bar.add_task(
-            "training", total=config.steps, completed=ends[done], loss="compiling"
-        )
+    with cli.Bar(console, config.steps, "step", ends[done]) as bar:
         for number in range(done, SAVES):
             state, losses = run.state, []
-            for at in range(ends[number], ends[number + 1]):
+            for _ in range(ends[number], ends[number + 1]):
                 state, value = step(state)
                 losses.append(value)
-                bar.update(task, completed=at + 1)
+                bar.advance()
                 if stop.is_set():  # steps since the save run again
                     return ended(run)
             run = after(config, run, state, losses, held, number)
             training.save(directory, run)
             loss, right = run.curve[number].tolist()
-            bar.update(task, loss=f"loss {loss:.3f}, validation {right:.1%}")
+            bar.advance(0, f"loss {loss:.3f}, validation {right:.1%}")
     return run
 
 
@@ -233,16 +229,13 @@ def resume(directory: Path, run: Run, console: Console) -> tuple[Run, int]:
     return saved, int(np.isfinite(saved.curve[:, 1]).sum())
 
 
-def run(config: Config) -> int:
-    """Train, caption, print the table, save the picture; return the exit status."""
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
+def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Train, caption, print the table, save the picture; return its path."""
     digits = data.parts()
     test = data.compose(jax.random.key(2), digits["test"], config.tests)
-    with cli.ctrl_c() as stop:
-        sizes = ", ".join(f"{len(d.labels)} for {name}" for name, d in digits.items())
-        console.print(f"{config.model().decoder}; digits: {sizes}", highlight=False)
-        finished = train(config, digits, stop, console)
+    sizes = ", ".join(f"{len(d.labels)} for {name}" for name, d in digits.items())
+    console.print(f"{config.model().decoder}; digits: {sizes}", highlight=False)
+    finished = train(config, digits, stop, console)
     params = finished.best
     written = write(config, params, test.pictures, beams=config.beams)
     greedy = write(config, params, test.pictures)
@@ -268,17 +261,12 @@ def run(config: Config) -> int:
     console.print(f"{count:,} parameters.")
     picture = config.output / "captions.png"
     report.picture(picture, results)
-    seconds = time.perf_counter() - began
-    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
-    if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command resumes.")
-    return cli.INTERRUPTED if stop.is_set() else 0
+    return [picture]
 
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: run(config))
+    return cli.main(Config, run)
 
 
 if __name__ == "__main__":

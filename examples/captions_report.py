@@ -8,7 +8,6 @@ import captions_data as data
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
@@ -42,20 +41,6 @@ def chosen(right: np.ndarray) -> np.ndarray:
     wrong = np.flatnonzero(~right[SHOWN - 1 :])
     first[-1] += wrong[0] if len(wrong) else 0
     return first
-
-
-def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with the loss and the time left, hidden without a terminal."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=None),
-        progress.TextColumn(
-            "step {task.completed} of {task.total}, {task.fields[loss]}"
-        ),
-        progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def table(console: Console, results: Results) -> None:
@@ -162,9 +147,11 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
     axes.set_title(f"right to the last word, {len(results.test.lengths)} pictures")
     axes.set_xlabel("digits in the picture")
     axes.set_xticks(digits)
+    axes.set_ylabel("captions right")
     axes.set_ylim(top=1.005)
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower left", frameon=False, fontsize=9)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
+    axes.legend(frameon=False, fontsize=9, **below)
 
 
 def draw_curve(axes: Axes, results: Results) -> None:
@@ -174,6 +161,7 @@ def draw_curve(axes: Axes, results: Results) -> None:
     axes.plot(steps, results.curve[:, 1], "o-", color=STYLES[0][0], lw=2)
     axes.set_title("validation: captions right, greedy")
     axes.set_xlabel("training steps")
+    axes.set_ylabel("captions right")
     axes.set_ylim(0, 1.02)
     axes.grid(alpha=0.3)
     loss = axes.twinx()

@@ -19,7 +19,6 @@ import functools
 import hashlib
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -221,33 +220,25 @@ def train_all(
     """Return the finished networks, with clipping and without."""
     finished: dict[bool, list[Run]] = {True: [], False: []}
     total = 2 * config.seeds * config.epochs
-    with cli.progress_bar(console) as bar:
-        task = bar.add_task("training", total=total, loss="compiling")
-
-        def advance(count: int, loss: str | None = None) -> None:
-            bar.update(task, advance=count, **({} if loss is None else {"loss": loss}))
-
+    with cli.Bar(console, total, "epoch") as bar:
         for seed in range(config.seed, config.seed + config.seeds):
             for clip in (True, False):
-                run = train(config, digits, seed, clip, stop, advance)
+                run = train(config, digits, seed, clip, stop, bar.advance)
                 if run is None:
                     return finished
                 finished[clip].append(run)
     return finished
 
 
-def run(config: Config) -> int:
-    """Train, test, print the table, save the picture; return the exit status."""
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
+def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Train, test, print the table, save the picture; return its path."""
     digits = data.digits(config.samples)
-    with cli.ctrl_c() as stop:
-        console.print(
-            f"Training {2 * config.seeds} x {config.network()} on {len(digits.x):,} "
-            f"series, testing on {len(digits.x_test):,}",
-            highlight=False,
-        )
-        finished = train_all(config, digits, stop, console)
+    console.print(
+        f"Training {2 * config.seeds} x {config.network()} on {len(digits.x):,} "
+        f"series, testing on {len(digits.x_test):,}",
+        highlight=False,
+    )
+    finished = train_all(config, digits, stop, console)
     if not any(finished.values()):
         raise KeyboardInterrupt
     results = report.Results(
@@ -265,17 +256,12 @@ def run(config: Config) -> int:
     console.print(f"{sum(leaf.size for leaf in jax.tree.leaves(params)):,} parameters.")
     picture = config.output / "classify.png"
     report.picture(picture, results)
-    seconds = time.perf_counter() - began
-    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
-    if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command resumes.")
-    return cli.INTERRUPTED if stop.is_set() else 0
+    return [picture]
 
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: run(config))
+    return cli.main(Config, run)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,8 @@ def table(console: Console, results: Results) -> None:
 def verdict(results: Results) -> str:
     """Return a sentence that compares the network with the published GRU."""
     mean = results.curves[True][:, -1, 1].mean()
-    lead = mean - data.PUBLISHED["GRU"]
-    how = f"{lead:+.1%} on the published GRU"
+    lead = 100 * (mean - data.PUBLISHED["GRU"])
+    how = f"{abs(lead):.1f} points {'above' if lead > 0 else 'below'} the published GRU"
     error = np.sqrt(mean * (1 - mean) / len(results.digits.y_test))
     return f"{mean:.1%} correct, {how}; ±{2 * error:.1%} from the size of the test."
 
@@ -106,7 +106,8 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
         epochs = np.arange(1, curves.shape[1] + 1)
         each = curves[:, :, 1]
         colour, line = COLOURS[clip], "-" if clip else "--"
-        axes.plot(epochs, each.mean(0), line, color=colour, lw=2, label=name_of(clip))
+        mean, label = each.mean(0), name_of(clip)
+        axes.plot(epochs, mean, line, marker=".", color=colour, lw=2, label=label)
         axes.fill_between(
             epochs, each.min(0), each.max(0), color=colour, alpha=0.2, lw=0
         )
@@ -124,7 +125,7 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
             va="bottom" if up else "top",
         )
     axes.set(xlabel="epoch", ylabel="accuracy on the test", ylim=(0, 1.05))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_title("accuracy: mean and range over seeds")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.08))
     axes.grid(alpha=0.3)
@@ -135,11 +136,12 @@ def draw_gradients(axes: Axes, results: Results) -> None:
     for clip, curves in results.curves.items():
         epochs = np.arange(1, curves.shape[1] + 1)
         each, line = curves[:, :, 2], "-" if clip else "--"
-        axes.plot(epochs, each.max(0), line, color=COLOURS[clip], label=name_of(clip))
+        highest, label = each.max(0), name_of(clip)
+        axes.plot(epochs, highest, line, marker=".", color=COLOURS[clip], label=label)
     axes.axhline(results.max_norm, color=GREY, linewidth=1, linestyle=":")
     axes.text(epochs[0], results.max_norm, "clip", color=GREY, va="top")
     axes.set(xlabel="epoch", ylabel="gradient norm before clipping", ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_title("the largest gradient of each epoch")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)

@@ -9,6 +9,7 @@ Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, whi
 training and reports on the parameters so far.
 """
 
+import functools
 import sys
 from typing import Any
 
@@ -79,8 +80,8 @@ def start(config: task.Config, names: data.Names) -> task.Model:
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(task.Config)
-    return cli.guarded(lambda: task.run(config, "the Linen model", start))
+    run = functools.partial(task.run, what="the Linen model", start=start)
+    return cli.main(task.Config, run, "the result is of the parameters so far.")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 SHOWN = (1, 3, 7, 14)  # days ahead
+SHARE = 0.9  # of the days that an interval is to hold
 NAMES = {"lstm": "LSTM", "gru": "GRU", "elman": "Elman", "peephole": "Peephole"}
 BLUE, ORANGE, GREEN, GREY = "#0060b0", "#d95f02", "#1b8a5a", "#777777"
 
@@ -25,10 +26,17 @@ class Results:
         others: forecasts of each baseline, `(N, HORIZON, 4)`.
         errors: root mean squared error of each method, `(HORIZON, 4)`.
         spread: standard deviation over the seeds of the network's error.
+        reach: half the width of the interval around the mean forecast, `(HORIZON, 4)`.
+        coverage: share of the test days within it, `(HORIZON, 4)`.
     """
 
     def __init__(
-        self, cell: str, weather: Weather, splits: Splits, network: np.ndarray
+        self,
+        cell: str,
+        weather: Weather,
+        splits: Splits,
+        network: np.ndarray,
+        held: np.ndarray,
     ) -> None:
         self.name, self.weather, self.test = NAMES[cell], weather, splits.test
         self.ahead = splits.test[:, -HORIZON:]
@@ -46,10 +54,25 @@ class Results:
         self.errors |= {name: self.rmse(guess) for name, guess in self.others.items()}
         self.spread = each.std(0)
         self.together = self.rmse(network.mean(0))
+        known = weather.values[splits.validation[:, -HORIZON:]]
+        self.reach = reach(np.abs(held.mean(0) - known))
+        self.coverage = (np.abs(network.mean(0) - self.truth) <= self.reach).mean(0)
 
     def rmse(self, forecast: np.ndarray) -> np.ndarray:
         """Return the error by horizon and variable."""
         return np.sqrt(np.square(forecast - self.truth).mean(0))
+
+
+def reach(errors: np.ndarray, share: float = SHARE) -> np.ndarray:
+    """Return the error that a share of new errors does not exceed.
+
+    This is split conformal prediction: of n errors it takes the k-th smallest, with
+    k = (n + 1) share, rounded up. New days that are exchangeable with these are then
+    within reach with at least that probability. Days of the next year nearly are.
+    """
+    count = len(errors)
+    rank = min(int(np.ceil((count + 1) * share)), count)
+    return np.sort(errors, axis=0)[rank - 1]
 
 
 def table(console: Console, results: Results) -> None:
@@ -72,10 +95,18 @@ def table(console: Console, results: Results) -> None:
             shown.add_row(name, *cells)
         together = [f"{results.together[days - 1, variable]:.2f}" for days in SHOWN]
         shown.add_row(f"{results.name}, mean forecast", *together)
+        within = [
+            f"± {results.reach[days - 1, variable]:.1f}, "
+            f"holds {results.coverage[days - 1, variable]:.0%}"
+            for days in SHOWN
+        ]
+        shown.add_row(f"  its {SHARE:.0%} interval", *within)
     console.print(shown)
     console.print(
         "±: standard deviation over seeds. Linear AR: a least-squares autoregression\n"
-        "for each day ahead. Noise: within two standard errors over the test months."
+        "for each day ahead. Noise: within two standard errors over the test months.\n"
+        f"Interval: as wide as holds {SHARE:.0%} of the validation days. Holds: its "
+        "share of\nthe test days."
     )
     console.print(f"{count} forecasts, test period {first} to {last}.", highlight=False)
     for days in SHOWN:
@@ -169,9 +200,15 @@ def draw_forecast(axes: Axes, results: Results, row: int) -> None:
     ahead = dates[window[-HORIZON:]]
     seeds = results.network[:, row, :, 0]
     colour = style[results.name][0]
-    axes.fill_between(ahead, seeds.min(0), seeds.max(0), color=colour, alpha=0.25, lw=0)
-    label = f"{results.name}: mean, and range over {len(seeds)} seeds"
-    axes.plot(ahead, seeds.mean(0), color=colour, linewidth=2.2, label=label)
+    mean, wide = seeds.mean(0), results.reach[:, 0]
+    held = results.coverage[:, 0].mean()
+    axes.fill_between(
+        *(ahead, mean - wide, mean + wide),
+        **dict(color=colour, alpha=0.18, lw=0),
+        label=f"{SHARE:.0%} interval; it holds {held:.0%} of the test days",
+    )
+    label = f"{results.name}, mean of {len(seeds)} seeds"
+    axes.plot(ahead, mean, color=colour, linewidth=2.2, label=label)
     for name, guess in results.others.items():
         colour, line = style[name]
         axes.plot(ahead, guess[row, :, 0], line, color=colour, lw=1.6, label=name)

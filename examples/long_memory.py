@@ -21,7 +21,6 @@ import hashlib
 import json
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,28 +190,23 @@ def climb(
         console.print(f"Going on; remove {path} to start again.", soft_wrap=True)
     names = list(cells(config, config.lengths[0]))
     total = len(config.tasks) * len(names) * len(config.lengths) * config.steps
-    with report.progress_bar(console) as bar:
-        task = bar.add_task("training", total=total, at="")
+    with cli.Bar(console, total) as bar:
         for rung, (name, network) in enumerate(
             (name, network) for name in config.tasks for network in names
         ):
             done = rung * len(config.lengths) * config.steps
             for n, length in enumerate(config.lengths):
-                bar.update(
-                    task,
-                    completed=done + n * config.steps,
-                    at=f"{name}, {network}, length {length}",
-                )
+                at = f"{name}, {network}, length {length}"
+                bar.advance(done + n * config.steps - bar.done, at)
                 if (name, network, length) not in curves:
                     if stop.is_set():
                         return curves
-                    advance = functools.partial(bar.advance, task)
-                    curve = train(config, name, network, length, advance)
+                    curve = train(config, name, network, length, bar.advance)
                     curves[name, network, length] = curve
                     save(path, curves)
                 if not curves[name, network, length][-1] <= config.solved:
                     break
-        bar.update(task, completed=total)
+        bar.advance(total - bar.done)
     return curves
 
 
@@ -231,34 +225,26 @@ def name_of(config: Config) -> str:
     return hashlib.sha256(repr(fields).encode()).hexdigest()[:8]
 
 
-def run(config: Config) -> int:
-    """Train, diagnose, print the table, save the picture; return the exit status."""
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
-    with cli.ctrl_c() as stop:
-        console.print(
-            f"Lengths {', '.join(map(str, config.lengths))}; at most {config.steps} "
-            f"steps for each, {config.hidden_size} units",
-            highlight=False,
-        )
-        curves = climb(config, stop, console)
+def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Train, diagnose, print the table, save the picture; return its path."""
+    console.print(
+        f"Lengths {', '.join(map(str, config.lengths))}; at most {config.steps} "
+        f"steps for each, {config.hidden_size} units",
+        highlight=False,
+    )
+    curves = climb(config, stop, console)
     results = report.Results(
         curves, diagnose(config), config.lengths, config.tasks, config.solved
     )
     report.table(console, results, config.steps)
     picture = config.output / "long_memory.png"
     report.picture(picture, results)
-    seconds = time.perf_counter() - began
-    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
-    if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command resumes.")
-    return cli.INTERRUPTED if stop.is_set() else 0
+    return [picture]
 
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: run(config))
+    return cli.main(Config, run)
 
 
 if __name__ == "__main__":

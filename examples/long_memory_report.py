@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich import progress
+from matplotlib.ticker import MaxNLocator
 from rich.console import Console
 from rich.table import Table
 
@@ -52,18 +52,6 @@ class Results(NamedTuple):
     def decades(self, network: str) -> float:
         """Return the decades that a gradient gains over 100 steps."""
         return float(diagnostics.decades(self.gradients[network]))
-
-
-def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with network and time left, hidden without a terminal."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=None),
-        progress.TextColumn("{task.fields[at]}"),
-        progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def table(console: Console, results: Results, steps: int) -> None:
@@ -154,6 +142,8 @@ def draw_gradients(axes: Axes, results: Results) -> None:
             label=f"{network} ({results.decades(network):+.2f} decades / 100 steps)",
         )
     axes.axhline(0, color="#bbbbbb", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(lambda y, _: f"$10^{{{y:g}}}$")
     axes.set(title="gradient by lag, untrained", xlabel="steps back from the loss")
     axes.set_ylabel("gradient norm")

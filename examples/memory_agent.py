@@ -411,22 +411,21 @@ def train(
     return np.concatenate(counts, 1) if counts else np.zeros((config.seeds, 0, 2))
 
 
-def run(config: Config) -> int:
-    """Check the replays, train, print the table, save the picture."""
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
+def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Check the replays, train, print the table, save picture and numbers."""
+    config = shortened(config) if config.quick else config
+    began = time.perf_counter()
     found: dict[tuple[str, str], np.ndarray] = {}
-    with cli.ctrl_c() as stop, report.progress_bar(console) as bar:
-        runs = config.runs()
-        task = bar.add_task("training", total=len(runs) * config.updates, at="")
+    runs = config.runs()
+    with cli.Bar(console, len(runs) * config.updates) as bar:
         for one in runs:
-            bar.update(task, at=", ".join(one))
+            bar.advance(0, ", ".join(one))
             cell = CELLS[one[0]](config.hidden_size)
             if difference := check(config, cell, one[1]):
                 if one[1] == "right":
                     raise cli.Failure(difference)
                 console.print(f"{one[0]}, {one[1]}: {difference}", highlight=False)
-            counts = train(config, one, stop, functools.partial(bar.advance, task))
+            counts = train(config, one, stop, bar.advance)
             if counts.shape[1]:
                 found[one] = counts
             if stop.is_set():
@@ -436,13 +435,10 @@ def run(config: Config) -> int:
     seconds = time.perf_counter() - began
     results = report.Results(found, 1 / world.DOORS, config.updates)
     report.table(console, results, RESETS)
-    path = config.output / "memory_agent"
-    report.picture(path.with_suffix(".png"), results)
-    save(path.with_suffix(".json"), config, results, seconds)
-    console.print(
-        f"{path}.png and {path}.json saved, {seconds:.0f} s in all", soft_wrap=True
-    )
-    return cli.INTERRUPTED if stop.is_set() else 0
+    saved = [config.output / f"memory_agent.{kind}" for kind in ("png", "json")]
+    report.picture(saved[0], results)
+    save(saved[1], config, results, seconds)
+    return saved
 
 
 def save(path: Path, config: Config, results: report.Results, seconds: float) -> None:
@@ -470,8 +466,7 @@ def shortened(config: Config) -> Config:
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: run(shortened(config) if config.quick else config))
+    return cli.main(Config, run, "the result is of the agents that were trained.")
 
 
 if __name__ == "__main__":

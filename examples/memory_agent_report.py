@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
@@ -57,18 +56,6 @@ class Results(NamedTuple):
         before = np.maximum(after - SMOOTH, 0)
         wins, choices = np.moveaxis(sums[:, after] - sums[:, before], -1, 0)
         return wins / np.maximum(choices, 1)
-
-
-def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with the agent and the time left, hidden without a terminal."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=None),
-        progress.TextColumn("{task.fields[at]}"),
-        progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def table(console: Console, results: Results, resets: Mapping[str, str]) -> None:

@@ -2,8 +2,9 @@
 """The common part of both Flax examples: flags, batches, optimiser and table."""
 
 import dataclasses
-import time
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import cli
@@ -78,42 +79,39 @@ def batches(config: Config, names: data.Names, epoch: int) -> Iterator[data.Name
 
 def run(
     config: Config,
+    console: Console,
+    stop: threading.Event,
+    *,
     what: str,
-    start: Callable[
-        [Config, data.Names], tuple[Callable[..., Any], Callable[..., Any]]
-    ],
-) -> int:
-    """Train, measure and print the table; return the exit status.
+    start: Callable[[Config, data.Names], Model],
+) -> list[Path]:
+    """Train, measure and print the table; no file is saved.
 
     Args:
         config: the flags.
+        console: where to print.
+        stop: what Ctrl-C sets.
         what: the name of the model.
         start: returns a training step, `(batch) -> loss`, and `(names) -> logits`.
     """
-    began, console = time.perf_counter(), Console()
     train, test = data.split(data.load(), config.seed)
-    with cli.ctrl_c() as stop:
-        console.print(f"Training {what} on {len(train.women):,} names", highlight=False)
-        step, logits = start(config, train)
-        with cli.progress_bar(console) as bar:
-            task = bar.add_task("training", total=config.epochs, loss="compiling")
-            for epoch in range(config.epochs):
-                losses = [step(batch) for batch in batches(config, train, epoch)]
-                loss = float(np.mean(losses))
-                if not np.isfinite(loss):
-                    raise cli.Failure(
-                        f"the loss is {loss} in epoch {epoch + 1}; try a "
-                        f"--learning-rate below {config.learning_rate:g}"
-                    )
-                bar.update(task, advance=1, loss=f"loss {loss:.3f}")
-                if stop.is_set():
-                    break
+    console.print(f"Training {what} on {len(train.women):,} names", highlight=False)
+    step, logits = start(config, train)
+    with cli.Bar(console, config.epochs, "epoch") as bar:
+        for epoch in range(config.epochs):
+            losses = [step(batch) for batch in batches(config, train, epoch)]
+            loss = float(np.mean(losses))
+            if not np.isfinite(loss):
+                raise cli.Failure(
+                    f"the loss is {loss} in epoch {epoch + 1}; try a --learning-rate "
+                    f"below {config.learning_rate:g}"
+                )
+            bar.advance(1, f"loss {loss:.3f}")
+            if stop.is_set():
+                break
     right = (logits(test) > 0) == (test.women > 0)
     table(console, what, right, train, test)
-    console.print(f"{time.perf_counter() - began:.0f} s in all")
-    if stop.is_set():
-        console.print("Stopped by Ctrl-C; the result is of the parameters so far.")
-    return cli.INTERRUPTED if stop.is_set() else 0
+    return []
 
 
 def table(
@@ -134,4 +132,4 @@ def table(
     console.print(result)
     best = max(others, key=lambda name: others[name].mean())
     ahead = data.percent(right.astype(float) - others[best])
-    console.print(f"Ahead of '{best}' by {ahead} points, name by name.")
+    console.print(f"{what}, less '{best}': {ahead} points, name by name.")

@@ -309,15 +309,14 @@ def measure(
         console.print(f"Going on; remove {path} to start again.", soft_wrap=True)
     known = {(one["panel"], one["name"]): report.Result(**one) for one in saved}
     total = sum(run.updates for run in todo)
-    with report.progress_bar(console) as bar:
-        shown = bar.add_task("training", total=total, at="")
+    with cli.Bar(console, total) as bar:
         for run in todo:
             at = run.panel, run.name
-            bar.update(shown, at=", ".join(at))
+            bar.advance(0, ", ".join(at))
             if at in known:
-                bar.advance(shown, run.updates)
+                bar.advance(run.updates)
             elif not stop.is_set():
-                known[at] = train(config, run, functools.partial(bar.advance, shown))
+                known[at] = train(config, run, bar.advance)
                 save(path, list(known.values()))
     return [
         known[run.panel, run.name] for run in todo if (run.panel, run.name) in known
@@ -338,31 +337,23 @@ def name_of(config: Config) -> str:
     return hashlib.sha256(repr(fields).encode()).hexdigest()[:8]
 
 
-def execute(config: Config) -> int:
-    """Train, print the tables, save the picture; return the exit status."""
+def execute(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Train, print the tables, save the picture; return its path."""
     if config.quick:
         config = dataclasses.replace(config, **QUICK)
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
-    with cli.ctrl_c() as stop:
-        results = measure(config, stop, console)
+    results = measure(config, stop, console)
     if not results:
         raise cli.Failure("stopped before the first network was trained")
     report.table(console, results, config.parity_length, config.tested_length)
     picture = config.output / "state_tracking.png"
     lengths = {"copying": config.copying_length, "recall": config.recall_length}
     report.picture(picture, results, config.parity_length, lengths)
-    seconds = time.perf_counter() - began
-    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
-    if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command resumes.")
-    return cli.INTERRUPTED if stop.is_set() else 0
+    return [picture]
 
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: execute(config))
+    return cli.main(Config, execute)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
@@ -45,18 +44,6 @@ class Result(NamedTuple):
     def upto(self, length: int) -> np.ndarray:
         """Return the accuracy of each seed over the last few answers to a step."""
         return np.asarray(self.steps)[:, :length][:, -WINDOW:].mean(1)
-
-
-def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with network and time left, hidden without a terminal."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=None),
-        progress.TextColumn("{task.fields[at]}"),
-        progress.TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def table(console: Console, results: list[Result], length: int, tested: int) -> None:

@@ -20,7 +20,6 @@ import functools
 import hashlib
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -231,22 +230,19 @@ def train(
     some = make_steps(config, text, optimizer)
     directory = config.output / f"text-{name_of(config, corpus)}"
     run, done = resume(directory, run, steps, console)
-    with report.progress_bar(console) as bar:
-        task = bar.add_task(
-            "training", total=config.epochs, completed=done, loss="compiling"
-        )
+    with cli.Bar(console, config.epochs, "epoch", done) as bar:
         for epoch in range(done, config.epochs):
             state, total = run.state, 0.0
             for part in np.diff(np.linspace(0, steps, 11).astype(int)).tolist():
                 state, value = some(state, part)
                 total += float(value)
-                bar.update(task, advance=0.1)
+                bar.advance(0.1)
                 if stop.is_set():  # a resumed run repeats this epoch
                     return ended(run)
             run = after_epoch(config, run, state, total / steps, validation, epoch)
             training.save(directory, run)
             seen, held = run.curve[epoch].tolist()
-            bar.update(task, loss=f"{seen:.3f} bits, validation {held:.3f}")
+            bar.advance(0, f"{seen:.3f} bits, validation {held:.3f}")
             if config.samples and (epoch + 1) % config.samples == 0:
                 sample(config, run, corpus, epoch, console)
     return run
@@ -326,19 +322,16 @@ def measure(config: Config, params: Params, corpus: data.Corpus) -> np.ndarray:
     return each + data.ESCAPE * (codes[-len(test) :] == corpus.size - 1)
 
 
-def run(config: Config) -> int:
-    """Train, measure, print the table, save the picture; return the exit status."""
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
+def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Train, measure, print the table, save the picture; return its path."""
     corpus = data.corpus()
-    with cli.ctrl_c() as stop:
-        sizes = " / ".join(f"{len(part):,}" for part in corpus.parts)
-        console.print(
-            f"Training {config.network()} on {sizes} characters "
-            "(training / validation / test)",
-            highlight=False,
-        )
-        finished = train(config, corpus, stop, console)
+    sizes = " / ".join(f"{len(part):,}" for part in corpus.parts)
+    console.print(
+        f"Training {config.network()} on {sizes} characters "
+        "(training / validation / test)",
+        highlight=False,
+    )
+    finished = train(config, corpus, stop, console)
     results = report.Results(
         name=f"{config.layers} x {config.cell.upper()} of {config.hidden_size}",
         each=measure(config, finished.best, corpus),
@@ -352,17 +345,12 @@ def run(config: Config) -> int:
     console.print(f"{count:,} parameters, best epoch {results.best_epoch}.")
     picture = config.output / "text.png"
     report.picture(picture, results)
-    seconds = time.perf_counter() - began
-    console.print(f"{picture} saved, {seconds:.0f} s in all", soft_wrap=True)
-    if stop.is_set():
-        console.print("Stopped by Ctrl-C; the same command resumes.")
-    return cli.INTERRUPTED if stop.is_set() else 0
+    return [picture]
 
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: run(config))
+    return cli.main(Config, run)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich import progress
 from rich.console import Console
 from rich.table import Table
 
@@ -87,21 +86,6 @@ def verdict(results: Results) -> str:
     return f"{text} (bits per character)."
 
 
-def progress_bar(console: Console) -> progress.Progress:
-    """Return a bar with the loss and the time left, hidden without a terminal."""
-    return progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=None),
-        progress.TextColumn(
-            "epoch {task.completed:.1f} of {task.total}, {task.fields[loss]}"
-        ),
-        progress.TimeRemainingColumn(),
-        console=console,
-        speed_estimate_period=120,
-        disable=not console.is_terminal,
-    )
-
-
 def picture(path: Path, results: Results) -> None:
     """Save the figure: training, all methods, and an excerpt with its surprise."""
     figure = Figure(figsize=(13, 9.5), layout="constrained")
@@ -116,13 +100,17 @@ def picture(path: Path, results: Results) -> None:
 def draw_curve(axes: Axes, results: Results) -> None:
     """Draw bits per character by epoch."""
     epochs = np.arange(1, len(results.curve) + 1)
-    axes.plot(epochs, results.curve[:, 0], color=GREY, label="training, with dropout")
-    axes.plot(epochs, results.curve[:, 1], color=BLUE, lw=2, label="validation")
+    for column, colour, label in (
+        (0, GREY, "training, with dropout"),
+        (1, BLUE, "validation"),
+    ):
+        curve = results.curve[:, column]
+        axes.plot(epochs, curve, "o-", color=colour, markersize=4, label=label)
     axes.axhline(results.network, color=ORANGE, label="test, best epoch")
     axes.set_title(f"{results.name} in training")
     axes.set_xlabel("epoch")
     axes.set_ylabel("bits per character")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(alpha=0.3)
     axes.legend()
 

@@ -14,14 +14,13 @@ Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C.
 
 import dataclasses
 import sys
-import time
+import threading
 from pathlib import Path
 
 import cli
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 import recurrent_jax as rj
@@ -79,19 +78,22 @@ def cells(config: Config) -> dict[str, rj.Cell]:
     }
 
 
-def measure(config: Config, console: Console) -> dict[str, diagnostics.Comparison]:
+def measure(
+    config: Config, console: Console, stop: threading.Event
+) -> dict[str, diagnostics.Comparison]:
     """Return gradients and exponents of all networks on the same input."""
     key, key_xs = jax.random.split(jax.random.key(config.seed))
     shape = (config.steps, config.batch_size, config.features)
     xs = config.scale * jax.random.normal(key_xs, shape)
     found: dict[str, diagnostics.Comparison] = {}
-    for name, cell in track(
-        cells(config).items(),
-        "measuring",
-        console=console,
-        disable=not console.is_terminal,
-    ):
-        found |= diagnostics.compare({name: cell}, xs, key=key)
+    networks = cells(config)
+    with cli.Bar(console, len(networks), "network") as bar:
+        for name, cell in networks.items():
+            bar.advance(0, name)
+            found |= diagnostics.compare({name: cell}, xs, key=key)
+            bar.advance()
+            if stop.is_set():
+                break
     return found
 
 
@@ -130,23 +132,18 @@ def picture(path: Path, found: dict[str, diagnostics.Comparison]) -> None:
     figure.savefig(path, dpi=130)
 
 
-def run(config: Config) -> int:
-    """Measure, print the table, save the picture; return the exit status."""
-    began, console = time.perf_counter(), Console()
-    config.output.mkdir(parents=True, exist_ok=True)
-    found = measure(config, console)
+def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
+    """Measure, print the table, save the picture; return its path."""
+    found = measure(config, console, stop)
     table(console, found)
     path = config.output / "vanishing.png"
     picture(path, found)
-    seconds = time.perf_counter() - began
-    console.print(f"{path} saved, {seconds:.0f} s in all", soft_wrap=True)
-    return 0
+    return [path]
 
 
 def main() -> int:
     """Read the flags and run."""
-    config = cli.parse(Config)
-    return cli.guarded(lambda: run(config))
+    return cli.main(Config, run, "the result is of the networks that were measured.")
 
 
 if __name__ == "__main__":

@@ -209,15 +209,43 @@ def test_best_parameters_are_kept():
 def test_verdict(seattle):
     splits = data.split(len(seattle.dates), window=5)
     truth = seattle.values[splits.test[:, -data.HORIZON :]]
-    best = report.Results("gru", seattle, splits, np.stack([truth, truth]))
+    held = seattle.values[splits.validation[:, -data.HORIZON :]][None]
+    best = report.Results("gru", seattle, splits, np.stack([truth, truth]), held)
     assert "GRU wins" in report.verdict(best, 1)
     assert best.errors["GRU"].max() == best.spread.max() == 0
-    worst = report.Results("gru", seattle, splits, truth[None] + 50.0)
+    worst = report.Results("gru", seattle, splits, truth[None] + 50.0, held)
     np.testing.assert_allclose(worst.errors["GRU"], 50.0)
     assert "better than GRU" in report.verdict(worst, 1)
     usual = seattle.climatology[splits.test[:, -data.HORIZON :]]
-    same = report.Results("gru", seattle, splits, usual[None])
+    same = report.Results("gru", seattle, splits, usual[None], held)
     assert report.compare(same, 7, "climatology") == (0.0, True)
+
+
+def test_intervals_by_hand(seattle):
+    # Of 9 errors, the 9th smallest holds a tenth one with probability 9 / 10.
+    assert report.reach(np.arange(9.0)[::-1, None], 0.9).tolist() == [8.0]
+    assert report.reach(np.arange(19.0)[:, None], 0.5).tolist() == [9.0]
+    assert report.reach(np.arange(5.0)[:, None], 0.99).tolist() == [4.0]
+    splits = data.split(len(seattle.dates), window=5)
+    truth, held = (
+        seattle.values[windows[:, -data.HORIZON :]][None]
+        for windows in (splits.test, splits.validation)
+    )
+    results = report.Results("gru", seattle, splits, truth + 2.0, held - 3.0)
+    np.testing.assert_allclose(results.reach, 3.0)
+    assert (results.coverage == 1).all()
+    results = report.Results("gru", seattle, splits, truth + 2.0, held + 1.0)
+    assert (results.coverage == 0).all()
+
+
+def test_intervals_hold_what_they_say():
+    rng = np.random.default_rng(0)
+    inside = [
+        np.abs(rng.normal()) <= report.reach(np.abs(rng.normal(size=(30, 1))), 0.8)
+        for _ in range(2000)
+    ]
+    # 25 of 31 and 0.806; two standard errors are 0.018.
+    assert np.mean(inside) == pytest.approx(25 / 31, abs=0.018)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "peephole"])
@@ -225,7 +253,7 @@ def test_run_prints_the_table_and_saves_the_picture(tmp_path, cell):
     output = tmp_path / "new" / "results"
     status, out, err = finish(start(*TINY, "--cell", cell, "--output", output))
     assert (status, err) == (0, "")
-    for text in ("daily maximum", "±", "persistence", "climatology", "linear AR"):
+    for text in ("daily maximum", "±", "climatology", "linear AR", "90% interval"):
         assert text in out
     for text in (
         "338 forecasts",
