@@ -240,3 +240,19 @@ def test_memory(tmp_path, capsys):
     assert one["equations"] == other["equations"]
     assert (tmp_path / "memory.png").exists()
     assert "us/step" in capsys.readouterr().out
+
+
+def test_the_table_of_the_readme_is_that_of_the_results():
+    rows = results.load(ROOT / "docs" / "results" / "benchmarks.csv")["rows"]
+    text = (ROOT / "README.md").read_text()
+    ways = {"forward and backward": "forward+backward", "forward alone": "forward"}
+    for cell in ("LSTM", "GRU", "Elman"):
+        for words, direction in ways.items():
+            table = results.ratios(rows, cell.lower(), direction)
+            each = [table[peer].values() for peer in ("best JAX peer", "best PyTorch")]
+            cells = [
+                f"{results.geometric_mean(v):.2f} ({min(v):.2f} to {max(v):.2f})"
+                for v in each
+            ]
+            assert {len(v) for v in each} == {8}
+            assert f"| {cell}, {words} | {' | '.join(cells)} |" in text
