@@ -166,12 +166,13 @@ class Bar:
 
     def advance(self, amount: float = 1, status: str | None = None) -> None:
         """Add finished work. A new status replaces the last one."""
-        if status is not None or self.status == "compiling":
+        if status is not None or (amount and self.status == "compiling"):
             self.status = status or ""
         self.done += amount
         self.bar.update(self.task, advance=amount, description=self.text)
         now = time.perf_counter()
-        if not self.console.is_terminal and now - self.printed >= self.every:
+        due = amount and now - self.printed >= self.every
+        if due and not self.console.is_terminal:
             self.printed = now
             share = f"{self.done / self.total:.0%}" if self.total else ""
             text = f"training: {share}, {self.text}, {now - self.began:.0f} s so far"
