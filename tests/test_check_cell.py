@@ -360,20 +360,6 @@ def test_a_step_that_returns_the_output_first_is_told_so():
     assert any("(carry, y), the carry first" in n for n in caught.value.__notes__)
 
 
-def test_a_cell_that_is_no_frozen_dataclass_is_told_so():
-    class Bare(rj.Elman):
-        def __init__(self, units):
-            object.__setattr__(self, "hidden_size", units)
-
-    with pytest.raises(LawViolation, match=r"Put @dataclasses\.dataclass\(frozen=True"):
-        check_cell(Bare(3))
-
-    class Inherits(rj.Elman):
-        """It has the fields of its base, and none of its own."""
-
-    check_cell(Inherits(3), laws=["scan"])
-
-
 def test_step_cannot_be_overridden():
     with pytest.raises(TypeError, match="`step` is final"):
 

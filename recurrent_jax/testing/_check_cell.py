@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`check_cell` checks one cell against all laws."""
 
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -56,8 +55,8 @@ def check_cell(
             `(key, shape, dtype)`. Use it for a cell whose input is not one float array.
 
     Raises:
-        LawViolation: if a law is broken, or if the cell is not a frozen dataclass. The
-            message names every broken law, and says how it is broken.
+        LawViolation: if a law is broken. The message names every broken law, and says
+            how it is broken.
         ValueError: if a name is not the name of a law.
 
     Example:
@@ -71,7 +70,6 @@ def check_cell(
         raise ValueError(
             f"check_cell: no law is called {sorted(unknown)}; there are {list(LAWS)}"
         )
-    _frozen(cell)
     broken = []
     with jax.enable_x64(True):
         trial = Trial(cell, in_features=in_features, seed=seed, inputs=inputs)
@@ -102,19 +100,3 @@ def _names(laws: Any) -> list[str]:
             f"{list(LAWS)}"
         )
     return names
-
-
-def _frozen(cell: Any) -> None:
-    """Check that the fields of a cell are those of a frozen dataclass."""
-    for base in type(cell).__mro__:
-        own = vars(base).get("__dataclass_params__")
-        if own is not None and own.frozen:
-            return
-        fields = inspect.get_annotations(base)
-        if own is not None or "__init__" in vars(base) or fields:
-            name = base.__name__
-            raise LawViolation(
-                f"{name} is no frozen dataclass, so jit cannot tell its cells apart. "
-                f"Put @dataclasses.dataclass(frozen=True) above class {name}, and its "
-                "fields into the class, as in hidden_size: int"
-            )
