@@ -99,7 +99,7 @@ from recurrent_jax.cells import (
     SlimMGU,
     TimeAwareLSTM,
 )
-from recurrent_jax.methods import Associative, Chunked, Sequential
+from recurrent_jax.methods import Associative, Chunked, Newton, Sequential
 from recurrent_jax.networks import (
     Bidirectional,
     Deep,
@@ -192,6 +192,7 @@ __all__ = [
     "MogrifierLSTM",
     "MultiplicativeLSTM",
     "Network",
+    "Newton",
     "OdysseyLSTM",
     "OutputDropout",
     "PeepholeLSTM",

@@ -83,7 +83,7 @@ def test_the_table_of_methods_and_strategies(page, backward):
     # `test_methods.py` tests these.
     assert [row[column].split(",")[0].strip() for row in linear] == [
         other[column].strip()
-    ] * 2
+    ] * 3
     want = gradients(page, rj.Sequential(), strategy)
     if backward and other[column].strip() == "error":
         with pytest.raises(TypeError, match=rf"{backward}.*method=rj\.Sequential\(\)"):

@@ -26,6 +26,7 @@ Rate = Annotated[
         hint="it is the share that is dropped, not the share that is kept",
     ),
 ]
+Damping = Annotated[float, Number(least=0, most=1)]
 Share = Annotated[float, Number(above=0, most=1)]
 Bound = Annotated[float, Number(above=0, hint="None switches it off")] | None
 Flag = Annotated[bool, PLAIN[bool]]

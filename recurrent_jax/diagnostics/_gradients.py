@@ -14,7 +14,8 @@ from recurrent_jax._checks.input_kinds import OneArray
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.input_types import Arrays, OneCell, Params
 from recurrent_jax._core.types import Size
-from recurrent_jax.diagnostics._path import Path, follow, to_carry, to_vector
+from recurrent_jax._core.vectors import to_carry, to_vector
+from recurrent_jax.diagnostics._path import Path, follow
 
 Curve = Annotated[jax.Array, OneArray("floating-point", least=1, axes="(time, *batch)")]
 

@@ -12,7 +12,8 @@ from recurrent_jax import _checks
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.input_types import Arrays, OneCell, Params
 from recurrent_jax._core.types import Count, Size
-from recurrent_jax.diagnostics._path import follow, to_carry, to_vector
+from recurrent_jax._core.vectors import to_carry, to_vector
+from recurrent_jax.diagnostics._path import follow
 
 
 @_checks.checked

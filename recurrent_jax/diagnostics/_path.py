@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trajectory of a cell along a sequence, with states as vectors."""
+"""The trajectory of a cell along a sequence."""
 
-import math
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jax import lax
 
 from recurrent_jax import _checks
@@ -44,25 +41,3 @@ def follow(where: str, cell: Cell, params: Any, xs: Any, carry: Any) -> Path:
 
     _, carries = lax.scan(body, carry, zs)
     return Path(prepared, carries, zs, reading.batch_shape)
-
-
-def to_vector(carry: Any, batch_shape: tuple[int, ...] = ()) -> jax.Array:
-    """Return the concatenation of all floats of a carry, `(*batch, S)`."""
-    parts = [p.reshape(*batch_shape, -1) for p in jax.tree.leaves(carry) if _real(p)]
-    return jnp.concatenate(parts, axis=-1)
-
-
-def to_carry(vector: jax.Array, like: Any) -> Any:
-    """Return the carry of a vector; other leaves than floats come from `like`."""
-    leaves, structure = jax.tree.flatten(like)
-    batch, start = vector.ndim - 1, 0
-    for n, leaf in enumerate(leaves):
-        if _real(leaf):
-            size = math.prod(leaf.shape[batch:])
-            part = lax.slice_in_dim(vector, start, start + size, axis=-1)
-            leaves[n], start = part.reshape(leaf.shape), start + size
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _real(part: jax.Array) -> bool:
-    return bool(jnp.issubdtype(part.dtype, jnp.floating))

@@ -7,6 +7,7 @@ A `LinearCell` describes its step as one of these values. `rj.Associative` and
 
 from recurrent_jax.scans._chunks import read_in_chunks
 from recurrent_jax.scans._delta import Delta
+from recurrent_jax.scans._blocks import Blocks
 from recurrent_jax.scans._diagonal import (
     Complex,
     Diagonal,
@@ -20,6 +21,7 @@ from recurrent_jax.scans._outer import MatrixCarry, Outer
 from recurrent_jax.scans._stabilised import Read, Stabilised, StabilisedCarry
 
 __all__ = [
+    "Blocks",
     "Complex",
     "Delta",
     "Diagonal",

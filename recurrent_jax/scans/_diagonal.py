@@ -48,11 +48,18 @@ class Diagonal(NamedTuple):
         """Return one element that is `first` and then this one."""
         return Diagonal(times(self.decay, first.decay), self.apply(first.added))
 
+    def kept(self) -> "Diagonal":
+        """Return the element of a step that changes nothing."""
+        one = jax.tree.map(jnp.ones_like, self.decay)
+        if isinstance(one, Complex):
+            one = one._replace(imag=jnp.zeros_like(one.imag))
+        return Diagonal(one, jax.tree.map(jnp.zeros_like, self.added))
+
 
 class Order(Protocol):
     """The order in which the states of many steps are computed: a hashable value."""
 
-    def states(self, element: Diagonal, carry: Any, flags: Flags, fresh: Any) -> Any:
+    def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
         """Return the carry after each step, with time as the first axis."""
         ...
 
@@ -61,7 +68,7 @@ class Order(Protocol):
 class Walk:
     """One step after the other."""
 
-    def states(self, element: Diagonal, carry: Any, flags: Flags, fresh: Any) -> Any:
+    def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
         """Return the carry after each step, with time as the first axis."""
         alike = _alike(element)
 
@@ -69,7 +76,8 @@ class Walk:
             decay, added, flags = now
             if flags.reset is not None:
                 before = select(flags.reset, fresh, before)
-            after = Diagonal(decay if alike is None else alike, added).apply(before)
+            step = type(element)(decay if alike is None else alike, added)
+            after = step.apply(before)
             if flags.valid is not None:
                 after = select(flags.valid, after, before)
             return after, after
@@ -82,7 +90,7 @@ class Walk:
 class Tree:
     """All steps at once: `lax.associative_scan` combines neighbours in a tree."""
 
-    def states(self, element: Diagonal, carry: Any, flags: Flags, fresh: Any) -> Any:
+    def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
         """Return the carry after each step, with time as the first axis."""
         elements = _every(element, flags), flags.reset
         return _started(lax.associative_scan(_join, elements), carry, fresh)
@@ -90,7 +98,7 @@ class Tree:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def diagonal_states(
-    order: Order, element: Diagonal, carry: Any, flags: Flags, fresh: Any
+    order: Order, element: Any, carry: Any, flags: Flags, fresh: Any
 ) -> Any:
     r"""Return the carry after each step of a diagonal recurrence.
 
@@ -100,7 +108,8 @@ def diagonal_states(
     \bar a_t = \bar b_t \odot s_{t-1}
     $$
 
-    The derivative is the same scan of other numbers, and its transpose is a scan in the
+    With `Blocks`, the products are those of matrices. The derivative is the same scan
+    of other numbers, and its transpose is a scan in the
     other direction. A walk saves decays and states, and a tree also products of decays.
     """
     return order.states(element, carry, flags, fresh)
@@ -117,8 +126,7 @@ def _derivative(order: Order, primals: Any, tangents: Any) -> tuple[Any, Any]:
     if flags.reset is not None:
         again = jax.tree.map(lambda a: a[None], fresh)
         befores = select(flags.reset, again, befores)
-    d_added = Diagonal(d.decay, d.added).apply(befores)
-    moved = Diagonal(element.decay, d_added)
+    moved = element._replace(added=d.apply(befores))
     return states, order.states(moved, d_carry, flags, d_fresh)
 
 
@@ -154,7 +162,7 @@ def _started(elements: Any, carry: Any, fresh: Any) -> Any:
     return element.apply(carry if reset is None else select(reset, lead(fresh), carry))
 
 
-def _alike(element: Diagonal) -> Any:
+def _alike(element: Any) -> Any:
     """Return the decay of each step if it is the same for all steps, or None."""
     time = jax.tree.leaves(element.added)[0].shape[0]
     if time == 1 or any(a.shape[0] != 1 for a in jax.tree.leaves(element.decay)):
@@ -162,18 +170,14 @@ def _alike(element: Diagonal) -> Any:
     return jax.tree.map(lambda a: a[0], element.decay)
 
 
-def _every(element: Diagonal, flags: Flags) -> Diagonal:
+def _every(element: Any, flags: Flags) -> Any:
     """Return an element for each step, which changes nothing if the step is skipped."""
     flag = flags.reset if flags.valid is None else flags.valid
     lead = jax.tree.leaves(element.added)[0].shape[:1] if flag is None else flag.shape
     decay = jax.tree.map(
         lambda a: jnp.broadcast_to(a, (*lead, *a.shape[len(lead) :])), element.decay
     )
-    element = Diagonal(decay, element.added)
+    element = element._replace(decay=decay)
     if flags.valid is None:
         return element
-    one = jax.tree.map(jnp.ones_like, decay)
-    if isinstance(one, Complex):
-        one = one._replace(imag=jnp.zeros_like(one.imag))
-    keep = Diagonal(one, jax.tree.map(jnp.zeros_like, element.added))
-    return select(flags.valid, element, keep)
+    return select(flags.valid, element, element.kept())

@@ -9,7 +9,7 @@ import numpy as np
 
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Autodiff, Checkpointed
-from recurrent_jax.methods import Associative, Chunked, Sequential
+from recurrent_jax.methods import Associative, Chunked, Newton, Sequential
 from recurrent_jax.testing._compare import LawViolation, finite, same
 from recurrent_jax.testing._programs import How
 from recurrent_jax.testing._trees import at, cut, hidden, sequence, spoil
@@ -135,16 +135,25 @@ def strategies(trial: Trial) -> None:
 def _others(trial: Trial) -> list[How]:
     """Return the ways to run a cell that are not the default."""
     one, few = Autodiff(), Checkpointed(every=2)
-    ways = [How(Sequential(), one), How(Sequential(), few)]
-    if not trial.cell.linear:
-        return ways
-    ways = [How(Chunked(trial.time), one), How(Chunked(2), few), *ways[:1]]
-    whole = How(Associative(), one)
-    run = functools.partial(unroll, trial.cell, **whole._asdict())
+    if trial.cell.linear:
+        ways = [How(Chunked(trial.time), one), How(Chunked(2), few)]
+        ways += [How(Sequential(), one), How(Associative(), one)]
+    else:
+        ways = [How(Sequential(), one), How(Sequential(), few)]
+    # It must converge: NaN is equal to nothing.
+    ways.append(How(Newton(otherwise="nan"), one))
+    return [how for how in ways if _runs(trial, how)]
+
+
+def _runs(trial: Trial, how: How) -> bool:
+    """Return whether a method can run the cell."""
+    if isinstance(how.method, Sequential | Chunked):
+        return True
+    run = functools.partial(unroll, trial.cell, **how._asdict())
     try:
         jax.eval_shape(run, trial.params, trial.xs)
     except TypeError as refusal:
         if "cannot run" not in str(refusal):
             raise
-        return ways
-    return [*ways, whole]
+        return False
+    return True

@@ -63,6 +63,11 @@ FIELDS: dict[str, k.Kind] = {
     **dict.fromkeys(("damping", "stiffness", "stddev"), k.NON_NEGATIVE),
     **dict.fromkeys(("cell_clip", "projection_clip"), k.BOUND),
     **dict.fromkeys(("max_norm", "max_value"), k.BOUND),
+    "jacobian": k.one_of("auto", "exact", "units", "diagonal"),
+    "otherwise": k.one_of("loop", "nan", "raise"),
+    "tolerance": k.optional(k.POSITIVE),
+    "max_iterations": k.SIZE,
+    "chunk": k.optional(k.SIZE),
     "leak": k.SHARE,
     "density": k.SHARE,
     "bound": k.POSITIVE,
@@ -92,6 +97,7 @@ FIELDS: dict[str, k.Kind] = {
 OWN: dict[tuple[str, str], k.Kind] = {
     ("BatchNormLSTM", "scale"): k.REAL,
     ("MLSTM", "epsilon"): k.NON_NEGATIVE,
+    ("Newton", "damping"): k.numbers(lambda v: 0 <= v <= 1),
     ("RGLRU", "min_radius"): k.SHARE,
     ("TimeAwareLSTM", "decay"): k.FUNCTION,
     # A function of activations: any parameter of theirs is a number.

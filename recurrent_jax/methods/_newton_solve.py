@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The states of all steps at once by Newton's method, and their derivative."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from recurrent_jax._core.arrays import is_float, select, trail
+from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.mesh import vary_alike
+from recurrent_jax._core.partition import Partition
+from recurrent_jax._core.vectors import to_carry, to_vector
+from recurrent_jax._loop.loop import Flags
+from recurrent_jax.scans import Blocks, Diagonal, Order
+from recurrent_jax.scans._wide import like, wide
+
+
+class Report(NamedTuple):
+    """What Newton's method did in one chunk of time.
+
+    Attributes:
+        iterations: how many times the steps were linearised.
+        residuals: for each iteration the largest distance of a state from the step of
+            the state before it, relative to one plus its size. NaN for iterations that
+            were not needed.
+        converged: for each sequence, whether the distance is within the tolerance.
+    """
+
+    iterations: jax.Array
+    residuals: jax.Array
+    converged: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All that is static: how to solve, and how to read the arrays."""
+
+    cell: Cell
+    batch_rank: int
+    partition: Partition
+    order: Order
+    damping: float
+    tolerance: float | None
+    most: int
+    otherwise: str
+
+
+class Sequence(NamedTuple):
+    """The arrays of a solve. The floats may have tangents."""
+
+    params: Any
+    zs: Any  # (time, *batch, ...)
+    flags: Flags
+    carry: Any  # (*batch, ...)
+    fresh: Any
+
+
+def after_each(how: Settings, seq: Sequence, befores: jax.Array) -> jax.Array:
+    """Return the state after each step, from the states before, `(time, *batch, S)`."""
+
+    def one(before: jax.Array, z: Any, valid: Any) -> jax.Array:
+        carry = to_carry(before, seq.carry)
+        after = to_vector(
+            how.cell.recur(seq.params, carry, z)[0], before.shape[: how.batch_rank]
+        )
+        return after if valid is None else select(valid, after, before)
+
+    return jax.vmap(one)(befores, seq.zs, seq.flags.valid)
+
+
+def before_each(how: Settings, seq: Sequence, states: jax.Array) -> jax.Array:
+    """Return the state that each step reads, from the states after each step."""
+    lead = states.shape[1 : 1 + how.batch_rank]
+    start = to_vector(seq.carry, lead)
+    befores = jnp.concatenate([start[None], states[:-1]])
+    if seq.flags.reset is None:
+        return befores
+    return select(seq.flags.reset, to_vector(seq.fresh, lead)[None], befores)
+
+
+def linearised(how: Settings, seq: Sequence, befores: jax.Array) -> tuple[Any, Any]:
+    """Return the state after each step, and the blocks of the Jacobian of each step.
+
+    If the groups of the partition do not read each other, one tangent gives a column of
+    every block. Otherwise each number needs a tangent of its own.
+    """
+    partition = how.partition
+    count = len(partition.index)
+    after, push = jax.linearize(functools.partial(after_each, how, seq), befores)
+
+    def along(parts: jax.Array) -> jax.Array:
+        tangent = jnp.broadcast_to(partition.merge(parts), befores.shape)
+        return partition.split(push(vary_alike(tangent, befores)))
+
+    if partition.exact:
+        one = jnp.eye(partition.size, dtype=befores.dtype)[:, None]
+        columns = jnp.broadcast_to(one, (partition.size, count, partition.size))
+        return after, jax.vmap(along, out_axes=-1)(columns)
+
+    def of_group(group: jax.Array) -> jax.Array:
+        mine = (jnp.arange(count) == group).astype(befores.dtype)
+        columns = jnp.eye(partition.size, dtype=befores.dtype)
+        columns = mine[None, :, None] * columns[:, None, :]
+        pushed = jax.vmap(along, out_axes=-1)(columns)
+        return lax.dynamic_index_in_dim(pushed, group, axis=-3, keepdims=False)
+
+    blocks = lax.map(of_group, jnp.arange(count))
+    return after, jnp.moveaxis(blocks, 0, -3)
+
+
+def scan_states(
+    how: Settings, blocks: jax.Array, added: Any, carry: Any, reset: Any, fresh: Any
+) -> jax.Array:
+    """Return the states of the linear recurrence with these blocks, as vectors."""
+    partition = how.partition
+    added, carry, fresh = map(partition.split, (added, carry, fresh))
+    if partition.size == 1:
+        element: Any = Diagonal(blocks[..., 0], added)
+    else:
+        element = Blocks(blocks, added)
+    dtype = added.dtype
+    element, carry, fresh = wide((element, carry, fresh))
+    states = how.order.states(element, carry, Flags(None, reset), fresh)
+    return partition.merge(like(states, jax.ShapeDtypeStruct((), dtype)))
+
+
+def solve(how: Settings, seq: Sequence) -> tuple[jax.Array, Report]:
+    """Return the state after each step as Newton's method finds it, and its report."""
+    time = jax.tree.leaves(seq.zs)[0].shape[0]
+    lead = jax.tree.leaves(seq.carry)[0].shape[: how.batch_rank]
+    start = to_vector(seq.carry, lead)
+    zero = jnp.zeros_like(start)
+    guess = jnp.broadcast_to(start, (time, *start.shape))
+    allowed = how.tolerance or float(jnp.finfo(start.dtype).eps) ** 0.75
+
+    def improve(now: Any) -> Any:
+        count, states, _, history = now
+        after, blocks = linearised(how, seq, before_each(how, seq, states))
+        blocks = (1 - how.damping) * blocks
+        if seq.flags.valid is not None:
+            keep = Blocks(blocks, how.partition.split(states)).kept().decay
+            blocks = select(seq.flags.valid, blocks, keep)
+        gap = after - states
+        moved = states + scan_states(how, blocks, gap, zero, seq.flags.reset, zero)
+        # A step that overshoots beyond all numbers is replaced by that of the cell.
+        moved = jnp.where(jnp.isfinite(moved), moved, after)
+        worst = _worst(gap, after, states)
+        history = history.at[count].set(jnp.max(worst, initial=0).astype(history.dtype))
+        return count + 1, moved, worst, history
+
+    def unfinished(now: Any) -> jax.Array:
+        count, _, worst, _ = now
+        return (count < how.most) & ~jnp.all(worst <= allowed)
+
+    begin = (
+        jnp.zeros((), int),
+        guess,
+        jnp.full(lead, jnp.inf, start.dtype),
+        jnp.full(how.most, jnp.nan, start.dtype),
+    )
+    begin = vary_alike(begin, seq)
+    count, states, worst, history = lax.while_loop(unfinished, improve, begin)
+    return states, Report(count, history, worst <= allowed)
+
+
+def _worst(gap: jax.Array, after: jax.Array, states: jax.Array) -> jax.Array:
+    """Return the largest relative gap of each sequence; NaN where it should is none."""
+    alike = (after == states) | (jnp.isnan(after) & jnp.isnan(states))
+    relative = jnp.where(alike, 0, jnp.abs(gap) / (1 + jnp.abs(states)))
+    relative = jnp.where(jnp.isnan(relative), jnp.inf, relative)
+    return jnp.max(relative, axis=(0, -1))
+
+
+def step_by_step(how: Settings, seq: Sequence) -> jax.Array:
+    """Return the state after each step from a loop over the steps."""
+    lead = jax.tree.leaves(seq.carry)[0].shape[: how.batch_rank]
+    start, fresh = to_vector(seq.carry, lead), to_vector(seq.fresh, lead)
+
+    def body(before: jax.Array, now: Any) -> tuple[jax.Array, jax.Array]:
+        z, flags = now
+        if flags.reset is not None:
+            before = select(flags.reset, fresh, before)
+        carry = to_carry(before, seq.carry)
+        after = to_vector(how.cell.recur(seq.params, carry, z)[0], lead)
+        if flags.valid is not None:
+            after = select(flags.valid, after, before)
+        return after, after
+
+    return lax.scan(body, start, (seq.zs, seq.flags))[1]
+
+
+def _settled(how: Settings, seq: Sequence) -> jax.Array:
+    """Return the states, as `otherwise` says where Newton's method did not converge."""
+    states, report = solve(how, seq)
+    done = report.converged
+    if how.otherwise == "loop":
+        return lax.cond(
+            jnp.all(done),
+            lambda states, seq: states,
+            lambda states, seq: step_by_step(how, seq),
+            states,
+            seq,
+        )
+    if how.otherwise == "raise":
+        worst = jnp.max(jnp.where(jnp.isnan(report.residuals), 0, report.residuals))
+        seen = jax.ShapeDtypeStruct((), bool)
+        ok = jax.pure_callback(
+            functools.partial(_refuse, how.most),
+            seen,
+            jnp.all(done),
+            worst,
+            vmap_method="sequential",
+        )
+        done = done & ok
+    return jnp.where(trail(done[None], states), states, jnp.nan)
+
+
+def _refuse(most: int, done: Any, worst: Any) -> Any:
+    if not done:
+        raise FloatingPointError(
+            f"Newton: not converged in {most} iterations, largest residual {worst:.3g};"
+            " give more max_iterations, a larger tolerance, some damping or a smaller "
+            'chunk, or pass otherwise="loop"'
+        )
+    return done
+
+
+class Arrays(NamedTuple):
+    """A sequence as lists: floats, which have tangents, and all others."""
+
+    floats: Any
+    others: Any
+
+
+def apart(seq: Sequence) -> tuple[Arrays, Any]:
+    """Return the arrays of a sequence, and what puts them together again."""
+    leaves, tree = jax.tree.flatten(seq)
+    which = tuple(map(is_float, leaves))
+    pairs = list(zip(leaves, which, strict=True))
+    return Arrays([a for a, yes in pairs if yes], [a for a, yes in pairs if not yes]), (
+        tree,
+        which,
+    )
+
+
+def together(arrays: Arrays, how: Any) -> Sequence:
+    """Return the sequence that `apart` took apart."""
+    tree, which = how
+    floats, others = map(iter, arrays)
+    leaves = [next(floats) if yes else next(others) for yes in which]
+    return jax.tree.unflatten(tree, leaves)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def trajectory(how: Settings, form: Any, arrays: Arrays) -> jax.Array:
+    r"""Return the state after each step, `(time, *batch, S)`.
+
+    The derivative is that of the implicit function. At the solution, the tangents obey
+    $\dot s_t = J_t \dot s_{t-1} + \dot g_t$, where g is a step at a fixed state.
+    That is one linear scan, whose transpose is a scan in the other direction.
+    """
+    return _settled(how, together(arrays, form))
+
+
+@trajectory.defjvp
+def _derivative(how: Settings, form: Any, primals: Any, tangents: Any) -> Any:
+    (arrays,), (d,) = primals, tangents
+    states = trajectory(how, form, arrays)
+    seq = together(arrays, form)
+    lead = jax.tree.leaves(seq.carry)[0].shape[: how.batch_rank]
+    befores = before_each(how, seq, states)
+
+    def at_fixed_state(floats: Any) -> jax.Array:
+        return after_each(how, together(arrays._replace(floats=floats), form), befores)
+
+    def starts(floats: Any) -> tuple[jax.Array, jax.Array]:
+        seq = together(arrays._replace(floats=floats), form)
+        return to_vector(seq.carry, lead), to_vector(seq.fresh, lead)
+
+    d_carry, d_fresh = jax.jvp(starts, (arrays.floats,), (d.floats,))[1]
+    added = jax.jvp(at_fixed_state, (arrays.floats,), (d.floats,))[1]
+    reset, valid = seq.flags.reset, seq.flags.valid
+    if how.partition.exact:
+        blocks = linearised(how, seq, befores)[1]
+        if valid is not None:
+            keep = Blocks(blocks, how.partition.split(states)).kept().decay
+            blocks = select(valid, blocks, keep)
+        return states, scan_states(how, blocks, added, d_carry, reset, d_fresh)
+
+    def body(d_before: jax.Array, now: Any) -> tuple[jax.Array, jax.Array]:
+        before, z, flags, added = now
+        if flags.reset is not None:
+            d_before = select(flags.reset, d_fresh, d_before)
+
+        def move(before: jax.Array) -> jax.Array:
+            carry = to_carry(before, seq.carry)
+            after = to_vector(how.cell.recur(seq.params, carry, z)[0], lead)
+            return after if flags.valid is None else select(flags.valid, after, before)
+
+        d_after = jax.jvp(move, (before,), (d_before,))[1] + added
+        return d_after, d_after
+
+    timed = befores, seq.zs, seq.flags, added
+    return states, lax.scan(body, d_carry, timed)[1]
