@@ -39,6 +39,7 @@ CELLS |= {
     "fast_grnn": rj.FastGRNN(4),
     "fast_grnn_no_bias": rj.FastGRNN(4, use_bias=False),
     "fast_rnn": rj.FastRNN(4),
+    "diagonal_gru": rj.DiagonalGRU(4),
     "indrnn": rj.IndRNN(4),
     "irnn": rj.IRNN(4),
     "jordan": rj.Jordan(4),

@@ -47,6 +47,7 @@ MODULES = {
     "recurrent_jax.initializers": recurrent_jax.initializers,
     "recurrent_jax.linen": recurrent_jax.linen,
     "recurrent_jax.nnx": recurrent_jax.nnx,
+    "recurrent_jax.online": recurrent_jax.online,
     "recurrent_jax.ragged": recurrent_jax.ragged,
     "recurrent_jax.reinforcement": recurrent_jax.reinforcement,
     "recurrent_jax.streaming": recurrent_jax.streaming,

@@ -136,6 +136,7 @@ def test_truncated_and_befores(x64):
 # Groups are found for these, and Newton's method relies on them.
 GROUPS = {
     "indrnn": 1,
+    "diagonal_gru": 1,
     "forward_fill": 2,
     "min_gru": 1,
     "min_lstm": 1,

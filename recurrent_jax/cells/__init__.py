@@ -21,6 +21,7 @@ from recurrent_jax.cells._conv_lstm import ConvLSTM, ConvLSTMParams
 from recurrent_jax.cells._cornn import CoRNN, CoRNNCarry, CoRNNParams
 from recurrent_jax.cells._ctrnn import CTRNN, CTRNNCarry, CTRNNParams
 from recurrent_jax.cells._delta_net import DeltaNet, DeltaNetParams
+from recurrent_jax.cells._diagonal_gru import DiagonalGRU, DiagonalGRUParams
 from recurrent_jax.cells._elman import Elman, ElmanParams
 from recurrent_jax.cells._exp_rnn import ExpRNN, ExpRNNParams, ExpRNNPrepared
 from recurrent_jax.cells._fast_grnn import FastGRNN, FastGRNNParams, FastGRNNPrepared
@@ -126,6 +127,8 @@ __all__ = [
     "ConvLSTMParams",
     "DeltaNet",
     "DeltaNetParams",
+    "DiagonalGRU",
+    "DiagonalGRUParams",
     "Elman",
     "ElmanParams",
     "ExpRNN",

@@ -11,6 +11,7 @@ a plot, which needs Matplotlib.
 | Is it chaotic? | `lyapunov_exponents` | `plot_exponents` |
 | Are the gates open, closed or saturated? | `gates`, `saturation` | `plot_gates` |
 | How many steps does a unit remember? | `effective_memory` | `plot_memory` |
+| Does `rj.Newton` converge? | `newton_outlook`, `newton_report` | |
 | Which cell or initialisation is better? | `compare` | `plot_comparison` |
 
 `summary` lists the arrays of a cell, a network or any tree, and counts parameters.
@@ -28,6 +29,7 @@ from recurrent_jax.diagnostics._gates import (
 from recurrent_jax.diagnostics._gradients import decades, gradient_by_lag
 from recurrent_jax.diagnostics._jacobians import jacobians, singular_values
 from recurrent_jax.diagnostics._lyapunov import lyapunov_exponents
+from recurrent_jax.diagnostics._newton import Outlook, newton_outlook, newton_report
 from recurrent_jax.diagnostics._plots import (
     plot_comparison,
     plot_exponents,
@@ -39,6 +41,7 @@ from recurrent_jax.diagnostics._summary import Row, Summary, summary
 __all__ = [
     "Comparison",
     "Row",
+    "Outlook",
     "Saturation",
     "Summary",
     "compare",
@@ -48,6 +51,8 @@ __all__ = [
     "gradient_by_lag",
     "jacobians",
     "lyapunov_exponents",
+    "newton_outlook",
+    "newton_report",
     "plot_comparison",
     "plot_exponents",
     "plot_gates",

@@ -9,6 +9,7 @@ from recurrent_jax._loop.loop import Flags, Loop, Method, run_steps
 from recurrent_jax.methods._associative import Associative
 from recurrent_jax.methods._chunked import Chunked
 from recurrent_jax.methods._newton import Newton
+from recurrent_jax.methods._newton_solve import NewtonReport
 from recurrent_jax.methods._sequential import Sequential
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Loop",
     "Method",
     "Newton",
+    "NewtonReport",
     "Sequential",
     "run_steps",
 ]

@@ -25,7 +25,7 @@ from recurrent_jax._loop.loop import Loop, run_steps
 from recurrent_jax._loop.tuning import tuning
 from recurrent_jax.backward import Autodiff
 from recurrent_jax.methods._newton_solve import (
-    Report,
+    NewtonReport,
     Sequence,
     Settings,
     apart,
@@ -80,7 +80,7 @@ class Newton:
         otherwise: what to do if a sequence has not converged, or has a NaN. "loop" runs
             the loop over the steps and returns its result. "nan" returns NaN for the
             states of that sequence. "raise" raises an error when the result is
-            computed, also under `jit`. Under `vmap`, "loop" always runs the loop as well.
+            computed, also under `jit`. Under `vmap`, "loop" always runs the loop too.
 
     Raises:
         TypeError, ValueError: if a field has the wrong type or is out of range, and
@@ -160,7 +160,7 @@ class Newton:
 
         return in_blocks(run, loop, carry, self.chunk or max(1, loop.time))[1]
 
-    def report(self, loop: Loop, carry: Any) -> Report:
+    def report(self, loop: Loop, carry: Any) -> NewtonReport:
         """Return what is done for each chunk, with chunks as the first axis."""
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:

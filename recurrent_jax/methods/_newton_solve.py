@@ -19,7 +19,7 @@ from recurrent_jax.scans import Blocks, Diagonal, Order
 from recurrent_jax.scans._wide import like, wide
 
 
-class Report(NamedTuple):
+class NewtonReport(NamedTuple):
     """What Newton's method did in one chunk of time.
 
     Attributes:
@@ -128,7 +128,7 @@ def scan_states(
     return partition.merge(like(states, jax.ShapeDtypeStruct((), dtype)))
 
 
-def solve(how: Settings, seq: Sequence) -> tuple[jax.Array, Report]:
+def solve(how: Settings, seq: Sequence) -> tuple[jax.Array, NewtonReport]:
     """Return the state after each step as Newton's method finds it, and its report."""
     time = jax.tree.leaves(seq.zs)[0].shape[0]
     lead = jax.tree.leaves(seq.carry)[0].shape[: how.batch_rank]
@@ -164,7 +164,7 @@ def solve(how: Settings, seq: Sequence) -> tuple[jax.Array, Report]:
     )
     begin = vary_alike(begin, seq)
     count, states, worst, history = lax.while_loop(unfinished, improve, begin)
-    return states, Report(count, history, worst <= allowed)
+    return states, NewtonReport(count, history, worst <= allowed)
 
 
 def _worst(gap: jax.Array, after: jax.Array, states: jax.Array) -> jax.Array:

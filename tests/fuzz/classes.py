@@ -20,14 +20,14 @@ from fuzz import kinds as k
 from fuzz.judge import Row
 
 ROOMS = (
-    *("activations", "backward", "cells", "initializers", "networks", "operators"),
-    "wrappers",
+    *("activations", "backward", "cells", "initializers", "networks", "online"),
+    *("operators", "wrappers"),
 )
 # Rooms whose names are not at the top level, and may be there twice.
 APART = {"activations", "initializers"}
 # Protocols and bases, which are not built.
 ABSTRACT = {"Backward", "Cell", "Network", "Operator", "Wrapper"}
-ABSTRACT |= {"LinearCell", "MatrixCell"}
+ABSTRACT |= {"LinearCell", "MatrixCell", "Learner"}
 
 KEY = jax.random.key(0)
 CELL = rj.GRU(3)

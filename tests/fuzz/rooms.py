@@ -639,6 +639,11 @@ def of_diagnostics() -> Iterator[Row]:
         yield Row(f"diagnostics.{name}", getattr(diagnostics, name), path)
     arguments = {"what": (CELL, k.MODEL), "in_features": (SIZE, k.SIZE)}
     yield Row("diagnostics.summary", diagnostics.summary, arguments)
+    yield Row("diagnostics.newton_outlook", diagnostics.newton_outlook, path, False)
+    arguments = {name: path[name] for name in ("cell", "params", "xs")}
+    methods = k.optional(k.Kind(lambda v: isinstance(v, rj.Newton)))
+    arguments |= {"method": (rj.Newton(), methods)}
+    yield Row("diagnostics.newton_report", diagnostics.newton_report, arguments)
     total = k.Kind(
         callable,
         lambda v: {

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Iterations of Newton's method over time: `python -m benchmarks.newton --help`.
+
+Three tables: every cell, at its initial parameters; a few cells against T, beside the
+time of the loop; and a drawn family of cells from calm to chaotic, with what
+`newton_outlook` says of each.
+"""
+
+import dataclasses
+import inspect
+import pathlib
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from rich.table import Table
+
+import recurrent_jax as rj
+from benchmarks import machine, report, results, timing
+from recurrent_jax.diagnostics import lyapunov_exponents, newton_report
+
+D = 4
+SPECIAL: dict[str, Any] = {
+    "ForwardFill": lambda H: rj.ForwardFill(D),
+    "ConvGRU": lambda H: rj.ConvGRU(2, spatial_shape=(4,)),
+    "ConvLSTM": lambda H: rj.ConvLSTM(2, spatial_shape=(4,)),
+    "RGLRU": lambda H: rj.RGLRU(D),
+}
+AGAINST_TIME = {
+    "DiagonalGRU": rj.DiagonalGRU,
+    "IndRNN": lambda H: rj.IndRNN(H, activation=jnp.tanh),
+    "GRU": rj.GRU,
+    "LSTM": rj.LSTM,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Count the iterations of `rj.Newton`.
+
+    Attributes:
+        parts: which tables: "cells", "time", "drawn".
+        hidden: units of a cell.
+        steps: the number of steps for every cell and for drawn cells.
+        times: the numbers of steps for a few cells.
+        draws: how many cells are drawn.
+        rounds: times the loop and Newton take their turn, at least.
+        output: folder for results and pictures.
+    """
+
+    parts: tuple[str, ...] = ("cells", "time", "drawn")
+    hidden: int = 8
+    steps: int = 512
+    times: tuple[int, ...] = (128, 1024, 8192, 65_536)
+    draws: int = 60
+    rounds: int = 3
+    output: pathlib.Path = pathlib.Path("benchmarks", "results")
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, self.steps, self.draws, self.rounds, *self.times) < 1:
+            raise ValueError("all numbers must be at least 1")
+        if unknown := set(self.parts) - {"cells", "time", "drawn"}:
+            raise ValueError(f"no part {sorted(unknown)}")
+
+
+@dataclasses.dataclass
+class Row:
+    """One cell at one number of steps."""
+
+    part: str
+    cell: str
+    T: int
+    exponent: float
+    iterations: int
+    residual: float
+    converged: bool
+    refused: str = ""
+    loop_ms: float = 0.0
+    newton_ms: float = 0.0
+
+
+def every_cell(hidden: int) -> dict[str, rj.Cell]:
+    """Return one cell of each class."""
+    found = {}
+    for name in sorted(rj.cells.__all__):
+        cls = getattr(rj.cells, name)
+        if not (inspect.isclass(cls) and issubclass(cls, rj.Cell)):
+            continue
+        heads = "heads" in inspect.signature(cls).parameters
+        more = {"heads": 2} if heads and name != "RGLRU" else {}
+        make = SPECIAL.get(name) or (lambda H, cls=cls, more=more: cls(H, **more))
+        try:
+            found[name] = make(hidden)
+        except TypeError:  # it has one more field to give
+            field = "rank" if name == "RWKV7" else "blocks"
+            found[name] = cls(hidden, **more, **{field: 2})
+    return found
+
+
+def inputs_of(cell: rj.Cell, key: jax.Array, time: int) -> Any:
+    """Return random inputs of one sequence, as the cell reads them."""
+    name, shape = type(cell).__name__, (time, D)
+    if hasattr(cell, "spatial_shape"):
+        return jax.random.normal(key, (time, *cell.spatial_shape, D))
+    x, elapsed = jax.random.normal(key, shape), jnp.ones(time)
+    if name in ("CfC", "LTC", "TimeAwareLSTM"):
+        return rj.cells.Timed(x, elapsed)
+    if name == "ForwardFill":
+        return rj.cells.Observed(x, x > 0, elapsed)
+    if name == "GRUD":
+        return rj.cells.Filled(x, x > 0, jnp.ones(shape))
+    return x
+
+
+def count(part: str, name: str, cell: rj.Cell, params: Any, xs: Any) -> Row:
+    """Return the row of one cell."""
+    time = jax.tree.leaves(xs)[0].shape[0]
+    try:
+        done = newton_report(cell, params, xs)
+    except TypeError as refusal:
+        why = str(refusal).partition("): ")[2].partition("\n")[0]
+        return Row(part, name, time, 0.0, 0, 0.0, False, why)
+    exponent = float(jnp.max(lyapunov_exponents(cell, params, xs, count=1)))
+    steps = int(done.iterations[0])
+    residual = float(done.residuals[0, steps - 1])
+    return Row(part, name, time, exponent, steps, residual, bool(done.converged.all()))
+
+
+def all_cells(config: Config) -> list[Row]:
+    """Return a row for each cell at its initial parameters."""
+    rows, keys = [], jax.random.split(jax.random.key(0), 2)
+    for name, cell in every_cell(config.hidden).items():
+        xs = inputs_of(cell, keys[1], config.steps)
+        params = cell.init(keys[0], D, jnp.float32)
+        rows.append(count("cells", name, cell, params, xs))
+        jax.clear_caches()
+    return rows
+
+
+def against_time(config: Config) -> list[Row]:
+    """Return rows of a few cells at several lengths, with the time of the loop."""
+    rows, keys = [], jax.random.split(jax.random.key(0), 2)
+    for name, make in AGAINST_TIME.items():
+        cell = make(config.hidden)
+        params = cell.init(keys[0], D, jnp.float32)
+        for time in config.times:
+            xs = jax.random.normal(keys[1], (time, D))
+            row = count("time", name, cell, params, xs)
+            calls = {}
+            for label, method in (("loop", rj.Sequential()), ("newton", rj.Newton())):
+
+                def run(p: Any, x: Any, cell: Any = cell, method: Any = method) -> Any:
+                    return rj.unroll(cell, p, x, method=method)[1]
+
+                done = jax.jit(run).lower(params, xs).compile()
+                calls[label] = lambda c=done, p=params, x=xs: jax.block_until_ready(
+                    c(p, x)
+                )
+            for label, samples in timing.interleave(calls, config.rounds).items():
+                setattr(row, f"{label}_ms", 1e3 * min(samples))
+            rows.append(row)
+            jax.clear_caches()
+    return rows
+
+
+def drawn(config: Config) -> list[Row]:
+    """Return rows of Elman networks and GRUs with drawn gains, seeds and inputs."""
+    rows = []
+    for name, cell in {"Elman": rj.Elman(16), "GRU": rj.GRU(16)}.items():
+        for n in range(config.draws // 2):
+            keys = jax.random.split(jax.random.key(n), 4)
+            params = cell.init(keys[0], D, jnp.float32)
+            most = 3.0 if name == "Elman" else 12.0
+            gain = jax.random.uniform(keys[1], minval=0.3, maxval=most)
+            params = params._replace(recurrent_kernel=gain * params.recurrent_kernel)
+            scale = jax.random.uniform(keys[2], minval=0.1, maxval=1.0)
+            xs = scale * jax.random.normal(keys[3], (config.steps, D))
+            rows.append(count("drawn", name, cell, params, xs))
+    return rows
+
+
+def hits(rows: list[dict]) -> tuple[int, int]:
+    """Return how many drawn cells were foretold rightly, and how many there are."""
+    rows = [row for row in rows if row["part"] == "drawn"]
+    return sum((row["exponent"] < 0) == row["converged"] for row in rows), len(rows)
+
+
+def show(rows: list[dict], part: str) -> Table:
+    """Return the table of one part."""
+    table = Table(title=part)
+    for column in ("cell", "T", "exponent", "iterations", "loop ms", "newton ms"):
+        table.add_column(column)
+    for row in rows:
+        if row["part"] != part:
+            continue
+        told = f"{row['iterations']}" if row["converged"] else "not converged"
+        table.add_row(
+            row["cell"],
+            f"{row['T']:,}",
+            f"{row['exponent']:.3f}",
+            row["refused"] or told,
+            f"{row['loop_ms']:.2f}",
+            f"{row['newton_ms']:.2f}",
+        )
+    return table
+
+
+def main(args: list[str] | None = None) -> int:
+    """Count, print and save; return the exit status."""
+    try:
+        config = tyro.cli(Config, args=args, prog="python -m benchmarks.newton")
+        screen = report.console()
+        about = machine.describe("benchmarks.newton")
+        fields = dataclasses.asdict(config)
+        fields.pop("output")
+        about["config"] = fields
+        report.head(screen, about)
+        runs = {"cells": all_cells, "time": against_time, "drawn": drawn}
+        rows: list[dict] = []
+        for part in config.parts:
+            mine = [dataclasses.asdict(row) for row in runs[part](config)]
+            screen.print(show(mine, part))
+            results.save(config.output, f"newton-{part}", about, mine)
+            rows += mine
+        if "drawn" in config.parts:
+            right, of = hits(rows)
+            screen.print(f"newton_outlook was right for {right} of {of} drawn cells")
+        from benchmarks import newton_plots  # late: slow to import
+
+        newton_plots.draw(config.output, rows)
+        screen.print(f"results and the pictures are in {config.output}")
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.newton: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of `benchmarks.newton` and `benchmarks.online`."""
+
+import pathlib
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+from benchmarks.plots import COLORS, MARKERS  # noqa: E402
+from benchmarks.results import unique  # noqa: E402
+
+
+def draw(folder: pathlib.Path, rows: list[dict]) -> list[pathlib.Path]:
+    """Draw a picture for each part that has rows; return their paths."""
+    plt.rcParams.update({"font.size": 9, "savefig.dpi": 150})
+    paths = []
+    for part, picture in (("time", _against_time), ("drawn", _against_exponent)):
+        mine = [row for row in rows if row["part"] == part]
+        if mine:
+            figure, axis = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+            picture(axis, mine)
+            axis.grid(alpha=0.3)
+            axis.legend(frameon=False)
+            paths.append(folder / f"newton-{part}.png")
+            figure.savefig(paths[-1])
+            plt.close(figure)
+    return paths
+
+
+def _against_time(axis: plt.Axes, rows: list[dict]) -> None:
+    for n, cell in enumerate(unique(rows, "cell")):
+        mine = [row for row in rows if row["cell"] == cell]
+        axis.plot(
+            [row["T"] for row in mine],
+            [row["iterations"] for row in mine],
+            color=COLORS[n],
+            marker=MARKERS[n],
+            label=cell,
+        )
+    axis.set(xscale="log", xlabel="steps T", ylabel="iterations", ylim=(0, None))
+    axis.set_title("Iterations of rj.Newton at initial parameters")
+
+
+def _against_exponent(axis: plt.Axes, rows: list[dict]) -> None:
+    for n, cell in enumerate(unique(rows, "cell")):
+        for converged, filled in ((True, COLORS[n]), (False, "none")):
+            mine = [
+                row
+                for row in rows
+                if row["cell"] == cell and row["converged"] == converged
+            ]
+            axis.scatter(
+                [row["exponent"] for row in mine],
+                [row["iterations"] for row in mine],
+                facecolor=filled,
+                edgecolor=COLORS[n],
+                marker=MARKERS[n],
+                label=f"{cell}, {'converged' if converged else 'not converged'}",
+            )
+    axis.axvline(0, color="0.5", linewidth=1)
+    axis.set(xlabel="largest Lyapunov exponent, nats per step", ylabel="iterations")
+    axis.set_title("Drawn cells: iterations against chaos")
+
+
+def online(folder: pathlib.Path, rows: list[dict]) -> pathlib.Path:
+    """Draw cosines to back-propagation against T, a panel for each cell."""
+    rows = [row for row in rows if row["depth"] == 1]
+    cells = unique(rows, "cell")
+    plt.rcParams.update({"font.size": 9, "savefig.dpi": 150})
+    figure, axes = plt.subplots(
+        1,
+        len(cells),
+        figsize=(1 + 2.4 * len(cells), 3.2),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, cell in zip(axes[0], cells, strict=True):
+        for n, learner in enumerate(unique(rows, "learner")):
+            mine = [r for r in rows if (r["cell"], r["learner"]) == (cell, learner)]
+            look = {"color": COLORS[n], "marker": MARKERS[n], "label": learner}
+            axis.plot([r["T"] for r in mine], [r["cosine"] for r in mine], **look)
+        axis.set(xscale="log", xlabel="steps back", title=cell, ylim=(-0.1, 1.05))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("cosine to back-propagation")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
+    )
+    path = folder / "online.png"
+    figure.savefig(path)
+    plt.close(figure)
+    return path

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`rj.online`: against back-propagation, a product of Jacobians in NumPy, and means."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import recurrent_jax as rj
+from recurrent_jax.online._influence import Dense, Grouped
+
+pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
+TIME, BATCH, D = 6, 2, 3
+RNG = np.random.default_rng(0)
+VALID = RNG.random((TIME, BATCH)) < 0.8
+RESETS = RNG.random((TIME, BATCH)) < 0.3
+INDRNN = rj.IndRNN(3, activation=jnp.tanh)
+
+
+def draw(cell):
+    params = cell.init(jax.random.key(0), D)
+    params = jax.tree.map(lambda a: a + 0.1, params)
+    xs = jax.random.normal(jax.random.key(1), (TIME, BATCH, D))
+    ys = jax.eval_shape(lambda: rj.unroll(cell, params, xs)[1])
+    return params, xs, jax.random.normal(jax.random.key(2), ys.shape)
+
+
+def online(learner, params, xs, ws, flags, key=None):
+    """Return the sum of the gradients of all steps, and the outputs."""
+
+    def body(state, now):
+        x, w, valid, reset = now
+        state, y = learner.step(params, state, x, valid=valid, reset=reset)
+        return state, (learner.gradient(state, w), y)
+
+    start = learner.init(params, xs[0], key=key)
+    _, (slopes, ys) = jax.lax.scan(body, start, (xs, ws, *flags))
+    return jax.tree.map(lambda a: a.sum(0), slopes), ys
+
+
+def through_time(cell, params, xs, ws, flags):
+    def loss(params):
+        ys = rj.unroll(cell, params, xs, mask=flags[0], resets=flags[1])[1]
+        return jnp.sum(ys * ws), ys
+
+    return jax.grad(loss, has_aux=True)(params)
+
+
+def close(got, want, tol=1e-10):
+    one = functools.partial(np.testing.assert_allclose, rtol=tol, atol=tol)
+    jax.tree.map(one, got, want)
+
+
+STACK = rj.Stack((rj.IndRNN(2, activation=jnp.tanh), rj.Residual(rj.Elman(2))))
+EXACT = {
+    "gru": (rj.GRU(2), rj.online.RTRL, Dense),
+    "indrnn": (INDRNN, rj.online.RTRL, Grouped),
+    "indrnn_snap": (INDRNN, rj.online.SnAp1, Grouped),
+    "lru": (rj.LRU(2), rj.online.RTRL, Grouped),
+    "stack": (STACK, rj.online.RTRL, Dense),
+    "learned_carry": (rj.LearnedCarry(INDRNN), rj.online.RTRL, Grouped),
+    "snap_2": (rj.Elman(2), rj.online.SnAp2, Dense),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_learners_are_back_propagation(name, x64):
+    cell, learner, form = EXACT[name]
+    learner = learner(cell)
+    args = *draw(cell), (VALID, RESETS)
+    assert isinstance(learner._influence(args[0], args[1][0]), form)
+    got = jax.jit(functools.partial(online, learner))(*args)
+    close(got, jax.jit(functools.partial(through_time, cell))(*args))
+
+
+def test_a_product_of_jacobians_in_numpy(x64):
+    """RTRL, SnAp1 and e-prop of an Elman network, written out."""
+    cell = rj.Elman(3)
+    params, xs, ws = draw(cell)
+    W, U, b = (np.asarray(p) for p in (params[0], params[1], params[2]))
+
+    def influence(keep, local):
+        dU, total = np.zeros((BATCH, 3, 3, 3)), np.zeros((3, 3))
+        h = np.zeros((BATCH, 3))
+        for x, w in zip(np.asarray(xs), np.asarray(ws), strict=True):
+            after = np.tanh(x @ W + h @ U + b)
+            slope = 1 - after**2
+            J = slope[:, :, None] * U.T
+            direct = np.einsum("bi,bj,ik->bijk", slope, h, np.eye(3))
+            through = np.einsum("bil,bljk->bijk", J, dU)
+            total += np.einsum("bi,bijk->jk", w, through + direct)
+            dU = keep * (direct if local else through + direct)
+            h = after
+        return total
+
+    own = np.broadcast_to(np.eye(3)[:, None], (3, 3, 3))
+    flags = None, None
+    for learner, want in (
+        (rj.online.RTRL, influence(1, False)),
+        (rj.online.SnAp1, influence(own, False)),
+        (rj.online.EProp, influence(1, True)),
+    ):
+        got = jax.jit(functools.partial(online, learner(cell)))(params, xs, ws, flags)
+        close(got[0].recurrent_kernel, want)
+
+
+def test_the_mask_of_a_sparse_kernel(x64):
+    """SnAp2 of a cycle of units reaches the next unit and no further."""
+    cell = rj.Elman(4, use_bias=False)
+    params = cell.init(jax.random.key(0), D)
+    params = params._replace(recurrent_kernel=jnp.roll(jnp.eye(4), 1, axis=1) / 2)
+    mask = rj.online.SnAp2(cell).init(params, jnp.ones(D)).fixed
+    want = np.eye(4) + np.roll(np.eye(4), 1, axis=1)
+    np.testing.assert_array_equal(mask.kernel[:, 0], want.T > 0)
+
+
+@pytest.mark.parametrize("cell", [rj.GRU(2), rj.LearnedCarry(rj.Elman(2))], ids=repr)
+def test_uoro_is_unbiased(cell, x64):
+    args = *draw(cell), (VALID, RESETS)
+    want = jax.jit(functools.partial(through_time, cell))(*args)[0]
+    learner, count = rj.online.UORO(cell), 4000
+    run = jax.jit(jax.vmap(lambda key: online(learner, *args, key)[0]))
+    draws = run(jax.random.split(jax.random.key(3), count))
+    errors = jax.tree.map(
+        lambda d, w: (d.mean(0) - w) / (d.std(0) / np.sqrt(count) + 1e-12), draws, want
+    )
+    z = np.concatenate([np.ravel(e) for e in jax.tree.leaves(errors)])
+    assert np.abs(z).max() < 4.5  # standard errors; about 40 numbers
+    assert 0.5 < np.sqrt(np.mean(z**2)) < 1.6
+
+
+def test_learning_online_with_optax():
+    """One update at each step, in one `lax.scan`."""
+    cell, time = rj.GRU(4), 400
+    learner, optimiser = rj.online.RTRL(cell), optax.adam(0.02)
+    params = cell.init(jax.random.key(0), 1)
+    xs = jax.random.normal(jax.random.key(1), (time, 1))
+    target = jnp.concatenate([jnp.zeros((1, 1)), jnp.tanh(xs[:-1])])
+
+    def body(now, pair):
+        params, moments, state = now
+        x, want = pair
+        state, y = learner.step(params, state, x)
+        error = y[:1] - want
+        slope = jnp.zeros_like(y).at[:1].set(2 * error)
+        updates, moments = optimiser.update(learner.gradient(state, slope), moments)
+        params = optax.apply_updates(params, updates)
+        return (params, moments, state), jnp.sum(error**2)
+
+    start = params, optimiser.init(params), learner.init(params, xs[0])
+    with jax.numpy_dtype_promotion("standard"):  # as Optax needs it
+        losses = jax.jit(lambda: jax.lax.scan(body, start, (xs, target))[1])()
+    assert losses[-100:].mean() < 0.5 * losses[:100].mean()
+
+
+def test_wrong_calls():
+    cell = rj.GRU(2)
+    params, xs, ws = draw(cell)
+    learner = rj.online.RTRL(cell)
+    state = learner.init(params, xs[0])
+    with pytest.raises(TypeError, match="RTRL: cell is the class GRU"):
+        rj.online.RTRL(rj.GRU)
+    with pytest.raises(ValueError, match=r"UORO\.init: key is None"):
+        rj.online.UORO(cell).init(params, xs[0])
+    with pytest.raises(TypeError, match="EProp: cell LRU.*SnAp1"):
+        rj.online.EProp(rj.LRU(2))
+    with pytest.raises(TypeError, match="state must be an OnlineState"):
+        learner.step(params, xs[0], state)
+    with pytest.raises(TypeError, match=r"RTRL\.step: valid must be bool"):
+        learner.step(params, state, xs[0], valid=jnp.ones(BATCH))
+    with pytest.raises(ValueError, match=r"reset must be bool of the batch shape"):
+        learner.step(params, state, xs[0], reset=jnp.ones(3, bool))
+    with pytest.raises(ValueError, match="cotangent must be like the output"):
+        learner.gradient(state, jnp.ones(2))
+    with pytest.raises(ValueError, match="GRU.step|RTRL.step"):
+        learner.step(params, state, xs[0, :1])
