@@ -7,6 +7,7 @@ time of the loop; and a drawn family of cells from calm to chaotic, with what
 """
 
 import dataclasses
+import functools
 import inspect
 import pathlib
 import sys
@@ -51,8 +52,8 @@ class Config:
     """
 
     parts: tuple[str, ...] = ("cells", "time", "drawn")
-    hidden: int = 8
-    steps: int = 512
+    hidden: int = 4
+    steps: int = 256
     times: tuple[int, ...] = (128, 1024, 8192, 65_536)
     draws: int = 60
     rounds: int = 3
@@ -114,18 +115,27 @@ def inputs_of(cell: rj.Cell, key: jax.Array, time: int) -> Any:
     return x
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _measured(cell: rj.Cell, params: Any, xs: Any) -> tuple[Any, jax.Array]:
+    """Return the report and the largest exponent; parameters may be a key."""
+    if not isinstance(params, tuple):
+        params = cell.init(params, D, jnp.float32)
+    exponent = lyapunov_exponents(cell, params, xs, count=1)
+    return newton_report(cell, params, xs), jnp.max(exponent)
+
+
 def count(part: str, name: str, cell: rj.Cell, params: Any, xs: Any) -> Row:
     """Return the row of one cell."""
     time = jax.tree.leaves(xs)[0].shape[0]
     try:
-        done = newton_report(cell, params, xs)
+        done, exponent = _measured(cell, params, xs)
     except TypeError as refusal:
-        why = str(refusal).partition("): ")[2].partition("\n")[0]
+        why = str(refusal).rpartition("): ")[2].partition("\n")[0]
         return Row(part, name, time, 0.0, 0, 0.0, False, why)
-    exponent = float(jnp.max(lyapunov_exponents(cell, params, xs, count=1)))
     steps = int(done.iterations[0])
     residual = float(done.residuals[0, steps - 1])
-    return Row(part, name, time, exponent, steps, residual, bool(done.converged.all()))
+    converged = bool(done.converged.all())
+    return Row(part, name, time, float(exponent), steps, residual, converged)
 
 
 def all_cells(config: Config) -> list[Row]:
@@ -133,9 +143,8 @@ def all_cells(config: Config) -> list[Row]:
     rows, keys = [], jax.random.split(jax.random.key(0), 2)
     for name, cell in every_cell(config.hidden).items():
         xs = inputs_of(cell, keys[1], config.steps)
-        params = cell.init(keys[0], D, jnp.float32)
-        rows.append(count("cells", name, cell, params, xs))
-        jax.clear_caches()
+        rows.append(count("cells", name, cell, keys[0], xs))
+        print(f"{name} done", file=sys.stderr)
     return rows
 
 
@@ -184,7 +193,24 @@ def drawn(config: Config) -> list[Row]:
 def hits(rows: list[dict]) -> tuple[int, int]:
     """Return how many drawn cells were foretold rightly, and how many there are."""
     rows = [row for row in rows if row["part"] == "drawn"]
-    return sum((row["exponent"] < 0) == row["converged"] for row in rows), len(rows)
+    right = [
+        (float(row["exponent"]) < 0) == (str(row["converged"]) == "True")
+        for row in rows
+    ]
+    return sum(right), len(rows)
+
+
+def markdown(rows: list[dict]) -> list[str]:
+    """Return the lines of the table of all cells on the page."""
+    lines = ["| cell | largest exponent | iterations |", "|---|---|---|"]
+    for row in rows:
+        converged = str(row["converged"]) == "True"  # text in a CSV file
+        told = str(int(row["iterations"])) if converged else "not converged"
+        if row["refused"]:
+            lines.append(f"| `{row['cell']}` | – | refused: {row['refused']} |")
+        else:
+            lines.append(f"| `{row['cell']}` | {float(row['exponent']):.3f} | {told} |")
+    return lines
 
 
 def show(rows: list[dict], part: str) -> Table:

@@ -53,10 +53,10 @@ class Config:
     """
 
     cells: tuple[str, ...] = tuple(CELLS)
-    hidden: int = 8
+    hidden: int = 6
     depths: tuple[int, ...] = (1, 2)
-    times: tuple[int, ...] = (2, 8, 32, 128)
-    draws: int = 16
+    times: tuple[int, ...] = (2, 8, 32)
+    draws: int = 8
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
     def __post_init__(self) -> None:
@@ -137,6 +137,23 @@ def cosines(learner: Any, times: tuple[int, ...], key: jax.Array) -> jax.Array:
 
 def _flat(tree: Any) -> jax.Array:
     return jax.flatten_util.ravel_pytree(tree)[0]
+
+
+def markdown(rows: list[dict]) -> list[str]:
+    """Return the lines of the table on the page."""
+    times = results.unique(rows, "T")
+    heads = ["cell", "layers", "learner", "numbers", *(f"T = {int(t)}" for t in times)]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    found: dict[Any, list[dict]] = {}
+    for row in rows:
+        key = row["cell"], row["depth"], row["learner"]
+        found.setdefault(key, []).append(row)
+    for (cell, depth, learner), mine in found.items():
+        cosines = [f"{float(row['cosine']):.3f}" for row in mine]
+        numbers = [str(int(depth)), f"`{learner}`", str(int(mine[0]["numbers"]))]
+        parts = [f"`{cell}`", *numbers]
+        lines.append(f"| {' | '.join([*parts, *cosines])} |")
+    return lines
 
 
 def show(rows: list[dict]) -> Table:

@@ -13,6 +13,7 @@ from cases import CELLS, trial
 import recurrent_jax as rj
 from recurrent_jax._core.partition import row
 from recurrent_jax._loop.tuning import tuning
+from recurrent_jax.diagnostics import newton_outlook, newton_report
 from recurrent_jax.methods import _newton
 from recurrent_jax.testing import LAWS, Trial
 
@@ -270,3 +271,38 @@ def test_a_sharded_batch():
     mapped = jax.shard_map(run, mesh=mesh, in_specs=(None, over), out_specs=over)
     split = jax.device_put(xs, jax.sharding.NamedSharding(mesh, over))
     close(mapped(params, split), run(params, xs), 1e-6)
+
+
+@pytest.mark.nans
+def test_the_report_and_the_outlook():
+    calm = rj.GRU(3)
+    params, xs = draw(calm, time=40)
+    report = newton_report(calm, params, xs, lengths=np.array([40, 9]))
+    assert report.iterations.shape == (1,) and report.residuals.shape == (1, 64)
+    steps = int(report.iterations[0])
+    assert report.converged.all() and steps < 12
+    residuals = np.asarray(report.residuals[0])
+    assert np.isfinite(residuals[:steps]).all() and np.isnan(residuals[steps:]).all()
+    assert residuals[steps - 1] < 1e-5 < residuals[0]
+    method = rj.Newton(chunk=16)
+    parts = newton_report(calm, params, xs, method=method)
+    assert parts.iterations.shape == (3,) and parts.converged.shape == (3, BATCH)
+
+    outlook = newton_outlook(calm, params, xs)
+    assert outlook.converges and outlook.exponent < 0
+    assert f"{outlook.exponent:.3f} nats" in outlook.sentence
+    wild, xs = draw(CHAOS, time=100, scale=0.1)
+    assert not newton_outlook(CHAOS, wild, xs).converges
+    method = rj.Newton(max_iterations=10)
+    assert not newton_report(CHAOS, wild, xs, method=method).converged.any()
+
+
+def test_wrong_calls_of_the_report():
+    cell = rj.GRU(3)
+    params, xs = draw(cell)
+    with pytest.raises(TypeError, match="method must be an rj.Newton, got Sequential"):
+        newton_report(cell, params, xs, method=rj.Sequential())
+    with pytest.raises(TypeError, match="backward has no meaning here"):
+        newton_report(cell, params, xs, backward=rj.Autodiff())
+    with pytest.raises(ValueError, match="needs at least one step"):
+        newton_report(cell, params, xs[:0])

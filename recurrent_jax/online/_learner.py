@@ -54,6 +54,20 @@ class Learner(abc.ABC):
 
     Args:
         cell: any cell whose parameters are floats. Wrappers run in evaluation mode.
+
+    Example: All learners are used alike:
+
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.DiagonalGRU(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> x = jnp.ones((5, 2))
+        >>> for learner in (rj.online.RTRL(cell), rj.online.SnAp1(cell)):
+        ...     state = learner.init(params, x)
+        ...     state, y = learner.step(params, state, x)
+        ...     print(learner.gradient(state, y).kernel.shape)
+        (2, 9)
+        (2, 9)
     """
 
     cell: OneCell
