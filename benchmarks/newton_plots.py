@@ -38,9 +38,11 @@ def _against_time(axis: plt.Axes, rows: list[dict]) -> None:
             [row["iterations"] for row in mine],
             color=COLORS[n],
             marker=MARKERS[n],
+            markersize=13 - 3 * n,  # so that equal counts show beneath each other
             label=cell,
         )
-    axis.set(xscale="log", xlabel="steps T", ylabel="iterations", ylim=(0, None))
+    most = max(row["iterations"] for row in rows) + 1
+    axis.set(xscale="log", xlabel="steps T", ylabel="iterations", ylim=(0, most))
     axis.set_title("Iterations of rj.Newton at initial parameters")
 
 

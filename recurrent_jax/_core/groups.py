@@ -59,7 +59,7 @@ def _follow(jaxpr: Any, inputs: list[Any]) -> list[Any]:
 
     def read(v: Any) -> Any:
         if isinstance(v, Literal) or id(v) not in known:
-            return np.full(v.aval.shape, NONE)
+            return np.full(getattr(v.aval, "shape", ()), NONE)
         return known[id(v)]
 
     for eqn in jaxpr.eqns:
@@ -116,7 +116,9 @@ def _split(params: Any, a: Any) -> list[Any]:
 
 def _pad(params: Any, a: Any, value: Any) -> Any:
     """Negative padding cuts numbers off."""
-    shape, inside, cut = [], [], []
+    shape: list[int] = []
+    inside: list[slice] = []
+    cut: list[slice] = []
     for n, (low, high, step) in zip(a.shape, params["padding_config"], strict=True):
         wide = n + max(0, n - 1) * step
         shape.append(max(0, low) + wide + max(0, high))

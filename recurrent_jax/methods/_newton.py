@@ -24,14 +24,13 @@ from recurrent_jax._loop.blocks import in_blocks
 from recurrent_jax._loop.loop import Loop, run_steps
 from recurrent_jax._loop.tuning import tuning
 from recurrent_jax.backward import Autodiff
+from recurrent_jax.methods._newton_rule import apart, trajectory
 from recurrent_jax.methods._newton_solve import (
     NewtonReport,
     Sequence,
     Settings,
-    apart,
     before_each,
     solve,
-    trajectory,
 )
 from recurrent_jax.scans import Order, Tree, Walk
 

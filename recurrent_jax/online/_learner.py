@@ -49,8 +49,9 @@ class Learner(abc.ABC):
     """An online gradient of a cell. Subclasses define what is kept of the past.
 
     The last step is always differentiated exactly, also by the learners that
-    approximate what came before it. Sequences of a batch are independent. Parameters may change between steps; then the
-    gradient is approximate, as every online gradient is while it learns.
+    approximate what came before it. Sequences of a batch are independent. Parameters
+    may change between steps; then the gradient is approximate, as every online gradient
+    is while it learns.
 
     Args:
         cell: any cell whose parameters are floats. Wrappers run in evaluation mode.

@@ -24,13 +24,13 @@ def reached(move: Move, params: Any, x: Any, steps: int) -> Any:
     carry = row_of(move.cell, params, x)
     one = jax.tree.map(lambda a: a[(0,) * len(batch_of(move.cell, x))], x)
     found: Any = None
+    basis = jnp.eye(to_vector(carry).size, dtype=to_vector(carry).dtype)
     for n in range(_PROBES):
         vector, x_n = _drawn(jax.random.key(n), (to_vector(carry), one))
 
         def step(both: Any, x_n: Any = x_n) -> Any:
             return move(both[0], both[1], both[1], carry, x_n)
 
-        basis = jnp.eye(vector.size, dtype=vector.dtype)
         direct, J = pulls(step, (params, vector), basis)
         hit = jax.tree.map(lambda a: a != 0, (direct, J))
         found = hit if found is None else jax.tree.map(jnp.logical_or, found, hit)
