@@ -39,6 +39,7 @@ TABLE = {
     "Positive": ((1e-30, 7), ("1",), (0, -0.0, -1, NAN, INF)),
     "NonNegative": ((0, -0.0, 7), ("1",), (-1e-30, NAN, INF)),
     "Rate": ((0, 0.999, np.float32(0.5)), ("1",), (1, 1.0, -0.1, 20, NAN)),
+    "Damping": ((0, 1, 0.1), ("1",), (-0.1, 1.1, NAN)),
     "Share": ((1, 0.1), ("1",), (0, 1.1, NAN)),
     "Bound": ((None, 3.0), ("1",), (0.0, INF, NAN)),
     "Flag": ((True, False, np.True_), (0, 1, "no", None, jnp.bool_(1)), ()),
