@@ -29,10 +29,6 @@ NOT_YET = re.compile(
     r"|(S5|ForwardFill)\.step|Masked|Zoneout|Diagonal\.dense|tasks\.last_output"
     r"|affine|(convert|linen|nnx|initializers)\..*|tasks\.(bridge|delay)"
     r"|diagnostics\.(gates|jacobians|singular_values)|ragged\.unpad"
-    r"((activations|initializers)\.)?[A-Z].*"
-    r"|unroll.*|affine|expand_like|weight_drop"
-    r"|(convert|linen|nnx|testing|initializers)\..*|training\.(save|restore)"
-    r"|diagnostics\.(gates|gradient_by_lag|jacobians|lyapunov_.*|singular_values)"
     r"|diagnostics\.newton_.*"
     r"|streaming\.step.*"
 )

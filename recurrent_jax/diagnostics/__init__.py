@@ -40,8 +40,8 @@ from recurrent_jax.diagnostics._summary import Row, Summary, summary
 
 __all__ = [
     "Comparison",
-    "Row",
     "Outlook",
+    "Row",
     "Saturation",
     "Summary",
     "compare",

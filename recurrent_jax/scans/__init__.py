@@ -5,9 +5,9 @@ A `LinearCell` describes its step as one of these values. `rj.Associative` and
 `rj.Chunked` run it.
 """
 
+from recurrent_jax.scans._blocks import Blocks
 from recurrent_jax.scans._chunks import read_in_chunks
 from recurrent_jax.scans._delta import Delta
-from recurrent_jax.scans._blocks import Blocks
 from recurrent_jax.scans._diagonal import (
     Complex,
     Diagonal,
