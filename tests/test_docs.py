@@ -3,10 +3,13 @@
 
 import pathlib
 import re
+import tomllib
 
 import jax
 import pages
 import pytest
+
+import recurrent_jax as rj
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,3 +42,19 @@ def test_a_comment_that_is_wrong_is_found():
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_badges_and_citations_say_what_the_package_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    badges = re.findall(r"^!\[([^]]*)\]", (ROOT / "README.md").read_text(), re.M)
+    jax_floor = re.search(r"jax>=(\d+\.\d+)", " ".join(project["dependencies"]))[1]
+    assert badges == [
+        f"Python {project['requires-python'].removeprefix('>=')} or newer",
+        f"JAX {jax_floor} or newer",
+        f"licence {project['license']}",
+    ]
+    cff = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {rj.__version__}\n" in cff
+    assert f"license: {project['license']}\n" in cff
+    entry = (ROOT / "docs" / "citation.md").read_text()
+    assert f"version = {{{rj.__version__}}}" in entry
