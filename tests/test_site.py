@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
 import docstrings  # noqa: E402
 import finish  # noqa: E402
+import outside  # noqa: E402
 import reference  # noqa: E402
 import rooms  # noqa: E402
 from sphinx.errors import ExtensionError  # noqa: E402
@@ -94,6 +95,20 @@ def test_dead_links_are_found(tmp_path):
     assert sorted(finish.links(tmp_path)) == ["a.html: b.html#gone", "a.html: c.png"]
 
 
+def test_links_out_of_docs_lead_into_the_site():
+    source = [
+        "[a](../README.md#install) [b](../recurrent_jax/cells) [c](../tests/parity)"
+    ]
+    app = types.SimpleNamespace(srcdir=ROOT / "docs")
+    outside.lead(app, "wrappers", source)
+    assert source == ["[a](whole-library.md#install) [b](reference/cells.md) c"]
+    source = ["[d](docs/testing.md#x) [e](https://jax.dev) ![f](results/memory.png)"]
+    outside.lead(app, "project/contributing", source)
+    assert source == [
+        "[d](../testing.md#x) [e](https://jax.dev) ![f](results/memory.png)"
+    ]
+
+
 @built
 def test_each_chapter_is_a_notebook():
     chapters = sorted((ROOT / "docs" / "course").glob("[0-9]*.md"))
@@ -104,6 +119,7 @@ def test_each_chapter_is_a_notebook():
         )
         text = "".join("".join(cell["source"]) for cell in notebook["cells"])
         assert "## Exercises" in text and "{eval}" not in text
+        assert ".md" not in text
         hidden = [c for c in notebook["cells"] if "hide-cell" in str(c["metadata"])]
         assert len(hidden) == 3
 

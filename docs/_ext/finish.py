@@ -14,9 +14,10 @@ import rooms
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-# Roles and directives that a plain notebook does not know.
-EVALUATED = re.compile(r"\{eval\}`+([^`]+)`+")
-REFERRED = re.compile(r"\{(?:py:obj|doc|term)\}`([^`<]+?)(?: <[^`]*>)?`")
+# What a plain notebook does not know: values in the text, and links to pages.
+EVALUATED = re.compile(r"\{eval\}`(\w+)`")
+CHAPTER = re.compile(r"\]\((\d\d-[\w-]+)\.md")
+PAGE = re.compile(r"\[([^\]]+)\]\([^):]*\.md[^)]*\)")
 
 
 def mathjax(app: Sphinx) -> None:
@@ -36,8 +37,9 @@ def notebooks(app: Sphinx) -> None:
         notebook = jupytext.read(path, fmt="md:myst")
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = EVALUATED.sub(r"`\1`", cell.source)
-                cell.source = REFERRED.sub(r"`\1`", cell.source)
+                text = EVALUATED.sub(r"`\1`", cell.source)
+                text = CHAPTER.sub(r"](\1.ipynb", text)
+                cell.source = PAGE.sub(r"\1", text)
         jupytext.write(notebook, target / f"{path.stem}.ipynb")
 
 
@@ -57,14 +59,17 @@ def backlinks(app: Sphinx) -> None:
     `recurrent_jax`, and `LSTMParams` in `recurrent_jax.cells`.
     """
     paths = {(entry.file, entry.name): entry.path for entry in rooms.entries()}
+    known = sorted(rooms.rooms(), key=len, reverse=True)
     root = Path(app.outdir) / "_modules"
     for page in root.rglob("*.html"):
         file = page.relative_to(root).with_suffix("").as_posix().replace("/", ".")
         text = page.read_text()
 
         def one(match: re.Match[str], file: str = file) -> str:
-            name = match[2].rpartition(".")[2]
-            return f"{match[1]}{paths.get((file, name), match[2])}"
+            room = next(r for r in known if match[2].startswith(f"{r}."))
+            name, dot, method = match[2].removeprefix(f"{room}.").partition(".")
+            path = paths.get((file, name))
+            return match[0] if path is None else f"{match[1]}{path}{dot}{method}"
 
         page.write_text(re.sub(r'(viewcode-back" href="[^"#]*#)([\w.]+)', one, text))
 
