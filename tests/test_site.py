@@ -109,6 +109,15 @@ def test_links_out_of_docs_lead_into_the_site():
     ]
 
 
+def test_a_page_that_no_list_names_is_added_to_the_last(tmp_path):
+    (tmp_path / "index.md").write_text("")
+    (tmp_path / "cells.md").write_text("")
+    (tmp_path / "new.md").write_text("")
+    source = ["```{toctree}\ncells\n```\n"]
+    outside.complete(types.SimpleNamespace(srcdir=tmp_path), "index", source)
+    assert source == ["```{toctree}\ncells\nnew\n```\n"]
+
+
 @built
 def test_each_chapter_is_a_notebook():
     chapters = sorted((ROOT / "docs" / "course").glob("[0-9]*.md"))

@@ -58,8 +58,17 @@ def lead(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = LINK.sub(one, source[0])
 
 
+def complete(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Add to the last list of the landing page the pages that no list names."""
+    if docname == "index":
+        pages = {path.stem for path in Path(app.srcdir).glob("*.md")} - {"index"}
+        more = "".join(f"{name}\n" for name in sorted(pages - {*source[0].split()}))
+        source[0] = f"{source[0].rstrip().removesuffix('```')}{more}```\n"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the two steps with Sphinx."""
     app.connect("builder-inited", generate)
     app.connect("source-read", lead)
+    app.connect("source-read", complete)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
