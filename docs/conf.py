@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site: `python -m sphinx -W --keep-going -j auto docs build/site`."""
 
-import functools
 import os
 import sys
 from pathlib import Path
@@ -11,8 +10,6 @@ sys.path[:0] = [str(Path(__file__).parent / "_ext"), str(Path(__file__).parents[
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-
-from nbclient import NotebookClient  # noqa: E402
 
 import recurrent_jax  # noqa: E402
 
@@ -40,10 +37,6 @@ myst_dmath_double_inline = True
 # Chapters run whenever the site is built, so their numbers are those of this code.
 nb_execution_mode = "inline"
 nb_execution_raise_on_error = True
-# A busy machine may take longer to deliver an output than the usual four seconds.
-NotebookClient.__init__ = functools.partialmethod(
-    NotebookClient.__init__, iopub_timeout=120
-)
 nb_execution_timeout = 180
 nb_code_prompt_show = "Show the answer"
 nb_code_prompt_hide = "Hide the answer"
