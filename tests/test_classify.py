@@ -116,7 +116,7 @@ def test_what_a_user_sees(capsys, tmp_path, monkeypatch):
     out = capsys.readouterr().out
     for row in ("clipped at norm 1", "not clipped", "logistic regression, here"):
         assert row in out
-    assert "on the published GRU" in out
+    assert "the published GRU" in out
     assert (tmp_path / "classify.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -124,7 +124,7 @@ def test_the_verdict_reads_the_mean_of_the_seeds(digits):
     curves = np.zeros((3, 2, 3))
     curves[:, -1, 1] = (0.93, 0.95, 0.97)
     results = report.Results("net", {True: curves}, 0.3, digits, np.zeros(12), 1.0)
-    assert report.verdict(results).startswith("95.0% correct, +4.0% on the published")
+    assert report.verdict(results).startswith("95.0% correct, 4.0 points above the published")
 
 
 @pytest.mark.parametrize(
