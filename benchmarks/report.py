@@ -25,6 +25,7 @@ def head(screen: Console, about: dict[str, Any]) -> None:
     versions = {k: v for k, v in about["versions"].items() if v}
     screen.print(f"{where}; load {machine['load']}")
     screen.print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    screen.print(machine["kernels"], markup=False)
     if "gemm_gflops" in about:
         screen.print(f"square float32 product: {about['gemm_gflops']:.0f} GFLOP/s")
     for name, why in about.get("missing", {}).items():

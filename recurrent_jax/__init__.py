@@ -15,6 +15,7 @@ from recurrent_jax import (
     cells,
     generation,
     initializers,
+    kernels,
     methods,
     networks,
     online,
@@ -101,7 +102,9 @@ from recurrent_jax.cells import (
     SlimMGU,
     TimeAwareLSTM,
 )
-from recurrent_jax.methods import Associative, Chunked, Newton, Sequential
+from recurrent_jax.kernels import _table as _table
+from recurrent_jax.kernels import show_backends as show_backends
+from recurrent_jax.methods import Associative, Chunked, Fused, Newton, Sequential
 from recurrent_jax.networks import (
     Bidirectional,
     Deep,
@@ -176,6 +179,7 @@ __all__ = [
     "FastRNN",
     "ForwardFill",
     "FullGateRecurrenceLSTM",
+    "Fused",
     "GatedDeltaNet",
     "GatedLinearAttention",
     "IndRNN",
@@ -223,6 +227,7 @@ __all__ = [
     "expand_like",
     "generation",
     "initializers",
+    "kernels",
     "methods",
     "networks",
     "online",
@@ -230,6 +235,7 @@ __all__ = [
     "ragged",
     "reinforcement",
     "scans",
+    "show_backends",
     "streaming",
     "tasks",
     "testing",

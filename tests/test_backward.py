@@ -582,11 +582,13 @@ def same(a, b):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 for cell, mesh, axis, backward in [
+    (rj.LSTM(8), auto, 0, None),  # a kernel for each device inside `shard_map`
     (rj.LSTM(8), auto, 0, rj.Autodiff()),
     (rj.LSTM(8), auto, 0, rj.Deferred(block=4)),
     (rj.LSTM(8), auto, 0, rj.Checkpointed(every=4)),
     (rj.LSTM(8), auto, 1, rj.Deferred(block=4)),
     # Not Autodiff: JAX 0.12 does not differentiate such a scan.
+    (rj.LSTM(8), explicit, 0, None),
     (rj.LSTM(8), explicit, 0, rj.Deferred(block=4)),
     (rj.LSTM(8), explicit, 0, rj.Checkpointed(every=4)),
     (rj.GRU(8), explicit, 1, rj.Deferred(block=4)),

@@ -23,8 +23,11 @@ def contend(cell: rj.Cell, shape: Shape) -> dict[str, Contender]:
         return Contender(
             run=lambda params, xs: rj.unroll(cell, params, xs, **options)[1],
             copy=lambda params: params,
-            backward_only=bool(options),
+            # Without a kernel, `Deferred` stands for the forward loop of all.
+            backward_only=options.get("backward", rj.Deferred()) != rj.Deferred(),
         )
 
     rows = {f"{DEFAULT} {name}": entry(**how) for name, how in strategies().items()}
+    if not isinstance(rj.kernels.find(cell), str):
+        rows[f"{DEFAULT} Fused"] = entry(method=rj.Fused())
     return {DEFAULT: entry(), **rows}

@@ -84,6 +84,8 @@ def _spec(a: jax.Array) -> tuple[Any, ...]:
 
 def _is_shared_out(a: jax.Array) -> bool:
     mesh = _ask(a, "sharding", "mesh")
+    if getattr(mesh, "empty", False):
+        return False
     sizes = _ask(mesh, "shape") or {}
     automatic = any(sizes[axis] > 1 for axis in _ask(mesh, "auto_axes") or ())
     return automatic or (explicit_mesh(a) is not None and any(_spec(a)))

@@ -15,6 +15,8 @@ class Tuning(NamedTuple):
     keep_terms: int  # gates are saved anyway if their products sum more terms than this
     narrow: int  # joint product if the input is this many times narrower than the state
     walks: bool  # whether a diagonal chunk is a loop over its steps, and not a tree
+    fused_steps: int  # fewer steps are not worth packing the weights for a kernel
+    fused_units: int  # with more, the products are most of the work
     most_gates: int  # z is not cut if it seems to have more gates: the guess may be bad
 
 
@@ -22,7 +24,14 @@ class Tuning(NamedTuple):
 # more than 32 MiB, the C library requests them from the system at each call, page by
 # page, at 2 us a page.
 _CPU = Tuning(
-    2.5e6, remake_bytes=2**24, keep_terms=600, narrow=4, walks=True, most_gates=8
+    2.5e6,
+    remake_bytes=2**24,
+    keep_terms=600,
+    narrow=4,
+    walks=True,
+    fused_steps=4,
+    fused_units=256,
+    most_gates=8,
 )
 # Not measured.
 _OTHER = _CPU._replace(remake_bytes=math.inf, walks=False)

@@ -23,8 +23,7 @@ from recurrent_jax._loop.loop import (
     join,
     valid_steps,
 )
-from recurrent_jax._loop.tuning import tuning
-from recurrent_jax.methods import Chunked, Sequential
+from recurrent_jax.methods._default import default_method
 
 
 @_checks.called
@@ -75,13 +74,15 @@ def unroll(
         key: a PRNG key for cells that draw random numbers, such as dropout and zoneout.
             None runs them in evaluation mode. The same key gives the same draws under
             `jit`, `vmap` and any `backward`.
-        method: how time is run: `Sequential`, or `Associative` or `Chunked` for a cell
-            that is linear in its carry. If None, it is `Chunked` for a linear cell,
-            unless a loop is faster for it on a CPU, and else `Sequential`.
+        method: how time is run: `Sequential`, `Fused` for a cell that has a compiled
+            kernel, or `Associative` or `Chunked` for a cell that is linear in its
+            carry. If None, it is `Chunked` for a linear cell, unless a loop is faster
+            for it on a CPU. Else it is `Sequential`, or `Fused` if the environment says
+            `RECURRENT_JAX_KERNELS=on`, a kernel gains and you choose no `backward`.
         backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
             `Truncated` or `ClippedBackward`. If None, it is that of the method, which
-            is `Deferred` for `Sequential` and `Autodiff` for the others. Values do not
-            depend on it.
+            is `Deferred` for `Sequential` and `Autodiff` for the others. Values depend
+            on it by rounding alone.
 
     Returns:
         The carry after the last valid step, with parts `(*batch, hidden)`, and the
@@ -128,10 +129,9 @@ def unroll(
     reading = _checks.read("unroll", "xs", cell, xs, time_axis)
     _checks.features(reading, params, xs)
 
-    dtype = _checks.float_dtype(params, xs)
-
     def start(argument: str, given: Any) -> Any:
         if given is None:
+            dtype = _checks.float_dtype(params, xs)
             return cell.initial_carry(reading.batch_shape, dtype, params)
         given = jax.tree.map(_strong, _checks.arrays("unroll", argument, given))
         _checks.carry(reading, params, argument, given)
@@ -151,17 +151,18 @@ def unroll(
     if reset is not None and valid is not None:
         reset = reset & valid
     if method is None:
-        needs_steps = backward is not None and getattr(backward, "steps", True)
-        at_once = cell.linear and (cell.chunked or not tuning().walks)
-        method = Chunked() if at_once and not needs_steps else Sequential()
+        method = default_method(cell, params, xs, reading.time or 0, backward)
     _checks.method("unroll", method)
     backward = method.backward if backward is None else backward
     _checks.strategy("unroll", backward)
     axis = reading.time_axis or 0
     static = Static(cell, reverse, reading.batch_shape, axis, method)
-    arrays = Arrays(params, xs, Flags(valid, reset), start("reset_carry", reset_carry))
+    first = start("carry", carry)
+    # Without resets, nothing reads the fresh carry.
+    fresh = first if reset is None else start("reset_carry", reset_carry)
+    arrays = Arrays(params, xs, Flags(valid, reset), fresh)
     try:
-        return _run(backward, static, arrays, start("carry", carry), key)
+        return _run(backward, static, arrays, first, key)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
         if "scan body function carry" in str(error):
@@ -185,6 +186,7 @@ def _run(
 ) -> tuple[Any, Any]:
     """Return the final carry and the outputs, with the time axis of the inputs."""
     cell, axis = static.cell, static.time_axis
+    dtype = _checks.float_dtype(arrays.params, arrays.xs)
     xs = jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), arrays.xs)
     loop = join(static, arrays._replace(xs=xs))
     if loop.flags.valid is not None:
@@ -192,7 +194,6 @@ def _run(
         # already in the gradient, as 0 * NaN.
         xs = select(loop.flags.valid, xs, zeros(xs))
     if key is not None:
-        dtype = _checks.float_dtype(loop.params, xs)
         lead = (loop.time, *loop.batch_shape)
         drawn = cell.sample(key, xs, lead, dtype)
         xs = shard_alike(drawn, xs, slice(len(lead)))

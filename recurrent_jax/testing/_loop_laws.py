@@ -9,7 +9,7 @@ import numpy as np
 
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.backward import Autodiff, Checkpointed
-from recurrent_jax.methods import Associative, Chunked, Newton, Sequential
+from recurrent_jax.methods import Associative, Chunked, Fused, Newton, Sequential
 from recurrent_jax.testing._compare import LawViolation, finite, same
 from recurrent_jax.testing._programs import How
 from recurrent_jax.testing._trees import at, cut, hidden, sequence, spoil
@@ -139,7 +139,7 @@ def _others(trial: Trial) -> list[How]:
         ways = [How(Chunked(trial.time), one), How(Chunked(2), few)]
         ways += [How(Sequential(), one), How(Associative(), one)]
     else:
-        ways = [How(Sequential(), one), How(Sequential(), few)]
+        ways = [How(Sequential(), one), How(Sequential(), few), How(Fused(), one)]
     # It must converge: NaN is equal to nothing.
     ways.append(How(Newton(otherwise="nan"), one))
     return [how for how in ways if _runs(trial, how)]

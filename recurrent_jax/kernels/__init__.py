@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled loops over a whole sequence, behind a pair of primitives.
+
+Read the modules in this order:
+
+- `_kernel`: which cells a kernel runs, and how its handlers are called.
+- `_primitives`: a loop, its tangent and its cotangent as primitives of JAX.
+- `_forms`: what these compute, in terms of the loop that any cell has.
+- `_rules`: how JAX differentiates, transposes and batches them.
+- `_native`: how they are lowered for a processor with the library.
+- `_library`: the shared library: where it is, and whether it fits.
+- `_report`: what is in use, in words.
+- `_table`: the kernel of each cell.
+"""
+
+from recurrent_jax.kernels._kernel import Kernel, find
+from recurrent_jax.kernels._library import chosen_by_default, library
+from recurrent_jax.kernels._report import show_backends
+from recurrent_jax.kernels._rules import run
+
+__all__ = [
+    "Kernel",
+    "chosen_by_default",
+    "find",
+    "library",
+    "run",
+    "show_backends",
+]

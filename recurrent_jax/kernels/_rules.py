@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How JAX differentiates and transposes the primitives, and their entry `run`.
+
+A derivative of the tangent or the cotangent is that of its form. What was kept has no
+tangent there, because the form does not read it: it depends on the leaves alone.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, xla
+
+from recurrent_jax._core.mesh import vary_alike
+from recurrent_jax._loop.loop import Loop
+from recurrent_jax.kernels import _batching, _forms, _native
+from recurrent_jax.kernels._forms import Along, chosen, put, split
+from recurrent_jax.kernels._kernel import Kernel
+from recurrent_jax.kernels._primitives import (
+    Call,
+    cotangent_p,
+    forward_p,
+    new_call,
+    tangent_p,
+)
+
+
+def run(kernel: Kernel, loop: Loop, otherwise: Any, carry: Any) -> tuple[Any, Any]:
+    """Return the final carry and the outputs of a loop with one batch axis.
+
+    Args:
+        kernel: the kernel of the cell.
+        loop: the loop.
+        otherwise: the method that runs the loop where there is no kernel.
+        carry: the initial carry.
+    """
+    call, leaves = new_call(kernel, loop, otherwise, carry)
+    # All arguments vary over the same axes of a mesh, and so do all results.
+    ys, *final = forward_p.bind(*vary_alike(leaves, ()), call=call, saving=False)
+    return jax.tree.structure(carry).unflatten(final), ys
+
+
+def _forward_shapes(*leaves: Any, call: Call, saving: bool) -> list[Any]:
+    loop, carry = call.loop(leaves)
+    final = jax.tree.leaves(carry)
+    width = final[0].shape[-1]
+    ys = loop.xs.update(shape=(*loop.xs.shape[:2], width))
+    kept = call.kernel.shapes(loop.xs, width) if saving else []
+    return [ys, *final, *(loop.xs.update(shape=shape) for shape in kept)]
+
+
+def _tangent_shapes(*args: Any, call: Call, along: Along) -> list[Any]:
+    leaves, _, _ = split(call, args)
+    return _forward_shapes(*leaves, call=call, saving=False)
+
+
+def _cotangent_shapes(*args: Any, call: Call, along: Along) -> list[Any]:
+    return chosen(along, split(call, args)[0])
+
+
+def _forward_jvp(primals: Any, tangents: Any, *, call: Call, saving: bool) -> Any:
+    along = tuple(map(_is_there, tangents))
+    out = forward_p.bind(*primals, call=call, saving=True)
+    kept = len(call.kernel.residuals)
+    ys, residuals = out[0], out[len(out) - kept :]
+    some = chosen(along, tangents)
+    d = tangent_p.bind(*primals, ys, *residuals, *some, call=call, along=along)
+    if not saving:
+        return out[: len(out) - kept], d
+    return out, [*d, *map(_zero, residuals)]
+
+
+def _linear_jvp(primitive: Primitive, form: Callable[..., Any]) -> Any:
+    """Return the rule of a primitive that is linear in its last arguments."""
+
+    def rule(primals: Any, tangents: Any, *, call: Call, along: Along) -> Any:
+        leaves, kept, d = split(call, primals)
+        d_leaves, _, dd = split(call, tangents)
+        out = primitive.bind(*primals, call=call, along=along)
+        parts = []
+        if any(map(_is_there, dd)):
+            full = map(ad.instantiate_zeros, dd)
+            parts.append(primitive.bind(*leaves, *kept, *full, call=call, along=along))
+        if any(there := tuple(map(_is_there, d_leaves))):
+
+            def of_some(*some: jax.Array) -> Any:
+                again = put(there, some, leaves)
+                return form(*again, *kept, *d, call=call, along=along)
+
+            some, d_some = chosen(there, leaves), chosen(there, d_leaves)
+            parts.append(jax.jvp(of_some, tuple(some), tuple(d_some))[1])
+        if not parts:
+            return out, list(map(_zero, out))
+        return out, [sum(more, first) for first, *more in zip(*parts, strict=True)]
+
+    return rule
+
+
+def _tangent_transpose(cotangents: Any, *args: Any, call: Call, along: Along) -> Any:
+    leaves, kept, d = split(call, args)
+    unknown = list(map(ad.is_undefined_primal, d))
+    none: list[Any] = [None] * (len(args) - len(d))
+    if not any(map(_is_there, cotangents)):
+        return [*none, *(None for _ in d)]
+    wanted = tuple(put(along, unknown, [False] * call.arity))
+    full = map(ad.instantiate_zeros, cotangents)
+    got = iter(cotangent_p.bind(*leaves, *kept, *full, call=call, along=wanted))
+    return [*none, *(next(got) if one else None for one in unknown)]
+
+
+def _cotangent_transpose(d: Any, *args: Any, call: Call, along: Along) -> Any:
+    leaves, kept, cotangents = split(call, args)
+    there = list(map(_is_there, d))
+    none: list[Any] = [None] * (len(args) - len(cotangents))
+    if not any(there):
+        return [*none, *(None for _ in cotangents)]
+    wanted = tuple(put(along, there, [False] * call.arity))
+    got = tangent_p.bind(
+        *leaves, *kept, *chosen(tuple(there), d), call=call, along=wanted
+    )
+    pairs = zip(got, cotangents, strict=True)
+    return [*none, *(a if ad.is_undefined_primal(b) else None for a, b in pairs)]
+
+
+def _zero(of: Any) -> Any:
+    return ad.Zero(jax.typeof(of).to_tangent_aval())
+
+
+def _is_there(tangent: Any) -> bool:
+    return not isinstance(tangent, ad.Zero)
+
+
+def _define(
+    primitive: Primitive, form: Callable[..., Any], shapes: Callable[..., Any]
+) -> None:
+    primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
+    primitive.def_abstract_eval(shapes)
+    _native.register(primitive, form)
+    _batching.register(primitive, form)
+
+
+_define(forward_p, _forms.forward, _forward_shapes)
+_define(tangent_p, _forms.tangent, _tangent_shapes)
+_define(cotangent_p, _forms.cotangent, _cotangent_shapes)
+ad.primitive_jvps[forward_p] = _forward_jvp
+ad.primitive_jvps[tangent_p] = _linear_jvp(tangent_p, _forms.tangent)
+ad.primitive_jvps[cotangent_p] = _linear_jvp(cotangent_p, _forms.cotangent)
+ad.primitive_transposes[tangent_p] = _tangent_transpose
+ad.primitive_transposes[cotangent_p] = _cotangent_transpose

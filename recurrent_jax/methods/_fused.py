@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method that runs a whole sequence in one compiled kernel."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax import kernels
+from recurrent_jax._core.mesh import is_shared_out
+from recurrent_jax._loop.loop import Loop, run_steps
+from recurrent_jax.backward import Autodiff
+from recurrent_jax.kernels import Kernel
+from recurrent_jax.methods._sequential import Sequential
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused:
+    """Run the whole sequence in one call of a compiled kernel, on a CPU.
+
+    There are kernels for `LSTM`, `GRU` and `Elman` with their standard activations, in
+    float32 and float64. A second kernel computes the gradient. Derivatives of higher
+    order, forward mode and platforms without a kernel use the loop of `Sequential`.
+    `rj.show_backends()` says whether the kernels are in use.
+
+    Raises:
+        TypeError: from `unroll`, if there is no kernel for the cell, its activations or
+            its dtype, or if the arrays may be sharded over several devices.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((7, 2))
+        >>> _, ys = rj.unroll(cell, params, xs, method=rj.Fused())
+        >>> ys.shape
+        (7, 3)
+    """
+
+    # Class attributes. An annotation would turn them into dataclass fields.
+    backward = Autodiff()
+    steps = False
+
+    def refuses(self, loop: Loop) -> str | None:
+        """Return None, or why no kernel runs this loop."""
+        found = kernel_for(loop.cell, (loop.params, loop.xs))
+        if not isinstance(found, str):
+            return None
+        return f"{found}; rj.Sequential() runs every cell"
+
+    def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs."""
+        if loop.time == 0 or 0 in loop.batch_shape:
+            return run_steps(loop, carry)[:2]
+        kernel = kernels.find(loop.cell)
+        assert isinstance(kernel, Kernel)
+        rank, rows = len(loop.batch_shape), math.prod(loop.batch_shape)
+
+        def flat(tree: Any, axis: int) -> Any:
+            """Merge the batch axes, of which `axis` is the first."""
+            return jax.tree.map(
+                lambda a: a.reshape(*a.shape[:axis], rows, *a.shape[axis + rank :]),
+                tree,
+            )
+
+        xs, flags = flat((loop.xs, loop.flags), 1)
+        fresh, carry = flat((loop.fresh, carry), 0)
+        flat_loop = loop._replace(xs=xs, flags=flags, fresh=fresh, batch_shape=(rows,))
+        final, ys = kernels.run(kernel, flat_loop, Sequential(), carry)
+        final = jax.tree.map(lambda a: a.reshape(*loop.batch_shape, a.shape[-1]), final)
+        return final, ys.reshape(loop.time, *loop.batch_shape, ys.shape[-1])
+
+    def befores(self, loop: Loop, carry: Any) -> Any:
+        """Return the carry before each step, with time as the first axis."""
+        return run_steps(loop, carry)[2]
+
+
+def kernel_for(cell: Any, arrays: Any) -> Kernel | str:
+    """Return the kernel that runs a cell on these parameters and inputs, or why not."""
+    kernel = kernels.find(cell)
+    if isinstance(kernel, str):
+        return kernel
+    dtypes = {a.dtype for a in jax.tree.leaves(arrays)}
+    if dtypes not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
+        names = ", ".join(sorted(map(str, dtypes)))
+        return f"there are kernels for float32 and float64, and the arrays are {names}"
+    if is_shared_out(arrays):
+        return (
+            "its arrays may be sharded over several devices, and a kernel runs on one"
+        )
+    return kernel
