@@ -3,6 +3,9 @@
 
 import dataclasses
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -248,3 +251,55 @@ def test_a_sharded_batch():
         mapped = jax.shard_map(run, mesh=mesh, in_specs=(None, over), out_specs=over)
         close(mapped(params, split), run(params, xs), 1e-6)
         close(jax.jit(run)(params, split), run(params, xs), 1e-6)
+
+
+_SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+import recurrent_jax as rj
+from jax.sharding import NamedSharding, PartitionSpec as P
+
+assert jax.device_count() == 8
+mesh = jax.make_mesh((8,), ("b",), axis_types=(jax.sharding.AxisType.Auto,))
+xs = jax.random.normal(jax.random.key(1), (6, 8, 3))
+resets = jax.random.bernoulli(jax.random.key(2), 0.2, (6, 8))
+lengths = jnp.arange(8) % 7
+for cell, method in [
+    (rj.LRU(4), rj.Chunked(size=3)),
+    (rj.LRU(4), rj.Associative()),
+    (rj.GatedDeltaNet(4, heads=2), rj.Chunked(size=3)),
+]:
+
+    def loss(params, xs, lengths, resets):
+        flags = {"lengths": lengths, "resets": resets}
+        ys = rj.unroll(cell, params, xs, method=method, **flags)[1]
+        return jnp.sum(jnp.sin(ys)), ys
+
+    step = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+    params = cell.init(jax.random.key(0), in_features=3)
+    want = step(params, xs, lengths, resets)
+    place = lambda a, *axes: jax.device_put(a, NamedSharding(mesh, P(*axes)))
+    whole = jax.tree.map(place, params)
+    split = place(xs, None, "b"), place(lengths, "b"), place(resets, None, "b")
+    got = step(whole, *split)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, got, want)
+    text = step.lower(whole, *split).compile().as_text()
+    assert "all-gather" not in text and "all-to-all" not in text, (cell, method)
+    assert "collective-permute" not in text and "all-reduce" in text
+print("sharded as whole")
+"""
+
+
+@pytest.mark.slow
+def test_a_batch_on_several_devices_equals_a_whole_one():
+    """Parameters have one gradient on all devices. Nothing else is exchanged."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags += " --xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _SHARDED],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "sharded as whole\n", done.stderr[-3000:]

@@ -83,8 +83,8 @@ def _replace(method, **fields):
 
 def test_a_tree_over_time(x64, monkeypatch):
     """On devices with many cores, the linear recurrence is a tree."""
-    many = tuning()._replace(walks=False)
-    monkeypatch.setattr(_newton, "tuning", lambda: many)
+    many = tuning(())._replace(walks=False)
+    monkeypatch.setattr(_newton, "tuning", lambda arrays: many)
     resets = np.zeros((TIME, BATCH), bool)
     resets[3] = True
     for cell in (rj.GRU(4), rj.IndRNN(4, activation=jnp.tanh)):

@@ -18,6 +18,21 @@ def explicit_mesh(a: jax.Array) -> Any:
     return mesh if _ask(mesh, "explicit_axes") else None
 
 
+def are_on_cpu(tree: Any) -> bool:
+    """Return whether arrays are on a CPU, or are traced for one.
+
+    The type of an array on a mesh names the kind of its devices. Inside `jit`, no other
+    type does. Then the default device of JAX counts, which is part of what `jit`
+    compiles for.
+    """
+    for a in jax.tree.leaves(tree):
+        kind = _ask(a, "sharding", "mesh", "abstract_device", "device_kind")
+        if kind is not None:
+            return bool(kind == "cpu")
+    device = jax.config.jax_default_device
+    return bool((getattr(device, "platform", device) or jax.default_backend()) == "cpu")
+
+
 def is_shared_out(tree: Any) -> bool:
     """Return whether any array is, or may be, on several devices.
 

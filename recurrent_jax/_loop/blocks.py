@@ -18,9 +18,8 @@ def cached_steps(loop: Loop) -> int:
     """Return a block size for which the projected input fits into the cache."""
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
     total = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
-    return even(
-        loop.time, math.ceil(loop.time / max(1, round(total / tuning().block_bytes)))
-    )
+    blocks = max(1, round(total / tuning((loop.params, loop.xs)).block_bytes))
+    return even(loop.time, math.ceil(loop.time / blocks))
 
 
 def even(time: int, size: int) -> int:

@@ -2,9 +2,9 @@
 """Measured sizes at which one way to run a loop becomes faster than another."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
+from recurrent_jax._core.mesh import are_on_cpu
 
 
 class Tuning(NamedTuple):
@@ -37,6 +37,6 @@ _CPU = Tuning(
 _OTHER = _CPU._replace(remake_bytes=math.inf, walks=False)
 
 
-def tuning() -> Tuning:
-    """Return what is best on the platform that JAX uses by default."""
-    return _CPU if jax.default_backend() == "cpu" else _OTHER
+def tuning(arrays: Any) -> Tuning:
+    """Return what is best where `arrays` are, or will be once compiled."""
+    return _CPU if are_on_cpu(arrays) else _OTHER

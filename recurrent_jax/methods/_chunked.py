@@ -74,7 +74,7 @@ class Chunked:
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
         matrix = not isinstance(element_of(loop), Diagonal)
-        if self.size is None and matrix and tuning().walks and _is_wide(carry):
+        if self.size is None and matrix and _walks(loop) and _is_wide(carry):
             return _by_loop(self, *part(loop), carry)
         return self.chunks(loop, carry)
 
@@ -85,7 +85,7 @@ class Chunked:
         if not isinstance(element, Diagonal):
             chunk = self.size or element.chunk_size
         size = self.size or _block(loop, chunk or 1)
-        order: Order = Walk() if tuning().walks else Tree()
+        order: Order = Walk() if _walks(loop) else Tree()
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
             if size >= loop.time:
@@ -128,6 +128,11 @@ def _derivative(
 
 
 _by_loop.defjvp(_derivative, symbolic_zeros=True)
+
+
+def _walks(loop: Loop) -> bool:
+    """Return whether a loop over the steps is best where the arrays are."""
+    return tuning((loop.params, loop.xs)).walks
 
 
 def _is_wide(carry: Any) -> bool:

@@ -3,12 +3,11 @@
 
 from typing import Any
 
-import jax
-
 from recurrent_jax import kernels
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.mesh import are_on_cpu
 from recurrent_jax._loop.loop import Backward, Method
-from recurrent_jax._loop.tuning import tuning
+from recurrent_jax._loop.tuning import Tuning, tuning
 from recurrent_jax.methods._chunked import Chunked
 from recurrent_jax.methods._fused import Fused, kernel_for
 from recurrent_jax.methods._sequential import Sequential
@@ -24,22 +23,17 @@ def default_method(
     """Return the method for a cell, its arrays and the strategy that the user chose."""
     needs_steps = backward is not None and getattr(backward, "steps", True)
     if cell.linear:
-        at_once = cell.chunked or not tuning().walks
+        at_once = cell.chunked or not tuning((params, xs)).walks
         return Chunked() if at_once and not needs_steps else Sequential()
-    if backward is None and _is_on_cpu() and kernels.chosen_by_default():
-        if not isinstance(kernel_for(cell, (params, xs)), str) and _gains(cell, time):
+    if backward is None and are_on_cpu((params, xs)) and kernels.chosen_by_default():
+        refused = isinstance(kernel_for(cell, (params, xs)), str)
+        if not refused and _gains(cell, time, tuning((params, xs))):
             return Fused()
     return Sequential()
 
 
-def _gains(cell: Any, time: int) -> bool:
+def _gains(cell: Any, time: int, tuned: Tuning) -> bool:
     """Return whether a kernel was measured to be faster than a loop."""
     # What is exported with sizes that are symbols runs without a kernel anyway.
-    is_long = isinstance(time, int) and time >= tuning().fused_steps
-    return is_long and cell.hidden_size <= tuning().fused_units
-
-
-def _is_on_cpu() -> bool:
-    """Return whether JAX puts arrays on a CPU, unless it is told otherwise."""
-    device = getattr(jax.config, "jax_default_device", None)
-    return (getattr(device, "platform", device) or jax.default_backend()) == "cpu"
+    is_long = isinstance(time, int) and time >= tuned.fused_steps
+    return is_long and cell.hidden_size <= tuned.fused_units

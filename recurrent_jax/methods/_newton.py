@@ -182,7 +182,8 @@ class Newton:
         return _exact(loop, carry)
 
     def _posed(self, loop: Loop, carry: Any) -> tuple[Settings, Sequence]:
-        order: Order = Walk() if tuning().walks else Tree()
+        walks = tuning((loop.params, loop.xs)).walks
+        order: Order = Walk() if walks else Tree()
         how = Settings(
             loop.cell,
             len(loop.batch_shape),

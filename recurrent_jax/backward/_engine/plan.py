@@ -43,7 +43,8 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     z = jax.eval_shape(cell.project, params, x)
     u = jax.eval_shape(feed, params, carry)
     width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
-    gates = _count_gates(z, width)
+    tuned = tuning((loop.params, loop.xs))
+    gates = _count_gates(z, width, tuned.most_gates)
     rest = functools.partial(update, cell)
     seen = facts.of_update(rest, params, carry, z, u, gates)
     rank = len(loop.batch_shape) + 1
@@ -61,7 +62,6 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         and all(seen.summed)
     )
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
-    tuned = tuning()
     keep = total <= tuned.remake_bytes or sum(depths) > tuned.keep_terms
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
     counters = {n for n, a in enumerate(jax.tree.leaves(carry)) if not is_float(a)}
@@ -97,10 +97,10 @@ def _may_flatten(loop: Loop, carry: Any) -> bool:
     return rowwise and not is_shared_out(arrays)
 
 
-def _count_gates(z: Any, width: int) -> int:
+def _count_gates(z: Any, width: int, most: int) -> int:
     """Guess how many gates z contains. Only speed depends on the guess."""
     sizes = {a.shape[-1] if a.ndim else 0 for a in jax.tree.leaves(z)}
     if len(sizes) != 1 or not width:
         return 1
     count, rest = divmod(sizes.pop(), width)
-    return count if not rest and 1 <= count <= tuning().most_gates else 1
+    return count if not rest and 1 <= count <= most else 1

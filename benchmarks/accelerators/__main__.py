@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile for devices that are not there: `python -m benchmarks.accelerators --help`.
+
+It fails if a program does not compile, if its temporaries grow faster with T than
+`compiled.wrong` says, or if it communicates without need.
+"""
+
+import concurrent.futures
+import dataclasses
+import pathlib
+import sys
+
+import tyro
+from rich.table import Table
+
+from benchmarks import machine, report, results
+from benchmarks.accelerators.compiled import Row, measure
+from benchmarks.accelerators.devices import DEVICES, H100, devices
+from benchmarks.accelerators.programs import (
+    DEFAULT,
+    ROWS,
+    SIZE,
+    SIZED,
+    subject,
+    ways,
+)
+from benchmarks.problems import BOTH, FORWARD
+
+# What a GPU is compiled for each time, since its compiler takes several seconds.
+ON_GPU = (
+    *SIZED,
+    "layer_norm_lstm",
+    "conv_lstm",
+    "lru",
+    "gated_delta_net",
+    "structured_orthogonal",
+)
+EVERY_WAY = (f"lstm({SIZE})", "lru")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Compile programs of recurrent_jax for TPUs and GPUs, on a machine without them.
+
+    Attributes:
+        devices: which of v5e, v6e and h100.
+        rows: rows of tests/cases.py, and others; by default, all.
+        everything: compile each row in each way, forward and with gradients. Without
+            it, most rows are compiled in one way.
+        output: folder for the results.
+    """
+
+    devices: tuple[str, ...] = ("v5e", "v6e", H100)
+    rows: tuple[str, ...] = ()
+    everything: bool = False
+    output: pathlib.Path = pathlib.Path("benchmarks", "results")
+
+    def __post_init__(self) -> None:
+        if unknown := [*set(self.devices) - set(DEVICES), *set(self.rows) - set(ROWS)]:
+            raise ValueError(f"no {unknown}; there are {[*DEVICES, *ROWS]}")
+
+
+def chosen(config: Config) -> list[tuple[Row, bool]]:
+    """Return what to compile, and whether for a longer sequence too."""
+    found = []
+    for device in config.devices:
+        for row in config.rows or ROWS:
+            if device == H100:
+                whole, there = False, config.everything or row in ON_GPU
+            else:
+                whole = device == "v5e" and (config.everything or row in EVERY_WAY)
+                there = device == "v5e" or config.everything or row in SIZED
+            for way in ways(row) if whole else [DEFAULT] if there else []:
+                for direction in (FORWARD, BOTH) if whole else (BOTH,):
+                    T, B = (2048, 64) if row in SIZED else (1024, 16)
+                    grows = whole and (config.everything or row in SIZED)
+                    found.append((Row(device, row, way, direction, T, B), grows))
+    return found
+
+
+def run(config: Config) -> list[Row]:
+    """Compile all programs, as many at a time as there are cores."""
+    for device in config.devices:
+        devices(device)
+    with concurrent.futures.ThreadPoolExecutor(machine.threads()) as pool:
+        started = [
+            pool.submit(measure, subject(row.row), row, growth)
+            for row, growth in chosen(config)
+        ]
+        return [one.result() for one in started]
+
+
+def show(rows: list[dict]) -> Table:
+    """Return a table with a line for each program."""
+    names = ("", "way", "direction", "MiB", "at 4 T", "flops", "launches", "compile s")
+    table = Table()
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        numbers = (
+            row["temporary_mib"],
+            row["longer_mib"],
+            row["flops"] / row["formula"] if row["formula"] else None,
+            row["launches_per_step"],
+            row["compile_s"],
+        )
+        texts = ["" if n is None else f"{n:.2f}" for n in numbers]
+        where = f"{row['device']} {row['row']}"
+        table.add_row(where, row["way"], row["direction"], *texts)
+    return table
+
+
+def main(args: list[str] | None = None) -> int:
+    """Compile, print and save; return the exit status."""
+    try:
+        config = tyro.cli(Config, args=args, prog="python -m benchmarks.accelerators")
+        screen = report.console()
+        about = machine.describe("benchmarks.accelerators")
+        report.head(screen, about)
+        rows = [dataclasses.asdict(row) for row in run(config)]
+        screen.print(show(rows))
+        results.save(config.output, "accelerators", about, rows)
+        failed = [row for row in rows if row["error"]]
+        for row in failed:
+            where = " ".join(row[k] for k in ("device", "row", "way", "direction"))
+            screen.print(f"{where}: {row['error']}", markup=False)
+        screen.print(f"{len(rows)} programs, {len(failed)} failed")
+    except (ValueError, OSError) as error:
+        print(f"benchmarks.accelerators: {error}", file=sys.stderr)
+        return 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
