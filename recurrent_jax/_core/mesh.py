@@ -29,7 +29,7 @@ def are_on_cpu(tree: Any) -> bool:
         kind = _ask(a, "sharding", "mesh", "abstract_device", "device_kind")
         if kind is not None:
             return bool(kind == "cpu")
-    device = jax.config.jax_default_device
+    device = getattr(jax.config, "jax_default_device", None)
     return bool((getattr(device, "platform", device) or jax.default_backend()) == "cpu")
 
 

@@ -79,7 +79,7 @@ def test_the_default(name, monkeypatch):
     assert default_method(cell, *given(cell), 5, rj.Autodiff()) == rj.Sequential()
     assert default_method(cell, *given(cell), 5, rj.Deferred()) == rj.Sequential()
     assert default_method(cell, *given(cell), 1, None) == rj.Sequential()
-    wide = MAKE[name](tuning().fused_units + 1)
+    wide = MAKE[name](tuning(()).fused_units + 1)
     assert default_method(wide, *given(wide), 5, None) == rj.Sequential()
 
 
