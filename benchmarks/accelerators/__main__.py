@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import tyro
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, report, results
@@ -18,6 +19,7 @@ from benchmarks.accelerators.compiled import Row, measure
 from benchmarks.accelerators.devices import DEVICES, H100, devices
 from benchmarks.accelerators.programs import (
     DEFAULT,
+    FLAX,
     ROWS,
     SIZE,
     SIZED,
@@ -26,15 +28,19 @@ from benchmarks.accelerators.programs import (
 )
 from benchmarks.problems import BOTH, FORWARD
 
-# What a GPU is compiled for each time, since its compiler takes several seconds.
-ON_GPU = (
+# What is compiled each time: a cell of each kind. The others take many minutes.
+KINDS = (
     *SIZED,
+    *FLAX,
     "layer_norm_lstm",
     "conv_lstm",
-    "lru",
-    "gated_delta_net",
     "structured_orthogonal",
+    "lru",
+    "mamba2",
+    "gated_delta_net",
+    "mlstm",
 )
+ON_GPU = (f"lstm({SIZE})", "conv_lstm", "lru", "gated_delta_net")
 EVERY_WAY = (f"lstm({SIZE})", "lru")
 
 
@@ -44,7 +50,7 @@ class Config:
 
     Attributes:
         devices: which of v5e, v6e and h100.
-        rows: rows of tests/cases.py, and others; by default, all.
+        rows: rows of tests/cases.py, and others; by default, one of each kind.
         everything: compile each row in each way, forward and with gradients. Without
             it, most rows are compiled in one way.
         output: folder for the results.
@@ -64,7 +70,7 @@ def chosen(config: Config) -> list[tuple[Row, bool]]:
     """Return what to compile, and whether for a longer sequence too."""
     found = []
     for device in config.devices:
-        for row in config.rows or ROWS:
+        for row in config.rows or (ROWS if config.everything else KINDS):
             if device == H100:
                 whole, there = False, config.everything or row in ON_GPU
             else:
@@ -78,7 +84,7 @@ def chosen(config: Config) -> list[tuple[Row, bool]]:
     return found
 
 
-def run(config: Config) -> list[Row]:
+def run(config: Config, screen: Console) -> list[Row]:
     """Compile all programs, as many at a time as there are cores."""
     for device in config.devices:
         devices(device)
@@ -87,6 +93,11 @@ def run(config: Config) -> list[Row]:
             pool.submit(measure, subject(row.row), row, growth)
             for row, growth in chosen(config)
         ]
+        done = concurrent.futures.as_completed(started)
+        for number, one in enumerate(done, 1):
+            row = one.result()
+            where = f"{row.device} {row.row}, {row.way}, {row.direction}"
+            screen.print(f"{number}/{len(started)} {where}", style="dim", markup=False)
         return [one.result() for one in started]
 
 
@@ -117,7 +128,7 @@ def main(args: list[str] | None = None) -> int:
         screen = report.console()
         about = machine.describe("benchmarks.accelerators")
         report.head(screen, about)
-        rows = [dataclasses.asdict(row) for row in run(config)]
+        rows = [dataclasses.asdict(row) for row in run(config, screen)]
         screen.print(show(rows))
         results.save(config.output, "accelerators", about, rows)
         failed = [row for row in rows if row["error"]]
