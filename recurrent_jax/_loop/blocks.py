@@ -34,7 +34,7 @@ def even(time: int, size: int) -> int:
     )
 
 
-class Blocks(NamedTuple):
+class TimeBlocks(NamedTuple):
     """A tree cut along time: stacked blocks of one size, and a shorter last block."""
 
     full: Any  # None if there are none
@@ -52,16 +52,16 @@ class Blocks(NamedTuple):
         return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), whole, self.rest)
 
 
-def cut_time(tree: Any, time: int, size: int) -> Blocks:
+def cut_time(tree: Any, time: int, size: int) -> TimeBlocks:
     """Cut arrays, which have time as the first axis, into blocks of `size` steps."""
     if time <= size:
-        return Blocks(None, tree)
+        return TimeBlocks(None, tree)
     count, rest = divmod(time, size)
     full = jax.tree.map(
         lambda a: a[: count * size].reshape(count, size, *a.shape[1:]), tree
     )
     remainder = jax.tree.map(lambda a: a[count * size :], tree) if rest else None
-    return Blocks(full, remainder)
+    return TimeBlocks(full, remainder)
 
 
 class Uncut(NamedTuple):
@@ -72,7 +72,7 @@ class Uncut(NamedTuple):
 
 def cut_inputs(
     xs: Any, time: int, size: int, axis: int
-) -> tuple[Blocks, Callable[[Any], Any]]:
+) -> tuple[TimeBlocks, Callable[[Any], Any]]:
     """Return the inputs in blocks, and the map from a block to its arrays.
 
     `xs` has time as the first axis. If the user passed another time `axis`, the inputs
@@ -96,20 +96,20 @@ def cut_inputs(
 
         return jax.tree.map(one, whole)
 
-    return Blocks(Uncut(jnp.arange(time // size) * size), blocks.rest), cut_out
+    return TimeBlocks(Uncut(jnp.arange(time // size) * size), blocks.rest), cut_out
 
 
-def beside(*blocks: Blocks) -> Blocks:
+def beside(*blocks: TimeBlocks) -> TimeBlocks:
     """Zip trees that were cut alike: return blocks of tuples."""
     fulls, rests = zip(*blocks, strict=True)
-    return Blocks(
+    return TimeBlocks(
         None if fulls[0] is None else fulls, None if rests[0] is None else rests
     )
 
 
 def over_blocks(
-    run: Callable[[Any, Any], Any], carry: Any, blocks: Blocks, reverse: bool
-) -> tuple[Any, Blocks]:
+    run: Callable[[Any, Any], Any], carry: Any, blocks: TimeBlocks, reverse: bool
+) -> tuple[Any, TimeBlocks]:
     """Scan over blocks. The shorter one is last in time, in either direction."""
     full = rest = None
     if reverse and blocks.rest is not None:
@@ -118,7 +118,7 @@ def over_blocks(
         carry, full = lax.scan(run, carry, blocks.full, reverse=reverse)
     if not reverse and blocks.rest is not None:
         carry, rest = run(carry, blocks.rest)
-    return carry, Blocks(full, rest)
+    return carry, TimeBlocks(full, rest)
 
 
 def in_blocks(run: Any, loop: Loop, carry: Any, size: int) -> tuple[Any, Any]:

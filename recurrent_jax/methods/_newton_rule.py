@@ -76,25 +76,25 @@ def _refuse(most: int, done: Any, worst: Any) -> Any:
     return done
 
 
-class Arrays(NamedTuple):
+class Leaves(NamedTuple):
     """A sequence as lists: floats, which have tangents, and all others."""
 
     floats: Any
     others: Any
 
 
-def apart(seq: Sequence) -> tuple[Arrays, Any]:
+def apart(seq: Sequence) -> tuple[Leaves, Any]:
     """Return the arrays of a sequence, and what puts them together again."""
     leaves, tree = jax.tree.flatten(seq)
     which = tuple(map(is_float, leaves))
     pairs = list(zip(leaves, which, strict=True))
-    return Arrays([a for a, yes in pairs if yes], [a for a, yes in pairs if not yes]), (
+    return Leaves([a for a, yes in pairs if yes], [a for a, yes in pairs if not yes]), (
         tree,
         which,
     )
 
 
-def together(arrays: Arrays, how: Any) -> Sequence:
+def together(arrays: Leaves, how: Any) -> Sequence:
     """Return the sequence that `apart` took apart."""
     tree, which = how
     floats, others = map(iter, arrays)
@@ -103,7 +103,7 @@ def together(arrays: Arrays, how: Any) -> Sequence:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def trajectory(how: Settings, form: Any, arrays: Arrays) -> jax.Array:
+def trajectory(how: Settings, form: Any, arrays: Leaves) -> jax.Array:
     r"""Return the state after each step, `(time, *batch, S)`.
 
     The derivative is that of the implicit function. At the solution, the tangents obey

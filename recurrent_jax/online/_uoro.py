@@ -13,7 +13,7 @@ from recurrent_jax.online._learner import LastStep, Learner, batch_of
 from recurrent_jax.online._rtrl import row_of
 
 
-class Product(NamedTuple):
+class RankOne(NamedTuple):
     """Two vectors whose outer product has the influence matrix as its mean."""
 
     of_state: jax.Array  # (*batch, S)
@@ -64,20 +64,20 @@ class UORO(Learner):
             )
         return key
 
-    def _start(self, params: Any, x: Any, fixed: Any, count: jax.Array) -> Product:
+    def _start(self, params: Any, x: Any, fixed: Any, count: jax.Array) -> RankOne:
         carry = row_of(self.cell, params, x)
         state, pull = jax.vjp(lambda p: Move(self.cell).start(p, carry), params)
         key = jax.random.fold_in(jax.random.fold_in(fixed, count), 1)
         signs = jax.random.rademacher(key, state.shape).astype(state.dtype)
-        return Product(signs, pull(signs)[0])
+        return RankOne(signs, pull(signs)[0])
 
-    def _advance(self, last: LastStep, fixed: Any, count: jax.Array) -> Product:
+    def _advance(self, last: LastStep, fixed: Any, count: jax.Array) -> RankOne:
         move, lead = Move(self.cell), batch_of(self.cell, last.x)
         vectors = to_vector(last.carry, lead)
         key = jax.random.fold_in(fixed, count)
         signs = jax.random.rademacher(key, vectors.shape).astype(vectors.dtype)
 
-        def one(carry: Any, x: Any, memory: Product, signs: jax.Array) -> Product:
+        def one(carry: Any, x: Any, memory: RankOne, signs: jax.Array) -> RankOne:
             def step(params: Any, before: jax.Array) -> jax.Array:
                 return move(params, before, before, carry, x)
 
@@ -89,7 +89,7 @@ class UORO(Learner):
             (direct,) = pull(signs)
             first = _balance(_norm(memory.of_params), _norm(moved))
             second = _balance(_norm(direct), _norm(signs))
-            return Product(
+            return RankOne(
                 first * moved + second * signs,
                 jax.tree.map(
                     lambda old, new: old / first + new / second,

@@ -17,7 +17,13 @@ from jax.custom_derivatives import SymbolicZero
 from recurrent_jax._core.arrays import is_float
 from recurrent_jax._core.cell import feedback
 from recurrent_jax._core.mesh import shard_alike, vary_alike
-from recurrent_jax._loop.blocks import Blocks, beside, cut_inputs, cut_time, over_blocks
+from recurrent_jax._loop.blocks import (
+    TimeBlocks,
+    beside,
+    cut_inputs,
+    cut_time,
+    over_blocks,
+)
 from recurrent_jax._loop.loop import Arrays, Loop, join
 from recurrent_jax.backward._engine.along import filled
 from recurrent_jax.backward._engine.at_once import all_projected
@@ -82,7 +88,7 @@ run_blocks.defjvp(_derivative, symbolic_zeros=True)
 
 def _forward(
     plan: Plan, size: int, arrays: Arrays, carry: Any
-) -> tuple[Any, Blocks, Blocks]:
+) -> tuple[Any, TimeBlocks, TimeBlocks]:
     """Return the final carry, the outputs, and each block's start and residuals."""
     cell, params = plan.static.cell, arrays.params
     mixed = joint_product(plan, params, arrays.xs, carry) if plan.joint else None
@@ -119,7 +125,7 @@ def _forward(
     (ys, rest_ys), (kept, rest_kept) = zip(
         full or (None, None), rest or (None, None), strict=True
     )
-    return final, Blocks(ys, rest_ys), Blocks(kept, rest_kept)
+    return final, TimeBlocks(ys, rest_ys), TimeBlocks(kept, rest_kept)
 
 
 def _has_tangent(d: Any) -> bool:
