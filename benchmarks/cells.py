@@ -14,11 +14,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
+from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import machine, report, results, timing
+from benchmarks import program, results, timing
 from benchmarks.problems import Shape
 
 PAGE = pathlib.Path("docs", "cells.md")
@@ -135,26 +135,23 @@ def show(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def main(args: list[str] | None = None) -> int:
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Measure, print and save; return the exit status."""
-    try:
-        config = tyro.cli(Config, args=args, prog="python -m benchmarks.cells")
-        screen = report.console()
-        about = machine.describe("benchmarks.cells")
-        report.head(screen, about)
-        codes = [match["code"] for match in ROW.finditer(config.page.read_text())]
-        shape = Shape.parse(config.shape)
-        rows = measure(list(config.cells) or codes, shape, config.rounds)
-        screen.print(show(rows))
-        results.save(config.output, "cells", about, rows)
-        if not config.cells:
-            saved = config.output / "cells.csv"
-            (config.page.parent / "cells-cost.csv").write_text(saved.read_text())
-            fill(config.page, rows)
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.cells: {error}", file=sys.stderr)
-        return 1
+    codes = [match["code"] for match in ROW.finditer(config.page.read_text())]
+    shape = Shape.parse(config.shape)
+    rows = measure(list(config.cells) or codes, shape, config.rounds)
+    screen.print(show(rows))
+    results.save(config.output, "cells", about, rows)
+    if not config.cells:
+        saved = config.output / "cells.csv"
+        (config.page.parent / "cells-cost.csv").write_text(saved.read_text())
+        fill(config.page, rows)
     return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.cells", Config, work, args)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import tyro
+from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import machine, report, results, timing
+from benchmarks import program, results, timing
 from benchmarks.peers.ours import strategies
 from benchmarks.problems import CELLS
 
@@ -170,30 +170,24 @@ def _size(size: int | None) -> str:
     return f"{size / 2**20:.2f} MiB" if size >= 2**20 else f"{size / 2**10:.1f} KiB"
 
 
-def main(args: list[str] | None = None) -> int:
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Measure, print and save; return the exit status."""
-    try:
-        config = tyro.cli(Config, args=args, prog="python -m benchmarks.memory")
-        screen = report.console()
-        about = machine.describe("benchmarks.memory")
-        config_fields = dataclasses.asdict(config)
-        config_fields.pop("output")
-        about["config"] = config_fields
-        report.head(screen, about)
-        rows: list[dict] = []
-        for T in config.times:
-            rows += map(dataclasses.asdict, measure(config, T))
-            screen.print(f"T = {T:,} done", style="dim")
-        screen.print(show(rows))
-        results.save(config.output, "memory", about, rows)
-        from benchmarks import plots  # late: slow to import
+    rows: list[dict] = []
+    for T in config.times:
+        rows += map(dataclasses.asdict, measure(config, T))
+        screen.print(f"T = {T:,} done", style="dim")
+    screen.print(show(rows))
+    results.save(config.output, "memory", about, rows)
+    from benchmarks import plots  # late: slow to import
 
-        plots.against_time(config.output, rows, f"{config.cell}, {_sizes(config)}")
-        screen.print(f"results and the picture are in {config.output}")
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.memory: {error}", file=sys.stderr)
-        return 1
+    plots.against_time(config.output, rows, f"{config.cell}, {_sizes(config)}")
+    screen.print(f"results and the picture are in {config.output}")
     return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.memory", Config, work, args)
 
 
 def _sizes(config: Config) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tyro
+from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import machine, report, results, timing
+from benchmarks import program, results, timing
 from recurrent_jax.diagnostics import lyapunov_exponents, newton_report
 
 D = 4
@@ -233,34 +233,28 @@ def show(rows: list[dict], part: str) -> Table:
     return table
 
 
-def main(args: list[str] | None = None) -> int:
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Count, print and save; return the exit status."""
-    try:
-        config = tyro.cli(Config, args=args, prog="python -m benchmarks.newton")
-        screen = report.console()
-        about = machine.describe("benchmarks.newton")
-        fields = dataclasses.asdict(config)
-        fields.pop("output")
-        about["config"] = fields
-        report.head(screen, about)
-        runs = {"cells": all_cells, "time": against_time, "drawn": drawn}
-        rows: list[dict] = []
-        for part in config.parts:
-            mine = [dataclasses.asdict(row) for row in runs[part](config)]
-            screen.print(show(mine, part))
-            results.save(config.output, f"newton-{part}", about, mine)
-            rows += mine
-        if "drawn" in config.parts:
-            right, of = hits(rows)
-            screen.print(f"newton_outlook was right for {right} of {of} drawn cells")
-        from benchmarks import newton_plots  # late: slow to import
+    runs = {"cells": all_cells, "time": against_time, "drawn": drawn}
+    rows: list[dict] = []
+    for part in config.parts:
+        mine = [dataclasses.asdict(row) for row in runs[part](config)]
+        screen.print(show(mine, part))
+        results.save(config.output, f"newton-{part}", about, mine)
+        rows += mine
+    if "drawn" in config.parts:
+        right, of = hits(rows)
+        screen.print(f"newton_outlook was right for {right} of {of} drawn cells")
+    from benchmarks import newton_plots  # late: slow to import
 
-        newton_plots.draw(config.output, rows)
-        screen.print(f"results and the pictures are in {config.output}")
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.newton: {error}", file=sys.stderr)
-        return 1
+    newton_plots.draw(config.output, rows)
+    screen.print(f"results and the pictures are in {config.output}")
     return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.newton", Config, work, args)
 
 
 if __name__ == "__main__":

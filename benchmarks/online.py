@@ -16,11 +16,11 @@ import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
-import tyro
+from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import machine, report, results
+from benchmarks import program, results
 
 D = 3
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
@@ -172,31 +172,25 @@ def show(rows: list[dict]) -> Table:
     return table
 
 
-def main(args: list[str] | None = None) -> int:
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Measure, print and save; return the exit status."""
-    try:
-        config = tyro.cli(Config, args=args, prog="python -m benchmarks.online")
-        screen = report.console()
-        about = machine.describe("benchmarks.online")
-        fields = dataclasses.asdict(config)
-        fields.pop("output")
-        about["config"] = fields
-        report.head(screen, about)
-        rows: list[dict] = []
-        for cell in config.cells:
-            for depth in config.depths:
-                rows += map(dataclasses.asdict, measure(config, cell, depth))
-                screen.print(f"{cell}, {depth} layers done", style="dim")
-        screen.print(show(rows))
-        results.save(config.output, "online", about, rows)
-        from benchmarks import newton_plots  # late: slow to import
+    rows: list[dict] = []
+    for cell in config.cells:
+        for depth in config.depths:
+            rows += map(dataclasses.asdict, measure(config, cell, depth))
+            screen.print(f"{cell}, {depth} layers done", style="dim")
+    screen.print(show(rows))
+    results.save(config.output, "online", about, rows)
+    from benchmarks import newton_plots  # late: slow to import
 
-        newton_plots.online(config.output, rows)
-        screen.print(f"results and the picture are in {config.output}")
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.online: {error}", file=sys.stderr)
-        return 1
+    newton_plots.online(config.output, rows)
+    screen.print(f"results and the picture are in {config.output}")
     return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.online", Config, work, args)
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
+from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import linear_peers, machine, report, results, timing
+from benchmarks import linear_peers, program, results, timing
 from benchmarks.problems import BOTH, FORWARD
 
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
@@ -221,34 +221,28 @@ def _table(title: str, rows: list[dict], text: Callable[[dict, dict], str]) -> T
     return table
 
 
-def main(args: list[str] | None = None) -> int:
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Measure, print and save; return the exit status."""
-    try:
-        config = tyro.cli(Config, args=args, prog="python -m benchmarks.parallel")
-        screen = report.console()
-        about = machine.describe("benchmarks.parallel")
-        fields = dataclasses.asdict(config)
-        fields.pop("output")
-        about["config"] = fields
-        report.head(screen, about)
-        rows: list[dict] = []
-        for cell in config.cells:
-            for T in config.times:
-                rows += map(dataclasses.asdict, measure(config, cell, T))
-                screen.print(f"{cell}, T = {T:,} done", style="dim")
-                jax.clear_caches()
-        for direction in (FORWARD, BOTH):
-            screen.print(show(rows, direction))
-        screen.print(show_memory(rows))
-        results.save(config.output, "parallel", about, rows)
-        from benchmarks import plots  # late: slow to import
+    rows: list[dict] = []
+    for cell in config.cells:
+        for T in config.times:
+            rows += map(dataclasses.asdict, measure(config, cell, T))
+            screen.print(f"{cell}, T = {T:,} done", style="dim")
+            jax.clear_caches()
+    for direction in (FORWARD, BOTH):
+        screen.print(show(rows, direction))
+    screen.print(show_memory(rows))
+    results.save(config.output, "parallel", about, rows)
+    from benchmarks import plots  # late: slow to import
 
-        plots.methods_against_time(config.output, rows, LOOP)
-        screen.print(f"results and the picture are in {config.output}")
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.parallel: {error}", file=sys.stderr)
-        return 1
+    plots.methods_against_time(config.output, rows, LOOP)
+    screen.print(f"results and the picture are in {config.output}")
     return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.parallel", Config, work, args)
 
 
 if __name__ == "__main__":

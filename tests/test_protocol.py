@@ -92,12 +92,13 @@ def test_every_strategy_runs_what_step_runs(cell, backward):
     np.testing.assert_allclose(ys, want, rtol=1e-6, atol=1e-6)
 
 
-def test_a_wrapper_negates_under_the_default_strategy():
-    cell = Negated(rj.LSTM(4))
+def test_a_wrapper_negates_under_the_default_strategy(x64):
+    cell, xs = Negated(rj.LSTM(4)), XS.astype(float)
     params = cell.init(KEY, 3)
-    _, ys = rj.unroll(cell, params, XS)
-    _, inner = rj.unroll(rj.LSTM(4), params, XS)
-    np.testing.assert_allclose(ys, -inner, rtol=1e-5)
+    _, ys = rj.unroll(cell, params, xs)
+    _, inner = rj.unroll(rj.LSTM(4), params, xs)
+    assert ys.dtype == "float64"
+    np.testing.assert_allclose(ys, -inner, rtol=1e-12)
 
 
 def test_a_class_defines_one_form_of_the_recurrence():

@@ -9,12 +9,12 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import sys
+from typing import Any
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import machine, report, results
+from benchmarks import machine, program, results
 from benchmarks.accelerators.compiled import Row, measure
 from benchmarks.accelerators.devices import DEVICES, H100, devices
 from benchmarks.accelerators.programs import (
@@ -121,25 +121,22 @@ def show(rows: list[dict]) -> Table:
     return table
 
 
-def main(args: list[str] | None = None) -> int:
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Compile, print and save; return the exit status."""
-    try:
-        config = tyro.cli(Config, args=args, prog="python -m benchmarks.accelerators")
-        screen = report.console()
-        about = machine.describe("benchmarks.accelerators")
-        report.head(screen, about)
-        rows = [dataclasses.asdict(row) for row in run(config, screen)]
-        screen.print(show(rows))
-        results.save(config.output, "accelerators", about, rows)
-        failed = [row for row in rows if row["error"]]
-        for row in failed:
-            where = " ".join(row[k] for k in ("device", "row", "way", "direction"))
-            screen.print(f"{where}: {row['error']}", markup=False)
-        screen.print(f"{len(rows)} programs, {len(failed)} failed")
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.accelerators: {error}", file=sys.stderr)
-        return 1
+    rows = [dataclasses.asdict(row) for row in run(config, screen)]
+    screen.print(show(rows))
+    results.save(config.output, "accelerators", about, rows)
+    failed = [row for row in rows if row["error"]]
+    for row in failed:
+        where = " ".join(row[k] for k in ("device", "row", "way", "direction"))
+        screen.print(f"{where}: {row['error']}", markup=False)
+    screen.print(f"{len(rows)} programs, {len(failed)} failed")
     return 1 if failed else 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.accelerators", Config, work, args)
 
 
 if __name__ == "__main__":

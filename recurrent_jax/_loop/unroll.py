@@ -106,63 +106,57 @@ def unroll(
         [ True  True False False False False False]
     """
     _checks.options(reverse, time_axis, key, resets, reset_carry)
-    if isinstance(cell, Network):
-        params = _checks.arrays("unroll", "params", params)
-        xs = _checks.arrays("unroll", "xs", xs)
-        asked = Options(
-            carry,
-            lengths,
-            mask,
-            resets,
-            reset_carry,
-            reverse,
-            time_axis,
-            key,
-            method,
-            backward,
-        )
-        return cell.run(params, xs, asked)
-    _checks.instance("unroll", cell, order="(cell, params, xs)")
-    _checks.fields(cell)
+    if not isinstance(cell, Network):
+        _checks.instance("unroll", cell, order="(cell, params, xs)")
+        _checks.fields(cell)
     params = _checks.arrays("unroll", "params", params)
     xs = _checks.arrays("unroll", "xs", xs)
-    reading = _checks.read("unroll", "xs", cell, xs, time_axis)
+    asked = Options(
+        carry,
+        lengths,
+        mask,
+        resets,
+        reset_carry,
+        reverse,
+        time_axis,
+        key,
+        method,
+        backward,
+    )
+    if isinstance(cell, Network):
+        return cell.run(params, xs, asked)
+    return _unroll_cell(cell, params, xs, asked)
+
+
+def _unroll_cell(
+    cell: Cell[Any, Any, Any], params: Any, xs: Any, asked: Options
+) -> tuple[Any, Any]:
+    """Check what was asked for, choose method and strategy, and run the cell."""
+    reading = _checks.read("unroll", "xs", cell, xs, asked.time_axis)
     _checks.features(reading, params, xs)
+    time, axis = reading.time or 0, reading.time_axis or 0
 
-    def start(argument: str, given: Any) -> Any:
-        if given is None:
-            dtype = _checks.float_dtype(params, xs)
-            return cell.initial_carry(reading.batch_shape, dtype, params)
-        given = jax.tree.map(_strong, _checks.arrays("unroll", argument, given))
-        _checks.carry(reading, params, argument, given)
-        return given
-
-    def flags(argument: str, given: ArrayLike | None) -> Any:
-        if given is None:
-            return None
-        given = _checks.array("unroll", argument, given)
-        _checks.flags(reading, argument, given)
-        return jnp.moveaxis(given, reading.time_axis or 0, 0)
-
+    lengths, method, backward = asked.lengths, asked.method, asked.backward
     if lengths is not None:
         lengths = _checks.lengths(reading, lengths)
-    valid = valid_steps(reading.time or 0, lengths, flags("mask", mask))
-    reset = flags("resets", resets)
+    valid = valid_steps(time, lengths, _flags(reading, "mask", asked.mask))
+    reset = _flags(reading, "resets", asked.resets)
     if reset is not None and valid is not None:
         reset = reset & valid
     if method is None:
-        method = default_method(cell, params, xs, reading.time or 0, backward)
+        method = default_method(cell, params, xs, time, backward)
     _checks.method("unroll", method)
     backward = method.backward if backward is None else backward
     _checks.strategy("unroll", backward)
-    axis = reading.time_axis or 0
-    static = Static(cell, reverse, reading.batch_shape, axis, method)
-    first = start("carry", carry)
-    # Without resets, nothing reads the fresh carry.
-    fresh = first if reset is None else start("reset_carry", reset_carry)
+
+    carry = _start(reading, params, xs, "carry", asked.carry)
+    fresh = carry  # without resets, nothing reads it
+    if reset is not None:
+        fresh = _start(reading, params, xs, "reset_carry", asked.reset_carry)
+    static = Static(cell, asked.reverse, reading.batch_shape, axis, method)
     arrays = Arrays(params, xs, Flags(valid, reset), fresh)
     try:
-        return _run(backward, static, arrays, first, key)
+        return _run(backward, static, arrays, carry, asked.key)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
         if "scan body function carry" in str(error):
@@ -172,6 +166,27 @@ def unroll(
             )
         _checks.forward_mode("unroll", backward, error)
         raise
+
+
+def _start(
+    reading: _checks.Reading, params: Any, xs: Any, argument: str, given: Any
+) -> Any:
+    """Return a carry that the user passed, checked, or the initial one."""
+    if given is None:
+        dtype = _checks.float_dtype(params, xs)
+        return reading.cell.initial_carry(reading.batch_shape, dtype, params)
+    given = jax.tree.map(_strong, _checks.arrays("unroll", argument, given))
+    _checks.carry(reading, params, argument, given)
+    return given
+
+
+def _flags(reading: _checks.Reading, argument: str, given: ArrayLike | None) -> Any:
+    """Return bools that the user passed, checked, with time as the first axis."""
+    if given is None:
+        return None
+    given = _checks.array("unroll", argument, given)
+    _checks.flags(reading, argument, given)
+    return jnp.moveaxis(given, reading.time_axis or 0, 0)
 
 
 # Compiled here with the cell as a static argument, so that calls outside `jit` are

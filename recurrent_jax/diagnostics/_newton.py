@@ -71,9 +71,8 @@ def newton_report(
     method = Newton() if method is None else method
     if not isinstance(method, Newton):
         raise TypeError(f"newton_report: method must be an rj.Newton, got {method!r}")
-    for name in ("backward",):
-        if name in options:
-            raise TypeError(f"newton_report: {name} has no meaning here, leave it out")
+    if "backward" in options:
+        raise TypeError("newton_report: backward has no meaning here, leave it out")
     how: Any = {"method": method, "backward": _Reporting(), **options}
     report: Any = unroll(cell, params, xs, **how)[0]
     return report

@@ -14,7 +14,7 @@ Read the modules in this order:
 """
 
 from recurrent_jax.kernels._kernel import Kernel, find
-from recurrent_jax.kernels._library import chosen_by_default, library
+from recurrent_jax.kernels._library import chosen_by_default, loaded
 from recurrent_jax.kernels._report import show_backends
 from recurrent_jax.kernels._rules import run
 
@@ -22,7 +22,7 @@ __all__ = [
     "Kernel",
     "chosen_by_default",
     "find",
-    "library",
+    "loaded",
     "run",
     "show_backends",
 ]

@@ -50,10 +50,10 @@ def chosen_by_default() -> bool:
     switch = os.environ.get(SWITCH, "off")
     if switch not in ("on", "off"):
         raise ValueError(f"{SWITCH} must be on or off, got {switch!r}")
-    return switch == "on" and library().active
+    return switch == "on" and loaded().active
 
 
-def library() -> Library:
+def loaded() -> Library:
     """Return the library. The first call loads it."""
     with _lock:  # it must not be registered twice
         return _load()
@@ -67,27 +67,26 @@ def _load() -> Library:
     if not path.exists():
         return Library(None, None, f"it was not built; {_BUILD}")
     try:
-        loaded = ctypes.CDLL(str(path))
-        loaded.rj_isa.restype = ctypes.c_char_p
-        version, interface = loaded.rj_version(), loaded.rj_ffi_version()
+        handlers = ctypes.CDLL(str(path))
+        handlers.rj_isa.restype = ctypes.c_char_p
+        version, interface = handlers.rj_version(), handlers.rj_ffi_version()
     except (OSError, AttributeError) as error:
         return Library(path, None, f"{path} does not load: {error}")
     if version != VERSION:
         told = f"{path} is of version {version}, and {VERSION} is needed"
         return Library(path, None, f"{told}; {_BUILD}")
-    if (
-        here := _interface()
-    ) is not None and not here // 1000 * 1000 <= interface <= here:
+    here = _interface()
+    if here is not None and not here // 1000 * 1000 <= interface <= here:
         told = f"{path} was built for version {_dotted(interface)} of XLA's interface"
         return Library(path, None, f"{told}, and jaxlib has {_dotted(here)}; {_BUILD}")
     try:
         for handler in _HANDLERS:
-            capsule = jax.ffi.pycapsule(getattr(loaded, f"rj_{handler}"))
+            capsule = jax.ffi.pycapsule(getattr(handlers, f"rj_{handler}"))
             name = target(*handler.split("_"))
             jax.ffi.register_ffi_target(name, capsule, platform="cpu")
     except Exception as error:
         return Library(path, None, f"{path} cannot be registered: {error}")
-    return Library(path, loaded.rj_isa().decode(), None)
+    return Library(path, handlers.rj_isa().decode(), None)
 
 
 @functools.cache

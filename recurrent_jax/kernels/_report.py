@@ -2,7 +2,7 @@
 """What runs a sequence here, in words."""
 
 from recurrent_jax.kernels._kernel import KERNELS
-from recurrent_jax.kernels._library import SWITCH, library
+from recurrent_jax.kernels._library import SWITCH, loaded
 
 
 def show_backends() -> str:
@@ -16,7 +16,7 @@ def show_backends() -> str:
         >>> print(rj.show_backends())
         kernels for CPUs: ...
     """
-    found = library()
+    found = loaded()
     if not found.active:
         return f"kernels for CPUs: not in use: {found.reason}"
     cells = ", ".join(sorted(cell.__name__ for cell in KERNELS))

@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from recurrent_jax.scans._outer import Asked, MatrixCarry
+from recurrent_jax.scans._outer import Asked, MatrixCarry, Outer
 from recurrent_jax.scans._sums import (
     Spans,
     Sums,
     by_channel,
-    chunk_size,
     lasting,
     left,
     since_start,
@@ -51,18 +50,10 @@ class Delta(NamedTuple):
         S = S + self.write[..., :, None] * found[..., None, :]
         return type(carry)(S + self.key[..., :, None] * self.value[..., None, :])
 
-    def look(self, query: jax.Array, carry: MatrixCarry) -> jax.Array:
-        r"""Return $S^\top q$, the value that the state has for the query."""
-        return jnp.einsum("...k,...kv->...v", query, carry.S)
-
-    @property
-    def chunk_size(self) -> int:
-        """The number of steps in a chunk, if the user does not choose it."""
-        return chunk_size(self.log_decay, self.key)
-
-    def kept(self) -> "Delta":
-        """Return the element of a step that changes nothing."""
-        return jax.tree.map(jnp.zeros_like, self)
+    # As those of `Outer`: they read the state, the decay and the key alone.
+    look = Outer.look
+    chunk_size = Outer.chunk_size
+    kept = Outer.kept
 
     def chunk(self, query: jax.Array, spans: Spans) -> tuple["Dense", Asked]:
         r"""Return each chunk as one step, and its queries.

@@ -25,7 +25,7 @@ MAKE = {
 FEW = ("lstm", "gru", "elman")
 
 needs_library = pytest.mark.skipif(
-    not kernels.library().active, reason=f"no kernels: {kernels.library().reason}"
+    not kernels.loaded().active, reason=f"no kernels: {kernels.loaded().reason}"
 )
 
 

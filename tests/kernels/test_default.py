@@ -137,7 +137,7 @@ def test_the_switch():
 def test_what_is_in_use():
     line = rj.show_backends()
     assert "in use" in line and "Elman, GRU, LSTM" in line
-    assert kernels.library().isa in line
+    assert kernels.loaded().isa in line
 
 
 def test_a_library_that_does_not_fit(tmp_path, monkeypatch):

@@ -247,10 +247,13 @@ int main_(int calls, unsigned seed) {
     Sizes n{up_to(12), up_to(random() % 3 ? 9 : 40), up_to(20), 1 + up_to(random() % 3 ? 20 : 90),
             random() % 2 == 0};
     const Cell cell = Cell(random() % 5);
-    // Over many steps, rounding brings some sum of relu to the other side of zero.
-    if (random() % 6 == 0 && cell != Cell::relu) n.T = 40 + up_to(200), n.B = 1 + up_to(2);
-    bad += !(random() % 3 ? check<float>(random, cell, n, pools, 6)
-                          : check<double>(random, cell, n, pools, 6));
+    const bool single = random() % 3;
+    // Over many steps, rounding brings some sum of relu to the other side of zero. In
+    // double precision that is too rare to meet.
+    const bool keeps = cell != Cell::relu || !single;
+    if (random() % 6 == 0 && keeps) n.T = 40 + up_to(200), n.B = 1 + up_to(2);
+    bad += !(single ? check<float>(random, cell, n, pools, 6)
+                    : check<double>(random, cell, n, pools, 6));
   }
   set_isa(nullptr);
   if (!check_callers(random, pools[1])) std::printf("many callers at once differ\n"), bad++;
