@@ -192,6 +192,46 @@ def show(rows: list[dict], direction: str) -> Table:
     return _table(title, [r for r in rows if r["direction"] == direction], text)
 
 
+def markdown(rows: list[dict], T: int) -> list[str]:
+    """Return a table for the documents: speed against the loop, and memory."""
+    found = {(r["cell"], r["contender"], r["direction"], r["T"]): r for r in rows}
+    lines = []
+    for cell in results.unique(rows, "cell"):
+        texts = [f"`{type(CELLS[cell](8)).__name__}`"]
+        for direction in (FORWARD, BOTH):
+            loop = found[cell, LOOP, direction, T]["min_ms"]
+            for label in (DEFAULT, "Associative"):
+                row = found.get((cell, label, direction, T))
+                texts.append(f"{loop / row['min_ms']:.2f}" if row else "–")
+        for label in (DEFAULT, LOOP, linear_peers.FLAX):
+            row = found[cell, label, BOTH, max(results.unique(rows, "T"))]
+            texts.append(f"{row['temporary_bytes'] / 2**20:.0f}")
+        lines.append("| " + " | ".join(texts) + " |")
+    return lines
+
+
+def against(rows: list[dict], least: int) -> list[str]:
+    """Return how many times as long as the default others take, from a T on."""
+    times = {
+        (r["cell"], r["contender"], r["direction"], r["T"]): r["min_ms"]
+        for r in rows
+        if r["T"] >= least
+    }
+    lines = []
+    for label in (TREE, BY_HAND, *linear_peers.labels()):
+        texts = [f"`{label}`"]
+        for direction in (FORWARD, BOTH):
+            ratios = [
+                ms / times[cell, DEFAULT, direction, T]
+                for (cell, who, way, T), ms in times.items()
+                if (who, way) == (label, direction)
+            ]
+            mean, low = results.geometric_mean(ratios), min(ratios)
+            texts.append(f"{mean:.2f} ({low:.2f} to {max(ratios):.2f})")
+        lines.append("| " + " | ".join(texts) + " |")
+    return lines
+
+
 def show_memory(rows: list[dict]) -> Table:
     """Return a table of the temporary arrays of a gradient, in MiB."""
 

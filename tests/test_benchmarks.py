@@ -256,3 +256,10 @@ def test_the_table_of_the_readme_is_that_of_the_results():
             ]
             assert {len(v) for v in each} == {8}
             assert f"| {cell}, {words} | {' | '.join(cells)} |" in text
+
+
+def test_the_tables_of_linear_cells_are_those_of_the_results():
+    rows = results.load(ROOT / "docs" / "results" / "parallel.csv")["rows"]
+    text = (ROOT / "docs" / "parallel-in-time.md").read_text()
+    for lines in (parallel.markdown(rows, 4096), parallel.against(rows, 4096)):
+        assert len(lines) > 4 and "\n".join(lines) in text
