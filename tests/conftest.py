@@ -5,17 +5,18 @@ import gc
 import importlib.metadata
 import itertools
 import os
+import pathlib
 
 # Read when the peers are imported, so set before any test module is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "agg")
-# Small programs, compiled once: how well they run matters less than how soon.
-# And where XLA has two code generators, the one that takes half the time.
+# Small programs, compiled once: how well they run matters less than how soon. In one
+# piece each, and by the faster code generator where XLA has two.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    if importlib.metadata.version("jaxlib").startswith("0.10.")
-    else "--xla_backend_optimization_level=0",
+    "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+    + " --xla_cpu_use_fusion_emitters=false"
+    * importlib.metadata.version("jaxlib").startswith("0.10."),
 )
 
 import jax
@@ -26,19 +27,43 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # For type checkers alone: some of its calls are wrong on purpose.
 collect_ignore = ["editor"]
 
+# The traces of JAX are many small objects that hardly ever form cycles, and a process
+# of tests keeps most of them. To look for garbage among them took a tenth of the time.
+gc.disable()
+
 _tests_run = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark all cases but the first of a test that is `mostly_slow` as slow."""
+    seen = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if item.get_closest_marker("mostly_slow") and test in seen:
+            item.add_marker("slow")
+        seen.add(test)
 
 
 @pytest.fixture(autouse=True)
 def forget_programs():
-    """Let go of compiled programs, now and then.
+    """Let go of compiled programs, and of garbage, now and then.
 
-    Each lies in some maps of memory of its own. Linux gives a process 65,530 of them,
-    and XLA does not survive the last.
+    A program lies in some maps of memory of its own. Linux gives a process 65,530 of
+    them, and XLA does not survive the last.
     """
     yield
-    if next(_tests_run) % 200 == 0:
+    if next(_tests_run) % 50 == 0 and _maps() > 8_000:
         jax.clear_caches()
+        gc.collect()
+
+
+def _maps():
+    """Return how many maps of memory the process has, where the system tells."""
+    try:
+        return pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 8_001
 
 
 @pytest.fixture(params=os.environ.get("DTYPES", "float64").split(","))

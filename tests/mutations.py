@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults put into the package, one at a time, each of which some test must find.
 
-    python tests/mutations.py            all of them
+    python tests/mutations.py            all of them, by the tests that are not slow
     python tests/mutations.py WORD...    those whose file or text holds a word
 
 A fault is a line of a file replaced in a copy of the package. The tests named beside it
@@ -309,6 +309,7 @@ def attempt(mutation):
         shutil.copytree(ROOT / "recurrent_jax", package, ignore=ignored)
         mutation.apply(package)
         run = f"{sys.executable} -P -m pytest -q -x -n 0 -p no:cacheprovider"
+        run += " -m 'not slow'"  # what the line of README.md runs
         done = subprocess.run(
             f"{run} {mutation.tests}",
             shell=True,

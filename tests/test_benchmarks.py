@@ -84,6 +84,7 @@ def folder(tmp_path_factory, less):
     return folder
 
 
+@pytest.mark.slow
 def test_files_say_what_was_measured_on_what(folder):
     whole = results.load(folder / "results.json")
     assert whole["machine"]["threads"] >= 1
@@ -121,6 +122,7 @@ def test_flops():
     assert problem.flops(BOTH) == 3 * problem.flops(FORWARD)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("cell", "names"), [("gru", ["linen", "nnx", "equinox"]), ("elman relu", ["linen"])]
 )
@@ -203,6 +205,7 @@ def test_bad_flags(flags, capsys):
     assert "Config" in capsys.readouterr().err
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "module", ["benchmarks", "benchmarks.memory", "benchmarks.parallel"]
 )
@@ -213,6 +216,7 @@ def test_help(module):
     assert f"python -m {module}" in done.stdout
 
 
+@pytest.mark.slow
 def test_parallel(tmp_path, capsys):
     flags = ["--batch", "1", "--hidden", "4", "--times", "6", "--rounds", "1"]
     cells = ["--cells", "lru", "mlstm"]
@@ -230,6 +234,7 @@ def test_parallel(tmp_path, capsys):
         parallel.main([*flags, "--cells", "lstm"])
 
 
+@pytest.mark.slow
 def test_memory(tmp_path, capsys):
     flags = ["--batch", "1", "--features", "2", "--hidden", "3", "--times", "10", "100"]
     assert memory.main([*flags, "--rounds", "1", "--output", str(tmp_path)]) == 0

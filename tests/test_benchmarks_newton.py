@@ -46,6 +46,7 @@ def test_newton(tmp_path, capsys):
     assert (tmp_path / "newton-drawn.png").exists()
 
 
+@pytest.mark.slow
 def test_online(tmp_path, capsys):
     flags = ["--cells", "DiagonalGRU", "--hidden", "2", "--depths", "1"]
     flags += ["--times", "2", "5", "--draws", "2", "--output", str(tmp_path)]

@@ -159,6 +159,7 @@ def test_every_two_options_combine(row):
                 got,
             )
             argnums = (0, 1, 2) if row["carry"] else (0, 2)
+            # Values are compared outside of `jit` too. Gradients are always compiled.
             ours, want = (pull(f, argnums, arguments, weights) for f in (run, loop))
             close(ours, want, row["dtype"])
 
@@ -170,5 +171,5 @@ def pull(f, argnums, arguments, weights):
         pairs = zip(*map(jax.tree.leaves, (f(*arguments), weights)), strict=True)
         return sum(jnp.sum(a * w) for a, w in pairs if a.dtype.kind == "f")
 
-    grads = jax.grad(score, argnums, allow_int=True)(*arguments)
+    grads = jax.jit(jax.grad(score, argnums, allow_int=True))(*arguments)
     return [g for g in jax.tree.leaves(grads) if g.dtype.kind == "f"]

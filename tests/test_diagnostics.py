@@ -78,6 +78,7 @@ DIFFERENTIATED = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", DIFFERENTIATED)
 def test_gradient_and_jacobian_agree_with_finite_differences(name, x64):
     cell, size = DIFFERENTIATED[name], 1e-5

@@ -48,6 +48,7 @@ def agrees(cell):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), one, other)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("cell", "summed", "biased"),
     [
@@ -116,6 +117,7 @@ class Twice(Feeds):
         return (carry.h @ params.recurrent_kernel) @ params.recurrent_kernel
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "is_product"),
     [
@@ -156,6 +158,7 @@ class Reads(rj.GRU):
         return rj.GRU.Carry(h), p if self.how == "given" else h
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("how", "summed"),
     [

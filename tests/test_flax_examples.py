@@ -91,6 +91,7 @@ def test_batches_are_every_name_in_another_order(names):
     assert first != second
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_training_learns_and_padding_does_not_matter(example, names):
     config = task.Config(8, 4, dropout=0.2, epochs=20, batch_size=64)
@@ -105,6 +106,7 @@ def test_training_learns_and_padding_does_not_matter(example, names):
         np.testing.assert_allclose(logits(wider), got, atol=1e-5)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_run_prints_the_table(capsys, monkeypatch, example):
     status, out, err = start(capsys, monkeypatch, example, *TINY)

@@ -248,6 +248,7 @@ def test_intervals_hold_what_they_say():
     assert np.mean(inside) == pytest.approx(25 / 31, abs=0.018)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "peephole"])
 def test_run_prints_the_table_and_saves_the_picture(tmp_path, cell):
     output = tmp_path / "new" / "results"
@@ -267,6 +268,7 @@ def test_run_prints_the_table_and_saves_the_picture(tmp_path, cell):
     assert (output / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_result(tmp_path):
     process = start(
         *("--seeds", 2, "--epochs", 100000, "--patience", 100000),

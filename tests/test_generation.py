@@ -196,6 +196,7 @@ def nucleus(probabilities, p):
     return keep
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("options", "weights"),
     [

@@ -147,6 +147,7 @@ class Fixed:
         return carry, jax.nn.one_hot(codes, 4)
 
 
+@pytest.mark.slow
 def test_a_run_prints_the_table_and_saves_the_picture(capsys, monkeypatch, tmp_path):
     flags = (*TINY, "--output", tmp_path / "new")
     status, out, err = start(capsys, monkeypatch, *flags)

@@ -137,6 +137,7 @@ def test_the_core_needs_jax_alone():
     )
 
 
+@pytest.mark.slow
 def test_the_modules_for_flax_need_flax_alone():
     code = BLOCK % (("jax", "flax"),)
     python(

@@ -289,6 +289,7 @@ PEERS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_draws_as_the_library_does(preset, name):

@@ -49,6 +49,7 @@ def test_fixed_case(name, laws):
     check_cell(CELLS[name], laws=laws, inputs=INPUTS.get(name))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.nans
 @pytest.mark.parametrize("time, batch_shape", [(1, ()), (0, (2,))])
 def test_shapes_at_the_edge(time, batch_shape, x64):
@@ -90,6 +91,7 @@ def trials(draw, names=tuple(CELLS)):
 
 
 # At night every law has examples of its own; else they share a few fixed ones.
+@pytest.mark.slow
 @pytest.mark.nans
 @pytest.mark.parametrize("among", [[law] for law in LAWS] if NIGHTLY else [list(LAWS)])
 @settings(deadline=None, max_examples=24 if NIGHTLY else 12, derandomize=not NIGHTLY)

@@ -111,6 +111,7 @@ def test_it_climbs_only_where_it_solves_and_goes_on(tmp_path, monkeypatch):
     assert not asked
 
 
+@pytest.mark.slow
 def test_training_learns_and_repeats():
     config = long_memory.Config(hidden_size=16, steps=300, learning_rate=0.02)
     seen = []

@@ -58,12 +58,14 @@ def test_the_default_follows_from_the_cell_and_the_strategy():
     assert method_of(rj.GRU(4), steps=False) == rj.Sequential()
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("backward", STRATEGIES, ids=repr)
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_every_mode_and_order(method, backward, x64):
     modes_agree(rj.LRU(4), method, backward)
 
 
+@pytest.mark.slow
 def test_every_mode_and_order_of_a_matrix(x64):
     """A loop computes the values, and chunks compute the derivatives."""
     modes_agree(rj.GatedDeltaNet(4, heads=2), rj.Chunked(), rj.Autodiff())
@@ -102,10 +104,11 @@ def modes_agree(cell, method, backward):
         many = jax.vmap(f, (None, 1))(params, xs[:, :, None])
         return forward, over, jax.grad(along, (0, 1))(params, xs), many
 
-    want = every(method=rj.Sequential(), backward=rj.Autodiff())
+    want = jax.jit(lambda: every(method=rj.Sequential(), backward=rj.Autodiff()))()
     close(jax.jit(lambda: every(method=method, backward=backward))(), want)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_truncated_is_that_of_the_loop(method, x64):
     cell = rj.LRU(4)
@@ -171,6 +174,7 @@ WRAPPED = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("cell", WRAPPED, ids=repr)
 def test_wrappers_and_networks(cell, x64):
     params, xs = draw(cell)
@@ -178,10 +182,11 @@ def test_wrappers_and_networks(cell, x64):
 
     def run(method):
         f = functools.partial(score, cell, method=method, **options)
-        return jax.value_and_grad(f, (0, 1))(params, xs)
+        return jax.jit(jax.value_and_grad(f, (0, 1)))(params, xs)
 
+    want = run(rj.Sequential())
     for method in METHODS:
-        close(run(method), run(rj.Sequential()))
+        close(run(method), want)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)

@@ -67,6 +67,7 @@ def derivatives_of_the_loop():
     return jax.jit(lambda: run(method=rj.Sequential(), backward=rj.Autodiff()))()
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", MODES)
 def test_every_mode_and_order(name, x64):
     method, backward, both = MODES[name]
@@ -155,6 +156,7 @@ GROUPS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", GROUPS)
 def test_groups_do_not_read_each_other(name, x64):
     """What is read from the jaxpr is what the numbers of the Jacobian say."""

@@ -66,6 +66,7 @@ EXACT = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", EXACT)
 def test_exact_learners_are_back_propagation(name, x64):
     cell, learner, form = EXACT[name]

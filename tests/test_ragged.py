@@ -45,6 +45,7 @@ def test_mask():
 lists = st.lists(st.integers(0, 9), max_size=12).map(lambda n: np.array(n, int))
 
 
+@pytest.mark.slow
 @given(lists, st.integers(0, 5))
 @settings(deadline=None, max_examples=30)
 def test_a_plan_holds_every_step_once(lengths, room):
@@ -79,6 +80,7 @@ CELLS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.nans
 def test_packed_is_separate_runs(x64, name):

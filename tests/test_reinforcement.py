@@ -90,6 +90,7 @@ def test_resets_of_any_shape(shape):
     assert resets_from_dones(np.ones(shape, bool)).shape == shape
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", CELLS)
 def test_a_replay_is_the_rollout(name):
     _, ys = rollout(name)

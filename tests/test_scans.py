@@ -21,7 +21,7 @@ from recurrent_jax.testing import check_cell
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
 N, K, V = 2, 3, 2  # heads, keys, values
-KINDS = ("outer", "outer_channels", "delta", "delta_channels", "stabilised")
+KINDS = ("delta", "delta_channels", "outer", "outer_channels", "stabilised")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +68,14 @@ class Any(rj.MatrixCell):
         return read.reshape(*read.shape[:-2], N * V)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_methods_agree_with_the_loop(kind):
     methods = EVERY if kind.startswith("outer") else CHUNKED
     agree(Any(kind), methods, thorough=True)
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 @pytest.mark.parametrize("kind", ["outer_channels", "delta", "stabilised"])
 def test_laws(kind):

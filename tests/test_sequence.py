@@ -119,6 +119,7 @@ def map_parts(stacked, tree):
 MERGES = {"concat": "concatenate", "sum": "sum", "ave": "mean", "mul": "product"}
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("merge", MERGES)
 def test_keras_in_both_directions(merge):
     keras = pytest.importorskip("keras", reason="Keras is an optional oracle")
@@ -179,6 +180,7 @@ def test_haiku_with_skip_connections(x64):
 # Laws.
 
 
+@pytest.mark.mostly_slow
 @networks
 def test_padding_changes_nothing(network, x64):
     params, xs, carry = drawn(network)
@@ -196,6 +198,7 @@ def test_padding_changes_nothing(network, x64):
         assert np.all(np.asarray(a)[~valid] == 0)
 
 
+@pytest.mark.mostly_slow
 @networks
 def test_a_padded_batch_is_each_sequence_alone(network, x64):
     params, xs, carry = drawn(network)
@@ -206,6 +209,7 @@ def test_a_padded_batch_is_each_sequence_alone(network, x64):
         same((at_b(final), ys[:n, b]), run(xs[:n, b], carry=at_b(carry)))
 
 
+@pytest.mark.mostly_slow
 @networks
 @pytest.mark.parametrize("reverse, time_axis", [(False, 1), (True, 0)])
 def test_a_reset_cuts_the_sequence_in_two(network, reverse, time_axis, x64):

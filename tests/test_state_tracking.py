@@ -128,6 +128,7 @@ def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert [result.name for result in results] == asked
 
 
+@pytest.mark.slow
 def test_what_a_user_sees(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["state_tracking.py", "--quick", "--output", str(tmp_path)]

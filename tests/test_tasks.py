@@ -188,6 +188,7 @@ KEPT = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.nans
 def test_attention_keeps_the_laws(x64, name):
@@ -253,6 +254,7 @@ def test_padding_of_the_memory_is_never_seen(x64):
 BACKWARDS = [rj.Deferred(block=2), rj.Checkpointed(every=2), rj.Truncated(k1=7)]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("backward", BACKWARDS, ids=lambda b: type(b).__name__)
 def test_gradients_reach_a_memory_of_several_sequences(x64, backward):
     cell = LOOKING["additive"]
@@ -298,6 +300,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.nans
 def test_a_padded_batch_is_encoded_as_each_alone(x64, name):

@@ -195,6 +195,7 @@ class After(threading.Event):
         return self.times < 0
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_ends_as_it_would_have(tmp_path, capsys):
     first = dataclasses.replace(CONFIG, output=tmp_path / "one")
     second = dataclasses.replace(CONFIG, output=tmp_path / "two")

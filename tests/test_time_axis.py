@@ -52,6 +52,7 @@ def close(got, want):
     jax.tree.map(one, got, want)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("axis", "reverse"), [(1, False), (2, True)])
 @strategies
 def test_gradients_do_not_depend_on_the_layout(backward, axis, reverse, x64):
@@ -60,9 +61,11 @@ def test_gradients_do_not_depend_on_the_layout(backward, axis, reverse, x64):
     for given in (None, lengths):
         options = {"backward": backward, "reverse": reverse, "lengths": given}
         run = jax.value_and_grad(functools.partial(score, cell, **options), (0, 1))
+        run = jax.jit(run, static_argnums=2)
         close(run(params, xs, axis), run(params, xs, 0))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("backward", STRATEGIES[:4], ids=map(repr, STRATEGIES[:4]))
 def test_other_modes_and_orders(backward, x64):
     cell = rj.GRU(3)
@@ -86,15 +89,16 @@ def test_other_modes_and_orders(backward, x64):
             jax.vmap(slope, (None, 2))(params, xs[:, :, :, None]),
         )
 
-    close(along(of(1)), along(of(0)))
+    close(*jax.jit(lambda: (along(of(1)), along(of(0))))())
 
 
+@pytest.mark.mostly_slow
 @strategies
 def test_an_input_of_several_arrays(backward, x64):
     cell = PairInput(3)
     params, xs, lengths = draw(cell)
     run = functools.partial(score, cell, lengths=lengths, backward=backward)
-    run = jax.value_and_grad(run)
+    run = jax.jit(jax.value_and_grad(run), static_argnums=2)
     close(run(params, xs, 1), run(params, xs, 0))
 
 

@@ -66,6 +66,7 @@ def test_lengths_beyond_time_are_seen_under_jit_when_concrete():
     close(traced(xs, lengths), rj.unroll(cell, params, xs, lengths=np.array([2, 6, 0])))
 
 
+@pytest.mark.mostly_slow
 @cells
 def test_forward_mode_and_second_order(cell, x64):
     params, xs = draw(cell, dtype=float)
@@ -75,15 +76,16 @@ def test_forward_mode_and_second_order(cell, x64):
         return jnp.sum(jnp.sin(ys)) + sum(map(jnp.sum, jax.tree.leaves(carry)))
 
     tangent = jax.tree.map(jnp.ones_like, params)
-    gradient = jax.grad(loss)(params)
-    _, forward = jax.jvp(loss, (params,), (tangent,))
+    gradient = jax.jit(jax.grad(loss))(params)
+    _, forward = jax.jit(lambda: jax.jvp(loss, (params,), (tangent,)))()
     close(forward, sum(map(jnp.sum, jax.tree.leaves(gradient))), 1e-10)
 
     def along(params):
         return jax.jvp(loss, (params,), (tangent,))[1]
 
-    reverse_over_forward = jax.grad(along)(params)
-    _, forward_over_reverse = jax.jvp(jax.grad(loss), (params,), (tangent,))
+    reverse_over_forward = jax.jit(jax.grad(along))(params)
+    over = jax.jit(lambda: jax.jvp(jax.grad(loss), (params,), (tangent,)))
+    _, forward_over_reverse = over()
     close(reverse_over_forward, forward_over_reverse, 1e-9)
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 0
 
@@ -99,6 +101,7 @@ def test_an_ensemble_is_vmap_over_parameters(cell):
         close(jax.tree.map(lambda a: a[n], got), rj.unroll(cell, one, xs))
 
 
+@pytest.mark.mostly_slow
 @cells
 def test_gradients_per_example(cell):
     params, xs = draw(cell)
@@ -106,10 +109,11 @@ def test_gradients_per_example(cell):
     def loss(params, xs):
         return jnp.sum(rj.unroll(cell, params, xs)[1] ** 2)
 
-    each = jax.vmap(jax.grad(loss), in_axes=(None, 1))(params, xs)
-    total = jax.grad(loss)(params, xs)
+    slope = jax.jit(jax.grad(loss))
+    each = jax.jit(jax.vmap(jax.grad(loss), in_axes=(None, 1)))(params, xs)
+    total = slope(params, xs)
     close(jax.tree.map(lambda g: g.sum(0), each), total, 1e-4)
-    close(jax.tree.map(lambda g: g[1], each), jax.grad(loss)(params, xs[:, 1]), 1e-4)
+    close(jax.tree.map(lambda g: g[1], each), slope(params, xs[:, 1]), 1e-4)
 
 
 def test_step_is_a_scan_body():

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "examples"))
 import vanishing  # noqa: E402
 
 
+@pytest.mark.slow
 def test_decay_explosion_and_the_remedy(capsys, tmp_path, monkeypatch):
     flags = ("--steps", 60, "--batch-size", 1, "--output", tmp_path)
     monkeypatch.setattr(sys, "argv", ["vanishing.py", *map(str, flags)])

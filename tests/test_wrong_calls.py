@@ -78,6 +78,7 @@ def test_no_row_is_there_twice():
     assert [name for name, count in counts.items() if count > 1] == []
 
 
+@pytest.mark.slow
 def test_the_calls_are_valid_before_they_are_made_wrong():
     for row in ROWS:
         call(row)
@@ -102,6 +103,7 @@ def test_the_judge_tells_apart_what_becomes_of_a_call(value, outcome):
     assert "half" in table(verdicts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_wrong_calls_are_refused_with_a_clear_message():
     clean = [row for row in ROWS if not NOT_YET.fullmatch(row.name)]

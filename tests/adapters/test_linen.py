@@ -111,6 +111,7 @@ MODULES = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_is_unroll(name):
     module = MODULES[name]
@@ -456,6 +457,7 @@ THEIRS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", THEIRS)
 def test_variables_of_flax_there_and_back(kind):
     is_image = kind == "ConvLSTMCell"

@@ -41,11 +41,10 @@ def agree(
             "resets": rng.random(shape) < 0.2,
             "reset_carry": fresh,
         }
-        every = [{**flags, "reverse": True}]
+        every = [({**flags, "reverse": True}, methods)]
         if thorough:
-            methods = (*methods, rj.Chunked(5), rj.Chunked())
-            every += [{}, flags]
-        for options in every:
+            every += [({}, (*methods, rj.Chunked())), (flags, (rj.Chunked(5),))]
+        for options, methods in every:
 
             def score(params, carry, xs, method, options=options):
                 out = rj.unroll(cell, params, xs, carry=carry, method=method, **options)

@@ -83,6 +83,7 @@ def test_conv_lstm_on_a_line_with_strides(options):
     compare(cell, step, inputs=images(5))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "shape, options", [((4,), {}), ((1, 3, 2), {"use_bias": False})]
 )

@@ -29,6 +29,7 @@ def exp_rnn(p, state, x):
     return (h,), h
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("hidden_size", [1, 4, 5])
 def test_equations(hidden_size):
     compare(rj.ExpRNN(hidden_size), exp_rnn)
@@ -39,6 +40,7 @@ def test_count():
     assert count(rj.ExpRNN(H), D) == H * (D + 1) + H * (H - 1) // 2
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "dtype, tolerance", [("float64", 1e-13), ("float32", 1e-5), ("bfloat16", 1e-2)]
 )

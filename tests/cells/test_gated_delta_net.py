@@ -64,6 +64,7 @@ def test_options(cell):
     compare(made, lambda *step: STEPS[cell](*step, most=2, phi=np.tanh))
 
 
+@pytest.mark.mostly_slow
 @each
 def test_methods(cell):
     agree(cell(4, heads=2, key_size=3, negative_eigenvalues=True), CHUNKED)
@@ -142,6 +143,7 @@ def test_decays_as_they_start():
     assert bool(jnp.all((step > 0.001) & (step < 0.101)))
 
 
+@pytest.mark.mostly_slow
 @each
 @pytest.mark.parametrize("half", [jnp.bfloat16, jnp.float16])
 def test_inputs_of_zero(cell, half):

@@ -42,6 +42,7 @@ def test_temperature():
     compare(cell, lambda *step: gla(*step, tau=1.5))
 
 
+@pytest.mark.slow
 def test_methods():
     agree(rj.GatedLinearAttention(4, heads=2, key_size=3, rank=2, temperature=2.0))
 
@@ -60,6 +61,7 @@ def test_the_parallel_form(method, x64):
     np.testing.assert_allclose(got, want, atol=1e-12)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("method", [rj.Sequential(), rj.Associative(), rj.Chunked()])
 def test_closed_gates(method):
     """Gates whose products are too small for a float leave no NaN, nor infinities."""

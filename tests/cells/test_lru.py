@@ -35,11 +35,13 @@ def test_equations(hidden):
     compare(rj.LRU(hidden, state_size=2), lru)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("hidden", [3, 4])
 def test_methods(hidden):
     agree(rj.LRU(hidden, state_size=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [rj.Sequential(), rj.Associative(), rj.Chunked()])
 def test_convolution(method, x64):
     """From zero, the outputs are a convolution with Re(C lambda^t B)."""

@@ -51,6 +51,7 @@ def test_options():
     compare(cell, lambda *step: mlstm(*step, epsilon=0))
 
 
+@pytest.mark.slow
 def test_methods():
     agree(rj.MLSTM(4, **SMALL), CHUNKED)
 
@@ -96,6 +97,7 @@ def extreme(kind, time):
 KINDS = pytest.mark.parametrize("kind", ["open", "shut", "mixed"])
 
 
+@pytest.mark.slow
 @KINDS
 def test_finite_after_many_steps(kind):
     time = 5000

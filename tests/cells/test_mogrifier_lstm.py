@@ -25,6 +25,7 @@ def mogrifier_lstm(params, carry, x):
     return (h, c), h
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("rounds, rank", [(5, None), (2, 2), (1, 1)])
 def test_equations(rounds, rank):
     cell = rj.MogrifierLSTM(3, rounds=rounds, rank=rank)

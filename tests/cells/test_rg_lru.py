@@ -57,6 +57,7 @@ def test_methods(complex_state):
     agree(rj.RGLRU(4, heads=2, complex_state=complex_state), in_features=4)
 
 
+@pytest.mark.slow
 def test_complex_form_is_a_cell():
     """The generic tests have inputs of three features, too few for pairs."""
     check_cell(rj.RGLRU(4, heads=2, complex_state=True), in_features=4)
@@ -84,6 +85,7 @@ def test_init_of_16_bits(narrow):
     assert 0.89 < radius.min() and radius.max() < 0.9991
 
 
+@pytest.mark.mostly_slow
 @forms
 @pytest.mark.parametrize("rate", [-1e4, -30.0, 1e4])
 def test_extreme_rates(rate, complex_state, dtype):

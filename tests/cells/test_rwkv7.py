@@ -86,6 +86,7 @@ def test_rank(H, R):
     assert shapes.decay_down.shape == shapes.rate_down.shape == (3, R)
 
 
+@pytest.mark.slow
 def test_inputs_of_zero():
     """The key of a padded step has no direction."""
     cell = rj.RWKV7(8)

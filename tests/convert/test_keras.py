@@ -44,6 +44,7 @@ def test_convolutional(padding):
     np.testing.assert_allclose(got, layer(images), 1e-5, 1e-5)
 
 
+@pytest.mark.slow
 def test_trained_there_trained_here_and_returned():
     """A stack of GRUs, in both forms."""
     options = {"return_sequences": True, "recurrent_initializer": "zeros"}

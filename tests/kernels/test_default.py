@@ -123,6 +123,7 @@ def run_with(switch, program=PROGRAM):
     )
 
 
+@pytest.mark.slow
 def test_the_switch():
     off = run_with("off")
     assert off.stdout.splitlines() == [

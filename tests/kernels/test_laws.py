@@ -22,6 +22,7 @@ OF_LOOPS = ("split", "padding", "empty", "reset", "reverse", "causality")
 OTHERS = ("scan", "batch", "gradients")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("laws", [OF_LOOPS, OTHERS], ids=["loop", "cell"])
 @pytest.mark.parametrize("name", NAMES)
 def test_laws(name, laws, x64):

@@ -77,6 +77,7 @@ MODES = (
 )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", [*FEW[:1], "gru_reset_before"])
 def test_mode(name, mode, x64):

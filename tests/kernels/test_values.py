@@ -34,6 +34,7 @@ def run(cell, method, backward, options):
     return jax.jit(jax.value_and_grad(outputs, (0, 1, 2, 3), has_aux=True))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name, seed", CASES)
 def test_drawn_shape(name, seed, x64):
     rng = np.random.default_rng((seed, len(name)))

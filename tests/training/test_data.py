@@ -97,6 +97,7 @@ def test_what_does_not_fit_is_refused(mistake, error, text):
     assert text in str(caught.value)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(
     steps=st.integers(60, 200),

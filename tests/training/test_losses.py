@@ -65,6 +65,7 @@ def test_what_padding_holds_does_not_change_a_bit():
     np.testing.assert_array_equal(clean[1], dirty[1])
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_through_a_cell_nothing_of_the_padding_is_left(x64):
     cell = rj.LSTM(3)

@@ -247,6 +247,7 @@ def test_a_masked_matrix_starts_at_a_scale_that_keeps_signals(excitatory):
     )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_structures_in_half_precision(name, dtype):
