@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import several
 import tyro
 from rich import progress
 from rich.console import Console
@@ -40,12 +41,16 @@ def main(config: type, run: Run, after_stop: str = RESUMES) -> int:
         after_stop: what the last line says after Ctrl-C.
     """
     flags = parse(config)
-    return guarded(lambda: session(flags, run, after_stop))
+    return guarded(
+        lambda: several.run(
+            getattr(flags, "processes", 1), lambda: session(flags, run, after_stop)
+        )
+    )
 
 
 def session(flags: Any, run: Run, after_stop: str) -> int:
     """Run, say what was saved and how long it took; return the exit status."""
-    began, console = time.perf_counter(), Console()
+    began, console = time.perf_counter(), Console(quiet=not several.is_first())
     if hasattr(flags, "output"):
         flags.output.mkdir(parents=True, exist_ok=True)
     with ctrl_c(console) as stop:
@@ -100,10 +105,13 @@ def guarded(run: Callable[[], int]) -> int:
     try:
         return run()
     except (Failure, CheckpointError, OSError) as error:
-        complain(str(error))
+        # All processes meet the first two. A disk may fail for one of them.
+        if isinstance(error, OSError) or several.is_first():
+            complain(str(error))
         return 1
     except KeyboardInterrupt:
-        complain("interrupted, without a result")
+        if several.is_first():
+            complain("interrupted, without a result")
         return INTERRUPTED
 
 
@@ -154,7 +162,7 @@ class Bar:
             progress.TimeRemainingColumn(),
             console=console,
             speed_estimate_period=120,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
         )
         self.task = self.bar.add_task(self.text, total=total, completed=done)
 

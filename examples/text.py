@@ -11,6 +11,9 @@ Markov models and compressors on the same text.
 Training is saved after every epoch. After any interruption, the same command resumes
 from the last epoch and reaches the same result.
 
+The streams of the text are shared out over all devices. `--processes 4` trains in four
+processes of this machine, and `--processes cluster` in those that a cluster started.
+
 Exit status: 0; 1 if there is no result; 2 for a bad flag; 130 after Ctrl-C, which stops
 training and reports on the best parameters so far.
 """
@@ -18,6 +21,7 @@ training and reports on the best parameters so far.
 import dataclasses
 import functools
 import hashlib
+import math
 import sys
 import threading
 import warnings
@@ -30,6 +34,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import several
 import text_baselines as baselines
 import text_data as data
 import text_report as report
@@ -63,6 +68,8 @@ class Config:
         weight_decay: of the kernels.
         seed: of all random numbers.
         samples: epochs between samples; 0 for no samples.
+        processes: that train together on this machine, or `cluster` if this is one of
+            those that SLURM, Kubernetes, Open MPI or a TPU pod has started.
         output: directory for the picture and checkpoints.
     """
 
@@ -78,6 +85,7 @@ class Config:
     weight_decay: float = 0.3
     seed: int = 0
     samples: int = 4
+    processes: several.Processes = 1
     output: Path = Path("results")
 
     def __post_init__(self) -> None:
@@ -86,6 +94,8 @@ class Config:
                 raise ValueError(f"{name} must be at least 1")
         if self.epochs < 1 or self.samples < 0:
             raise ValueError("epochs must be at least 1, and samples not negative")
+        if self.processes != "cluster" and self.processes < 1:
+            raise ValueError("processes must be at least 1, or cluster")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout must be in [0, 1)")
         if not self.learning_rate > 0 or not self.weight_decay >= 0:
@@ -129,11 +139,18 @@ def init(config: Config, size: int, key: jax.Array) -> Params:
 
 
 def logits(
-    config: Config, params: Params, carry: Any, codes: jax.Array, key: Any = None
+    config: Config,
+    params: Params,
+    carry: Any,
+    codes: jax.Array,
+    key: Any = None,
+    backward: Any = None,
 ) -> tuple[Any, jax.Array]:
     """Return the carry and the logits of each next character; a key means dropout."""
     xs = params.table[codes]
-    carry, ys = rj.unroll(config.network(), params.network, xs, carry=carry, key=key)
+    carry, ys = rj.unroll(
+        config.network(), params.network, xs, carry=carry, key=key, backward=backward
+    )
     if key is not None:
         kept = jax.random.bernoulli(
             jax.random.fold_in(key, 1), 1 - config.dropout, ys.shape
@@ -146,26 +163,32 @@ def loss(
     config: Config, params: Params, carry: Any, chunk: training.Chunk, key: Any
 ) -> tuple[jax.Array, Any]:
     """Return the cross-entropy of a chunk in nats, and the carry after it."""
-    carry, guesses = logits(config, params, carry, chunk.inputs, key)
+    backward = several.one_exchange(config.length)
+    carry, guesses = logits(config, params, carry, chunk.inputs, key, backward)
     return training.cross_entropy(guesses, chunk.targets), carry
 
 
 def make_steps(
-    config: Config, text: jax.Array, optimizer: optax.GradientTransformationExtraArgs
-) -> Callable[[training.State], tuple[training.State, jax.Array]]:
+    config: Config, optimizer: optax.GradientTransformationExtraArgs, places: Any
+) -> Callable[..., tuple[training.State, jax.Array]]:
     """Return a compiled function that runs steps and sums their losses in bits."""
-    step = functools.partial(
-        training.train_chunk,
-        length=config.length,
-        fresh=config.network().initial_carry((config.streams,)),
-        loss=functools.partial(loss, config),
-        optimizer=optimizer,
-    )
 
-    @functools.partial(jax.jit, static_argnames="steps")
-    def some(state: training.State, steps: int) -> tuple[training.State, jax.Array]:
+    @functools.partial(
+        jax.jit, static_argnames="steps", out_shardings=(places.state, places.curve)
+    )
+    def some(
+        state: training.State, text: jax.Array, steps: int
+    ) -> tuple[training.State, jax.Array]:
+        step = functools.partial(
+            training.train_chunk,
+            streams=text,
+            length=config.length,
+            fresh=config.network().initial_carry((config.streams,)),
+            loss=functools.partial(loss, config),
+            optimizer=optimizer,
+        )
         state, metrics = jax.lax.scan(
-            lambda s, _: step(s, text), state, None, length=steps
+            lambda state, _: step(state), state, None, length=steps
         )
         return state, metrics.loss.sum() / jnp.log(2.0)
 
@@ -204,6 +227,21 @@ def write(
     return codes
 
 
+def load(text: np.ndarray, count: int, devices: jax.sharding.Mesh) -> jax.Array:
+    """Return a text as `count` streams, `(time, count)`, shared out over all devices.
+
+    Each process copies the streams of its own devices to them.
+    """
+    if count % devices.size:
+        raise cli.Failure(
+            f"{count} streams cannot be shared out over {devices.size} devices; try "
+            f"--streams {math.ceil(count / devices.size) * devices.size}"
+        )
+    mine = training.process_indices(count, devices)
+    streams = np.asarray(training.cut_streams(text, count))[:, mine]
+    return jax.make_array_from_process_local_data(several.cut(devices, 1), streams)
+
+
 def start(config: Config, size: int, optimizer: Any) -> Run:
     """Return the run before its first step."""
     key_init, key = jax.random.split(jax.random.key(config.seed))
@@ -213,31 +251,40 @@ def start(config: Config, size: int, optimizer: Any) -> Run:
     return Run(state, params, jnp.full((config.epochs, 2), jnp.nan))
 
 
+def shardings(run: Run, devices: jax.sharding.Mesh) -> Run:
+    """Return where each array is: the carry with its streams, the rest everywhere."""
+    everywhere = jax.tree.map(lambda _: several.copies(devices), run)
+    carry = jax.tree.map(lambda _: several.cut(devices, 0), run.state.carry)
+    return everywhere._replace(state=everywhere.state._replace(carry=carry))
+
+
 def train(
     config: Config, corpus: data.Corpus, stop: threading.Event, console: Console
 ) -> Run:
     """Return the run after its last epoch, or after the last one before a stop."""
-    text, validation = (
-        training.cut_streams(corpus.encode(part), count)
-        for part, count in zip(corpus.parts[:2], (config.streams, 8), strict=True)
-    )
+    devices = several.mesh()
+    text = load(corpus.encode(corpus.parts[0]), config.streams, devices)
+    count = math.lcm(8, devices.size)  # eight streams, or as many as devices need
+    validation = load(corpus.encode(corpus.parts[1]), count, devices)
     steps = training.count_chunks(text, config.length)
     rate = optax.cosine_onecycle_schedule(
         steps * config.epochs, config.learning_rate, 0.1, 10.0, 1000.0
     )
     optimizer = training.adamw(rate, weight_decay=config.weight_decay, skip=3)
-    run = start(config, corpus.size, optimizer)
-    some = make_steps(config, text, optimizer)
+    begin = functools.partial(start, config, corpus.size, optimizer)
+    places = shardings(jax.eval_shape(begin), devices)
+    run = jax.jit(begin, out_shardings=places)()
+    some = make_steps(config, optimizer, places)
     directory = config.output / f"text-{name_of(config, corpus)}"
     run, done = resume(directory, run, steps, console)
     with cli.Bar(console, config.epochs, "epoch", done) as bar:
         for epoch in range(done, config.epochs):
             state, total = run.state, 0.0
             for part in np.diff(np.linspace(0, steps, 11).astype(int)).tolist():
-                state, value = some(state, part)
+                state, value = some(state, text, part)
                 total += float(value)
                 bar.advance(0.1)
-                if stop.is_set():  # a resumed run repeats this epoch
+                if several.agreed(stop):  # a resumed run repeats this epoch
                     return ended(run)
             run = after_epoch(config, run, state, total / steps, validation, epoch)
             training.save(directory, run)
@@ -278,7 +325,7 @@ def after_epoch(
 def name_of(config: Config, corpus: data.Corpus) -> str:
     """Return a name for checkpoints, which depends on flags and text."""
     fields = dataclasses.asdict(config)
-    for name in ("output", "samples"):
+    for name in ("output", "samples", "processes"):
         del fields[name]
     text = repr((fields, corpus.parts))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -305,8 +352,11 @@ def sample(
     config: Config, run: Run, corpus: data.Corpus, epoch: int, console: Console
 ) -> None:
     """Print a sample of the network."""
+    if not several.is_first():
+        return
+    params = several.own_copy(run.state.params)
     key = jax.random.fold_in(jax.random.key(config.seed), epoch)
-    codes = write(config, run.state.params, jnp.asarray(corpus.encode(PROMPT)), key)
+    codes = write(config, params, jnp.asarray(corpus.encode(PROMPT)), key)
     text = (PROMPT + corpus.decode(np.asarray(codes))).strip()
     console.rule(f"written after epoch {epoch + 1}", align="left")
     console.print(text, markup=False, highlight=False)
@@ -332,6 +382,9 @@ def run(config: Config, console: Console, stop: threading.Event) -> list[Path]:
         highlight=False,
     )
     finished = train(config, corpus, stop, console)
+    if not several.is_first():
+        return []
+    finished = several.own_copy(finished._replace(state=None))
     results = report.Results(
         name=f"{config.layers} x {config.cell.upper()} of {config.hidden_size}",
         each=measure(config, finished.best, corpus),

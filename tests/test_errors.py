@@ -954,6 +954,13 @@ CASES = {
         lambda: training.batch_indices(jax.random.key(0), 0, examples=5, size=7),
         "batch_indices: size=7 is more than examples=5; take smaller batches",
     ),
+    "process-parts": value(
+        lambda: training.process_indices(
+            5, jax.sharding.Mesh(np.array(jax.devices()[:1] * 2), ("data",))
+        ),
+        "process_indices: a batch of 5 sequences cannot be cut into equal parts for 2",
+        "take a multiple of 2",
+    ),
     "keep": value(
         lambda: training.save(tempfile.gettempdir(), init(), keep=1),
         "save: keep must be at least 2",

@@ -11,6 +11,7 @@ from recurrent_jax.training._penalties import (
     activity_penalty,
     temporal_activity_penalty,
 )
+from recurrent_jax.training._processes import process_indices
 from recurrent_jax.training._recipes import adamw
 from recurrent_jax.training._scaling import Standardiser, standardiser
 from recurrent_jax.training._step import Metrics, State, init_state, train_step
@@ -39,6 +40,7 @@ __all__ = [
     "init_state",
     "labels",
     "masked_mean",
+    "process_indices",
     "relative_rates",
     "restore",
     "save",

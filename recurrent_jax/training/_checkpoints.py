@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from recurrent_jax import _checks
-from recurrent_jax.training import _leaves, _store
+from recurrent_jax.training import _leaves, _processes, _store
 
 T = TypeVar("T")
 
@@ -39,6 +41,9 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
     leaves the checkpoints before whole. Each array goes with a digest, which `restore`
     compares. Returns when all is on the disk. Threads and processes of one machine
     that save to one directory wait for one another; still give a run one of its own.
+
+    After `jax.distributed.initialize`, all processes call it together, with their parts
+    of the same arrays. Process 0 writes, and what it meets is raised on each of them.
 
     Args:
         directory: created if it does not exist.
@@ -79,8 +84,15 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
             f"save: keep must be at least 2, so that a damaged checkpoint leaves one "
             f"to fall back on; got {keep}"
         )
-    path = _store.place("save", directory)
     arrays = _leaves.flatten("save", "state", state)
+    return _processes.by_first(lambda: _write(directory, arrays, about, keep))
+
+
+def _write(
+    directory: Path | str, arrays: dict[str, np.ndarray], about: str, keep: int
+) -> int:
+    """Return the number of a new checkpoint."""
+    path = _store.place("save", directory)
     content = {"about": about, "leaves": _leaves.describe(arrays)}
     items = {
         "content": [json.dumps(content).encode()],
@@ -111,6 +123,10 @@ def restore(directory: Path | str, like: T, *, about: str = "") -> T | None:
     A checkpoint that is damaged or does not fit is skipped with a warning. The warning
     names it, the reason, and the checkpoint used instead.
 
+    After `jax.distributed.initialize`, all processes call it together. Process 0 reads
+    and warns, and sends the others what it has read. Their number may be another one
+    than at the save.
+
     Args:
         directory: the directory given to `save`; it need not exist.
         like: a state of the same structure, shapes and dtypes, such as the initial
@@ -135,6 +151,23 @@ def restore(directory: Path | str, like: T, *, about: str = "") -> T | None:
         >>> restore(tempfile.mkdtemp(), {"w": jnp.zeros(3)}) is None
         True
     """
+    expected = _leaves.flatten("restore", "like", like)
+    found = _processes.by_first(lambda: _newest(directory, expected, about))
+    if found is None:
+        return None
+    arrays, passed_over = found
+    if passed_over:
+        warnings.warn(passed_over, RuntimeWarning, stacklevel=2)
+    return _leaves.rebuild(arrays, like)
+
+
+def _newest(
+    directory: Path | str, expected: dict[str, np.ndarray], about: str
+) -> tuple[dict[str, np.ndarray], str] | None:
+    """Return the newest checkpoint that can be used, and why those above it cannot.
+
+    None if there are no checkpoints.
+    """
     path = _store.place("restore", directory)
     if not path.is_dir():
         return None
@@ -143,14 +176,12 @@ def restore(directory: Path | str, like: T, *, about: str = "") -> T | None:
         numbers = sorted(manager.all_steps(), reverse=True)
         for number in numbers:
             try:
-                state = _read(manager, number, like, about)
+                arrays = _read(manager, number, expected, about)
             except _leaves.Mismatch as error:
                 failures.append(f"checkpoint {number} {error}")
                 continue
-            if failures:
-                text = f"restore: {directory}: using checkpoint {number}, since "
-                warnings.warn(text + "; ".join(failures), RuntimeWarning, stacklevel=2)
-            return state
+            text = f"restore: {directory}: using checkpoint {number}, since "
+            return arrays, text + "; ".join(failures) if failures else ""
     if not failures:
         return None
     raise CheckpointError(
@@ -158,15 +189,18 @@ def restore(directory: Path | str, like: T, *, about: str = "") -> T | None:
     )
 
 
-def _read(manager: Any, number: int, like: Any, about: str) -> Any:
+def _read(
+    manager: Any, number: int, expected: dict[str, np.ndarray], about: str
+) -> dict[str, np.ndarray]:
     """Return one checkpoint, or raise `Mismatch` with the reason."""
-    expected = _leaves.flatten("restore", "like", like)
     content = _item(manager, number, "content", lambda data: json.loads(data.tobytes()))
     _leaves.compare(content, expected, about)
     # Onto the host, because the devices may differ from those at the save.
-    arrays = _item(manager, number, "state", lambda data: _leaves.cut(data, expected))
+    arrays: dict[str, np.ndarray] = _item(
+        manager, number, "state", lambda data: _leaves.cut(data, expected)
+    )
     _leaves.verify(arrays, content["leaves"])
-    return _leaves.rebuild(arrays, like)
+    return arrays
 
 
 def _item(manager: Any, number: int, name: str, decode: Callable[[Any], Any]) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from recurrent_jax.training import _processes
+
 
 class Mismatch(Exception):
     """The reason why a checkpoint cannot be used, as the end of a sentence."""
@@ -83,16 +85,25 @@ def rebuild(arrays: dict[str, Any], like: Any) -> Any:
         if not isinstance(old, jax.Array):
             return new if isinstance(old, np.ndarray) else type(old)(new.item())
         if _is_key(old):
-            data = jax.device_put(new, jax.random.key_data(old).sharding)
+            data = _place(new, jax.random.key_data(old).sharding)
             return jax.random.wrap_key_data(data, impl=jax.random.key_impl(old))
-        return jax.device_put(new, old.sharding)
+        return _place(new, old.sharding)
 
     return jax.tree_util.tree_map_with_path(one, like)
+
+
+def _place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """Return an array on devices, of which this process may have only some."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    return jax.make_array_from_callback(array.shape, sharding, lambda i: array[i])
 
 
 def _host(where: str, argument: str, leaf: Any) -> np.ndarray:
     if isinstance(leaf, jax.Array) and _is_key(leaf):
         leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, jax.Array):
+        leaf = _processes.gathered(leaf)
     array = np.asarray(leaf)
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(

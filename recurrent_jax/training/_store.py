@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from recurrent_jax._core import extras
@@ -55,10 +56,17 @@ def place(where: str, directory: Any) -> Path:
 
 @contextlib.contextmanager
 def manager(path: Path, **options: Any) -> Iterator[Any]:
-    """Give the manager of a directory, to one thread or process at a time."""
+    """Give the manager of a directory, to one thread or process at a time.
+
+    Of several processes that train together, process 0 alone may ask for it.
+    """
     ocp = orbax()
     path.mkdir(parents=True, exist_ok=True)
-    options = {"enable_async_checkpointing": False, **options}
+    options = {"enable_async_checkpointing": False, "create": False, **options}
+    if jax.process_count() > 1:  # Orbax is not to wait for the others
+        options["multiprocessing_options"] = ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
+        )
     with (
         _lock(path),
         ocp.CheckpointManager(

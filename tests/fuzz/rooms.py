@@ -509,6 +509,12 @@ def of_training() -> Iterator[Row]:
         "size": (2, k.integers(1, 6)),
     }
     yield Row("training.batch_indices", training.batch_indices, arguments)
+    mesh = jax.make_mesh((1,), ("data",))
+    meshes = k.Kind(lambda v: isinstance(v, jax.sharding.Mesh))
+    arguments = {"count": (6, k.SIZE), "mesh": (mesh, meshes)}
+    yield Row(
+        "training.process_indices", training.process_indices, arguments, traced=False
+    )
     bounds = {n: (1.0, k.BOUND) for n in ("max_norm", "max_value", "max_ratio")}
     yield Row("training.clipping", training.clipping, bounds, traced=False)
     rates = k.Kind(
