@@ -16,10 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import program, results, timing
+from benchmarks import newton_tables, program, results, timing
 from recurrent_jax.diagnostics import lyapunov_exponents, newton_report
 
 D = 4
@@ -190,60 +189,17 @@ def drawn(config: Config) -> list[Row]:
     return rows
 
 
-def hits(rows: list[dict]) -> tuple[int, int]:
-    """Return how many drawn cells were foretold rightly, and how many there are."""
-    rows = [row for row in rows if row["part"] == "drawn"]
-    right = [
-        (float(row["exponent"]) < 0) == (str(row["converged"]) == "True")
-        for row in rows
-    ]
-    return sum(right), len(rows)
-
-
-def markdown(rows: list[dict]) -> list[str]:
-    """Return the lines of the table of all cells on the page."""
-    lines = ["| cell | largest exponent | iterations |", "|---|---|---|"]
-    for row in rows:
-        converged = str(row["converged"]) == "True"  # text in a CSV file
-        told = str(int(row["iterations"])) if converged else "not converged"
-        if row["refused"]:
-            lines.append(f"| `{row['cell']}` | – | refused: {row['refused']} |")
-        else:
-            lines.append(f"| `{row['cell']}` | {float(row['exponent']):.3f} | {told} |")
-    return lines
-
-
-def show(rows: list[dict], part: str) -> Table:
-    """Return the table of one part."""
-    table = Table(title=part)
-    for column in ("cell", "T", "exponent", "iterations", "loop ms", "newton ms"):
-        table.add_column(column)
-    for row in rows:
-        if row["part"] != part:
-            continue
-        told = f"{row['iterations']}" if row["converged"] else "not converged"
-        table.add_row(
-            row["cell"],
-            f"{row['T']:,}",
-            f"{row['exponent']:.3f}",
-            row["refused"] or told,
-            f"{row['loop_ms']:.2f}",
-            f"{row['newton_ms']:.2f}",
-        )
-    return table
-
-
 def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Count, print and save; return the exit status."""
     runs = {"cells": all_cells, "time": against_time, "drawn": drawn}
     rows: list[dict] = []
     for part in config.parts:
         mine = [dataclasses.asdict(row) for row in runs[part](config)]
-        screen.print(show(mine, part))
+        screen.print(newton_tables.show(mine, part))
         results.save(config.output, f"newton-{part}", about, mine)
         rows += mine
     if "drawn" in config.parts:
-        right, of = hits(rows)
+        right, of = newton_tables.hits(rows)
         screen.print(f"newton_outlook was right for {right} of {of} drawn cells")
     from benchmarks import newton_plots  # late: slow to import
 

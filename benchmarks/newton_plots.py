@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of `benchmarks.newton` and `benchmarks.online`."""
+"""Pictures of `benchmarks.newton`."""
 
 import pathlib
 
@@ -65,34 +65,3 @@ def _against_exponent(axis: plt.Axes, rows: list[dict]) -> None:
     axis.axvline(0, color="0.5", linewidth=1)
     axis.set(xlabel="largest Lyapunov exponent, nats per step", ylabel="iterations")
     axis.set_title("Drawn cells: iterations against chaos")
-
-
-def online(folder: pathlib.Path, rows: list[dict]) -> pathlib.Path:
-    """Draw cosines to back-propagation against T, a panel for each cell."""
-    rows = [row for row in rows if row["depth"] == 1]
-    cells = unique(rows, "cell")
-    plt.rcParams.update({"font.size": 9, "savefig.dpi": 150})
-    figure, axes = plt.subplots(
-        1,
-        len(cells),
-        figsize=(1 + 2.4 * len(cells), 3.2),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, cell in zip(axes[0], cells, strict=True):
-        for n, learner in enumerate(unique(rows, "learner")):
-            mine = [r for r in rows if (r["cell"], r["learner"]) == (cell, learner)]
-            look = {"color": COLORS[n], "marker": MARKERS[n], "label": learner}
-            axis.plot([r["T"] for r in mine], [r["cosine"] for r in mine], **look)
-        axis.set(xscale="log", xlabel="steps back", title=cell, ylim=(-0.1, 1.05))
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("cosine to back-propagation")
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False
-    )
-    path = folder / "online.png"
-    figure.savefig(path)
-    plt.close(figure)
-    return path

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Online gradients beside back-propagation: `python -m benchmarks.online --help`.
 
-The loss is that of the last output alone, so T is how far back the gradient must reach.
-The table has the cosine between both gradients, and how many numbers a learner keeps.
+Two tables. In the first, the loss is that of the last output alone, so T is how far
+back the gradient must reach; it has the cosine between both gradients. The second has
+how many numbers a learner keeps and the time of a step, against the units.
 """
 
 import dataclasses
@@ -20,9 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import program, results
+from benchmarks import online_cost, program, results
 
 D = 3
+# Programs of the first table run for milliseconds. Optimising them took minutes.
+QUICKLY = {"xla_backend_optimization_level": 0}
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "GRU": rj.GRU,
     "LSTM": rj.LSTM,
@@ -30,6 +33,7 @@ CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "DiagonalGRU": rj.DiagonalGRU,
     "LRU": rj.LRU,
 }
+PAGE = "GRU", "DiagonalGRU"
 LEARNERS = {
     "RTRL": rj.online.RTRL,
     "SnAp1": rj.online.SnAp1,
@@ -45,22 +49,27 @@ class Config:
 
     Attributes:
         cells: which cells.
-        hidden: units of a layer.
+        hidden: units of a layer, for cosines.
         depths: the numbers of layers in a stack.
         times: the numbers of steps.
         draws: parameters, inputs and losses that are drawn; the mean is shown.
+        sizes: units of a layer, for costs. None are measured if it is empty.
+        rounds: times the learners take their turn, at least.
         output: folder for results and the picture.
     """
 
     cells: tuple[str, ...] = tuple(CELLS)
     hidden: int = 6
-    depths: tuple[int, ...] = (1, 2)
-    times: tuple[int, ...] = (2, 8, 32)
-    draws: int = 8
+    depths: tuple[int, ...] = (1, 2, 3)
+    times: tuple[int, ...] = (2, 8, 32, 128)
+    draws: int = 16
+    sizes: tuple[int, ...] = (4, 16, 64)
+    rounds: int = 7
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
     def __post_init__(self) -> None:
-        if min(self.hidden, self.draws, *self.depths, *self.times) < 1:
+        counts = self.hidden, self.draws, self.rounds
+        if min(*counts, *self.depths, *self.times, *self.sizes) < 1:
             raise ValueError("all numbers must be at least 1")
         if unknown := set(self.cells) - set(CELLS):
             raise ValueError(f"no cell {sorted(unknown)}; there are {list(CELLS)}")
@@ -82,21 +91,34 @@ def measure(config: Config, name: str, depth: int) -> list[Row]:
     """Return the rows of a cell in a stack of some depth."""
     one = CELLS[name](config.hidden)
     cell = one if depth == 1 else rj.Stack((one,) * depth)
+    keys = jax.random.split(jax.random.key(1), config.draws)
+    draws = run(functools.partial(drawn, cell, max(config.times)), keys)
+    want = run(functools.partial(through_time, cell, config.times), *draws)
     rows = []
     for label, make in LEARNERS.items():
         try:
             learner = make(cell)
         except TypeError:  # it has no separate recurrent product
             continue
-        begin = functools.partial(start, learner)
-        kept = jax.eval_shape(begin, jax.random.key(0)).memory
+        kept = jax.eval_shape(functools.partial(start, learner), keys[0]).memory
         numbers = sum(a.size for a in jax.tree.leaves(kept))
-        run = jax.jit(jax.vmap(functools.partial(cosines, learner, config.times)))
-        drawn = run(jax.random.split(jax.random.key(1), config.draws))
-        for time, mean in zip(config.times, np.mean(drawn, axis=0), strict=True):
+        got = run(functools.partial(forward, learner, config.times), *draws, keys)
+        for time, mean in zip(config.times, cosines(got, want), strict=True):
             rows.append(Row(name, depth, time, label, float(mean), numbers))
-        jax.clear_caches()
+    jax.clear_caches()
     return rows
+
+
+def run(function: Callable[..., Any], *args: Any) -> Any:
+    """Return the result for all draws, each along a first axis."""
+    return jax.jit(jax.vmap(function), compiler_options=QUICKLY)(*args)
+
+
+def cosines(got: jax.Array, want: jax.Array) -> np.ndarray:
+    """Return the mean cosine over all draws, `(times,)`, of `(draws, times, P)`."""
+    got, want = (np.asarray(each, float) for each in (got, want))
+    size = np.linalg.norm(got, axis=-1) * np.linalg.norm(want, axis=-1)
+    return np.mean(np.sum(got * want, axis=-1) / size, axis=0)
 
 
 def start(learner: Any, key: jax.Array) -> Any:
@@ -105,42 +127,52 @@ def start(learner: Any, key: jax.Array) -> Any:
     return learner.init(params, jnp.zeros(D), key=key)
 
 
-def cosines(learner: Any, times: tuple[int, ...], key: jax.Array) -> jax.Array:
-    """Return the cosine between both gradients of a drawn loss of one output.
+def drawn(cell: rj.Cell, time: int, key: jax.Array) -> tuple[Any, ...]:
+    """Return parameters, inputs, and the weights of the outputs in the loss."""
+    keys = jax.random.split(key, 3)
+    params = cell.init(keys[0], D, jnp.float32)
+    xs = jax.random.normal(keys[1], (time, D))
+    carry = cell.initial_carry((), jnp.float32, params)
+    y = jax.eval_shape(cell.step, params, carry, xs[0])[1]
+    return params, xs, jax.random.normal(keys[2], y.shape)
 
-    The output is that of the last of T steps, for each T.
-    """
-    keys = jax.random.split(key, 4)
-    params = learner.cell.init(keys[0], D, jnp.float32)
-    xs = jax.random.normal(keys[1], (max(times), D))
+
+def through_time(
+    cell: rj.Cell, times: tuple[int, ...], params: Any, xs: jax.Array, weights: Any
+) -> jax.Array:
+    """Return the gradient of the last of T outputs for each T, `(times, P)`."""
 
     def outputs(params: Any) -> Any:
-        return rj.unroll(learner.cell, params, xs, method=rj.Sequential())[1]
+        return rj.unroll(cell, params, xs, method=rj.Sequential())[1]
 
     ys, pull = jax.vjp(outputs, params)
-    weights = jax.random.normal(keys[2], ys.shape[1:])
-    last = jnp.asarray(times) - 1
 
-    def through_time(t: jax.Array) -> jax.Array:
+    def one(t: jax.Array) -> jax.Array:
         return _flat(pull(jnp.zeros_like(ys).at[t].set(weights))[0])
+
+    return jax.lax.map(one, jnp.asarray(times) - 1)
+
+
+def forward(
+    learner: Any, times: tuple[int, ...], params: Any, xs: Any, weights: Any, key: Any
+) -> jax.Array:
+    """Return the online gradient of the last of T outputs for each T, `(times, P)`."""
 
     def body(state: Any, x: Any) -> Any:
         state, _ = learner.step(params, state, x)
         return state, _flat(learner.gradient(state, weights))
 
-    begin = learner.init(params, xs[0], key=keys[3])
-    got = jax.lax.scan(body, begin, xs)[1][last]
-    want = jax.lax.map(through_time, last)
-    size = jnp.linalg.norm(got, axis=1) * jnp.linalg.norm(want, axis=1)
-    return jnp.sum(got * want, axis=1) / size
+    begin = learner.init(params, xs[0], key=key)
+    return jax.lax.scan(body, begin, xs)[1][jnp.asarray(times) - 1]
 
 
 def _flat(tree: Any) -> jax.Array:
     return jax.flatten_util.ravel_pytree(tree)[0]
 
 
-def markdown(rows: list[dict]) -> list[str]:
-    """Return the lines of the table on the page."""
+def markdown(rows: list[dict], cells: tuple[str, ...] = PAGE) -> list[str]:
+    """Return the lines of the table on the page: some cells, without SnAp2."""
+    rows = [r for r in rows if r["cell"] in cells and r["learner"] != "SnAp2"]
     times = results.unique(rows, "T")
     heads = ["cell", "layers", "learner", "numbers", *(f"T = {int(t)}" for t in times)]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -181,11 +213,26 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
             screen.print(f"{cell}, {depth} layers done", style="dim")
     screen.print(show(rows))
     results.save(config.output, "online", about, rows)
-    from benchmarks import newton_plots  # late: slow to import
+    from benchmarks import online_plots  # late: slow to import
 
-    newton_plots.online(config.output, rows)
-    screen.print(f"results and the picture are in {config.output}")
+    online_plots.cosines(config.output, rows)
+    if config.sizes:
+        costs = costs_of(config)
+        for line in online_cost.markdown(costs):
+            screen.print(line, soft_wrap=True)
+        results.save(config.output, "online-cost", about, costs)
+        online_plots.costs(config.output, costs)
+    screen.print(f"results and pictures are in {config.output}")
     return 0
+
+
+def costs_of(config: Config) -> list[dict]:
+    """Return what each learner keeps and takes, by cell and units."""
+    rows: list[online_cost.Row] = []
+    for cell in online_cost.CELLS:
+        for size in config.sizes:
+            rows += online_cost.measure(cell, size, LEARNERS, config.rounds)
+    return [dataclasses.asdict(row) for row in rows]
 
 
 def main(args: list[str] | None = None) -> int:

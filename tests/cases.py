@@ -40,6 +40,7 @@ CELLS |= {
     "fast_grnn_no_bias": rj.FastGRNN(4, use_bias=False),
     "fast_rnn": rj.FastRNN(4),
     "diagonal_gru": rj.DiagonalGRU(4),
+    "diagonal_lstm": rj.DiagonalLSTM(4, peephole_init=rj.initializers.glorot_uniform),
     "indrnn": rj.IndRNN(4),
     "irnn": rj.IRNN(4),
     "jordan": rj.Jordan(4),

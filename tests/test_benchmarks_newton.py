@@ -14,7 +14,7 @@ for needed in ("matplotlib", "rich", "tyro"):
         pytest.skip(f"the benchmarks need {needed}", allow_module_level=True)
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks import newton, online, results  # noqa: E402
+from benchmarks import newton, newton_tables, online, online_cost, results  # noqa: E402
 
 
 def test_the_table_of_cells_has_every_cell():
@@ -40,7 +40,7 @@ def test_newton(tmp_path, capsys):
     flags = ["--parts", "drawn", "--steps", "9", "--draws", "4"]
     assert newton.main([*flags, "--output", str(tmp_path)]) == 0
     rows = results.load(tmp_path / "newton-drawn.json")["rows"]
-    right, of = newton.hits(rows)
+    right, of = newton_tables.hits(rows)
     assert of == 4 and 0 <= right <= 4
     assert f"right for {right} of 4" in capsys.readouterr().out
     assert (tmp_path / "newton-drawn.png").exists()
@@ -49,23 +49,54 @@ def test_newton(tmp_path, capsys):
 @pytest.mark.slow
 def test_online(tmp_path, capsys):
     flags = ["--cells", "DiagonalGRU", "--hidden", "2", "--depths", "1"]
-    flags += ["--times", "2", "5", "--draws", "2", "--output", str(tmp_path)]
+    flags += ["--times", "2", "5", "--draws", "2", "--sizes", "2", "--rounds", "1"]
+    flags += ["--output", str(tmp_path)]
     assert online.main(flags) == 0
     rows = results.load(tmp_path / "online.json")["rows"]
     exact = [r["cosine"] for r in rows if r["learner"] in ("RTRL", "SnAp1", "SnAp2")]
     assert len(exact) == 6 and min(exact) > 0.999
+    costs = results.load(tmp_path / "online-cost.json")["rows"]
+    kept = {(r["cell"], r["learner"]): r["numbers"] for r in costs}
+    P = 3 * 2 * (online_cost.D + 2)  # of a DiagonalGRU of two units
+    assert kept["DiagonalGRU", "RTRL"] == P and kept["DiagonalGRU", "SnAp2"] == 2 * P
+    assert kept["DiagonalGRU", "UORO"] == P + 2
+    assert min(row["times_bptt"] for row in costs) > 0
     assert (tmp_path / "online.png").exists()
+    assert (tmp_path / "online-cost.png").exists()
     assert "cosine to back-propagation" in capsys.readouterr().out
+
+
+def test_the_tables_of_online_gradients_are_what_was_measured():
+    docs = pathlib.Path(__file__).parents[1] / "docs"
+    text = (docs / "online.md").read_text()
+    rows = results.load(docs / "results" / "online.csv")["rows"]
+    exact = [r["cosine"] for r in rows if r["learner"] in ("RTRL", "SnAp2")]
+    assert len(exact) == 120 and min(exact) > 0.9999
+    assert "\n".join(online.markdown(rows)) in text
+    rows = results.load(docs / "results" / "online-cost.csv")["rows"]
+    assert "\n".join(online_cost.markdown(rows)) in text
 
 
 def test_the_table_of_the_page_is_what_was_measured():
     docs = pathlib.Path(__file__).parents[1] / "docs"
     rows = results.load(docs / "results" / "newton-cells.csv")["rows"]
-    assert "\n".join(newton.markdown(rows)) in (docs / "newton.md").read_text()
+    assert "\n".join(newton_tables.cells(rows)) in (docs / "newton.md").read_text()
+
+
+def test_the_times_on_the_page_are_what_was_measured():
+    docs = pathlib.Path(__file__).parents[1] / "docs"
+    rows = results.load(docs / "results" / "newton-time.csv")["rows"]
+    text = (docs / "newton.md").read_text()
+    lines = newton_tables.times(rows)
+    assert len(lines) == 6 and "\n".join(lines) in text
+    low, high = newton_tables.slower(rows, diagonal=True)
+    assert f"{low:.0f} to\n{high:.0f} times for cells with a diagonal" in text
+    low, high = newton_tables.slower(rows, diagonal=False)
+    assert f"{low:.0f} to {high:.0f} times for a full one" in text
 
 
 def test_the_hit_rate_on_the_page_is_what_was_measured():
     docs = pathlib.Path(__file__).parents[1] / "docs"
     rows = results.load(docs / "results" / "newton-drawn.csv")["rows"]
-    right, of = newton.hits(rows)
+    right, of = newton_tables.hits(rows)
     assert f"right for {right} of {of}" in (docs / "newton.md").read_text()

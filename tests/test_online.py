@@ -4,6 +4,7 @@
 import functools
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -59,6 +60,7 @@ EXACT = {
     "gru": (rj.GRU(2), rj.online.RTRL, Dense),
     "indrnn": (INDRNN, rj.online.RTRL, Grouped),
     "indrnn_snap": (INDRNN, rj.online.SnAp1, Grouped),
+    "diagonal_gru": (rj.DiagonalGRU(2), rj.online.RTRL, Grouped),
     "lru": (rj.LRU(2), rj.online.RTRL, Grouped),
     "stack": (STACK, rj.online.RTRL, Dense),
     "learned_carry": (rj.LearnedCarry(INDRNN), rj.online.RTRL, Grouped),
@@ -75,6 +77,39 @@ def test_exact_learners_are_back_propagation(name, x64):
     assert isinstance(learner._influence(args[0], args[1][0]), form)
     got = jax.jit(functools.partial(online, learner))(*args)
     close(got, jax.jit(functools.partial(through_time, cell))(*args))
+
+
+def test_what_is_exact_for_one_layer_and_for_a_stack(x64):
+    """Of diagonal cells, whose units have one number or two."""
+    one = rj.DiagonalGRU(2)
+    stack = rj.Stack((one, one))
+
+    def numbers(learner):
+        params, xs, _ = draw(learner.cell)
+        kept = jax.eval_shape(learner.init, params, xs[0]).memory
+        P = sum(leaf.size for leaf in jax.tree.leaves(params))
+        return sum(leaf.size for leaf in jax.tree.leaves(kept)) / BATCH / P
+
+    def error(learner):
+        args = *draw(learner.cell), (None, None)
+        got, want = (
+            jax.flatten_util.ravel_pytree(jax.jit(run)(*args)[0])[0]
+            for run in (
+                functools.partial(online, learner),
+                functools.partial(through_time, learner.cell),
+            )
+        )
+        return jnp.linalg.norm(got - want) / jnp.linalg.norm(want)
+
+    RTRL, SnAp1, EProp = rj.online.RTRL, rj.online.SnAp1, rj.online.EProp
+    assert numbers(RTRL(one)) == numbers(SnAp1(one)) == 1
+    assert numbers(RTRL(stack)) == numbers(SnAp1(stack)) == 4  # S
+    # RTRL of both cells, dense and in groups, is tested above.
+    assert error(SnAp1(stack)) < 1e-10
+    two = rj.DiagonalLSTM(2)
+    assert error(SnAp1(two)) < 1e-10
+    assert error(SnAp1(rj.Stack((two, two)))) > 1e-4
+    assert error(EProp(stack)) > 1e-3
 
 
 def test_a_product_of_jacobians_in_numpy(x64):
@@ -118,19 +153,44 @@ def test_the_mask_of_a_sparse_kernel(x64):
     np.testing.assert_array_equal(mask.kernel[:, 0], want.T > 0)
 
 
-@pytest.mark.parametrize("cell", [rj.GRU(2), rj.LearnedCarry(rj.Elman(2))], ids=repr)
-def test_uoro_is_unbiased(cell, x64):
-    args = *draw(cell), (VALID, RESETS)
-    want = jax.jit(functools.partial(through_time, cell))(*args)[0]
-    learner, count = rj.online.UORO(cell), 4000
+UNBIASED = {
+    "uoro": rj.online.UORO(rj.GRU(2)),
+    "uoro_start": rj.online.UORO(rj.LearnedCarry(rj.Elman(2))),
+    "kf_rtrl": rj.online.KFRTRL(rj.LSTM(2)),
+    "kf_rtrl_plain": rj.online.KFRTRL(rj.Elman(2, use_bias=False)),
+}
+
+
+def draws_of(learner, args, count=4000):
+    """Return the gradients for many keys, and that of back-propagation, flat."""
+    want = jax.jit(functools.partial(through_time, learner.cell))(*args)[0]
     run = jax.jit(jax.vmap(lambda key: online(learner, *args, key)[0]))
     draws = run(jax.random.split(jax.random.key(3), count))
-    errors = jax.tree.map(
-        lambda d, w: (d.mean(0) - w) / (d.std(0) / np.sqrt(count) + 1e-12), draws, want
-    )
-    z = np.concatenate([np.ravel(e) for e in jax.tree.leaves(errors)])
+    flat = [np.reshape(d, (count, -1)) for d in jax.tree.leaves(draws)]
+    return np.concatenate(flat, 1), np.asarray(jax.flatten_util.ravel_pytree(want)[0])
+
+
+@pytest.mark.parametrize("name", UNBIASED)
+def test_the_mean_is_that_of_back_propagation(name, x64):
+    """Within its standard error, number by number."""
+    learner = UNBIASED[name]
+    # A reset leaves few of the signs of KF-RTRL, which are two for each step.
+    flags = (VALID, RESETS) if name.startswith("uoro") else (VALID, None)
+    draws, want = draws_of(learner, (*draw(learner.cell), flags))
+    error = draws.std(0) / np.sqrt(len(draws)) + 1e-12
+    z = (draws.mean(0) - want) / error
     assert np.abs(z).max() < 4.5  # standard errors; about 40 numbers
     assert 0.5 < np.sqrt(np.mean(z**2)) < 1.6
+
+
+def test_kf_rtrl_is_less_noisy_than_uoro(x64):
+    cell = rj.Elman(3)
+    args = *draw(cell), (None, None)
+    noise = []
+    for learner in (rj.online.KFRTRL(cell), rj.online.UORO(cell)):
+        draws, want = draws_of(learner, args, count=500)
+        noise.append(np.mean((draws - want[None]) ** 2))
+    assert noise[0] < 0.5 * noise[1]
 
 
 def test_learning_online_with_optax():
@@ -166,6 +226,8 @@ def test_wrong_calls():
         rj.online.RTRL(rj.GRU)
     with pytest.raises(ValueError, match=r"UORO\.init: key is None"):
         rj.online.UORO(cell).init(params, xs[0])
+    with pytest.raises(TypeError, match=r"KFRTRL\.init: params of cell GRU.*UORO"):
+        rj.online.KFRTRL(cell).init(params, xs[0], key=jax.random.key(0))
     with pytest.raises(TypeError, match="EProp: cell LRU.*SnAp1"):
         rj.online.EProp(rj.LRU(2))
     with pytest.raises(TypeError, match="state must be an OnlineState"):
@@ -176,5 +238,9 @@ def test_wrong_calls():
         learner.step(params, state, xs[0], reset=jnp.ones(3, bool))
     with pytest.raises(ValueError, match="cotangent must be like the output"):
         learner.gradient(state, jnp.ones(2))
-    with pytest.raises(ValueError, match="GRU.step|RTRL.step"):
+    with pytest.raises(TypeError, match=r"RTRL\.step: state.carry must be"):
         learner.step(params, state, xs[0, :1])
+    with pytest.raises(TypeError, match=r"RTRL\.step: state.memory must be"):
+        learner.step(params, state._replace(memory=state.carry), xs[0])
+    with pytest.raises(TypeError, match=r"RTRL\.gradient: state must be an OnlineS"):
+        learner.gradient(state.carry, ws[0])

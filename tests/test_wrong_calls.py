@@ -13,13 +13,13 @@ import os
 import re
 
 import pytest
-from fuzz import classes, outside, rooms
+from fuzz import classes, learners, outside, rooms
 from fuzz.judge import Row, call, drawn, table
 from fuzz.kinds import SIZE
 
 import recurrent_jax as rj
 
-ROWS = [row for part in (classes, rooms, outside) for row in part.rows()]
+ROWS = [row for part in (classes, learners, rooms, outside) for row in part.rows()]
 NIGHTLY = 20_000 if os.environ.get("NIGHTLY") else 0
 CALLS = int(os.environ.get("WRONG_CALLS", NIGHTLY))
 # Where checks are not complete yet: names and rooms, in classes, calls and functions.

@@ -22,6 +22,7 @@ from recurrent_jax.cells._cornn import CoRNN, CoRNNCarry, CoRNNParams
 from recurrent_jax.cells._ctrnn import CTRNN, CTRNNCarry, CTRNNParams
 from recurrent_jax.cells._delta_net import DeltaNet, DeltaNetParams
 from recurrent_jax.cells._diagonal_gru import DiagonalGRU, DiagonalGRUParams
+from recurrent_jax.cells._diagonal_lstm import DiagonalLSTM, DiagonalLSTMParams
 from recurrent_jax.cells._elman import Elman, ElmanParams
 from recurrent_jax.cells._exp_rnn import ExpRNN, ExpRNNParams, ExpRNNPrepared
 from recurrent_jax.cells._fast_grnn import FastGRNN, FastGRNNParams, FastGRNNPrepared
@@ -129,6 +130,8 @@ __all__ = [
     "DeltaNetParams",
     "DiagonalGRU",
     "DiagonalGRUParams",
+    "DiagonalLSTM",
+    "DiagonalLSTMParams",
     "Elman",
     "ElmanParams",
     "ExpRNN",

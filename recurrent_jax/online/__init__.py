@@ -13,12 +13,23 @@ Memory does not grow with the number of steps.
 | `SnAp2` | biased | S P |
 | `EProp` | biased | P for each number of a unit, for most cells |
 | `UORO` | unbiased, noisy | P + S |
+| `KFRTRL` | unbiased, less noisy | D + H + 1 + S G, for G columns of a kernel |
 """
 
 from recurrent_jax.online._eprop import EProp
+from recurrent_jax.online._kf_rtrl import KFRTRL
 from recurrent_jax.online._learner import Learner, OnlineState
 from recurrent_jax.online._rtrl import RTRL
 from recurrent_jax.online._snap import SnAp1, SnAp2
 from recurrent_jax.online._uoro import UORO
 
-__all__ = ["RTRL", "UORO", "EProp", "Learner", "OnlineState", "SnAp1", "SnAp2"]
+__all__ = [
+    "KFRTRL",
+    "RTRL",
+    "UORO",
+    "EProp",
+    "Learner",
+    "OnlineState",
+    "SnAp1",
+    "SnAp2",
+]

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from recurrent_jax._checks import fields
-from recurrent_jax.online._influence import Dense, Grouped, Move, grouped
+from recurrent_jax.online._grouping import grouped
+from recurrent_jax.online._influence import Dense, Grouped, Move
 from recurrent_jax.online._learner import LastStep
 from recurrent_jax.online._rtrl import RTRL
 

@@ -3,17 +3,19 @@
 
 import abc
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import is_float, select, zeros
+from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.input_types import Arrays, Mask, OneCell, Params
 from recurrent_jax._core.types import Key
 from recurrent_jax._core.vectors import to_carry, to_vector
+from recurrent_jax.online import _check
 
 
 class LastStep(NamedTuple):
@@ -76,6 +78,7 @@ class Learner(abc.ABC):
     def __post_init__(self) -> None:
         _checks.fields(self)
 
+    @_checks.protocol
     def init(
         self, params: Params, x: Arrays, *, carry: Any = None, key: Key | None = None
     ) -> OnlineState:
@@ -94,18 +97,19 @@ class Learner(abc.ABC):
             TypeError, ValueError: if types or shapes do not fit.
         """
         where = f"{type(self).__name__}.init"
-        params, x = _given(where, self.cell, params, x)
-        reading = _checks.read(where, "x", self.cell, x, None)
-        _checks.features(reading, params, x)
+        reading, params, x = _check.given(where, self.cell, params, x)
         fixed, count = self._fixed(params, x, key), jnp.zeros((), int)
         start, memory = self._begin(params, x, fixed, count)
         if carry is not None:
             carry = _checks.arrays(where, "carry", carry)
             _checks.carry(reading, params, "carry", carry)
             start, memory = carry, jax.tree.map(jnp.zeros_like, memory)
-        last = LastStep(params, start, zeros(x), memory, _yes(reading.batch_shape))
+        last = LastStep(
+            params, start, zeros(x), memory, jnp.ones(reading.batch_shape, bool)
+        )
         return OnlineState(start, memory, last, fixed, count)
 
+    @_checks.called
     def step(
         self,
         params: Params,
@@ -132,15 +136,11 @@ class Learner(abc.ABC):
             TypeError, ValueError: if types or shapes do not fit.
         """
         where = f"{type(self).__name__}.step"
-        if not isinstance(state, OnlineState):
-            raise TypeError(
-                f"{where}: state must be an OnlineState, as init returns it, got "
-                f"{type(state).__name__}; the order is (params, state, x)"
-            )
-        params, x = _given(where, self.cell, params, x)
-        reading = _checks.read(where, "x", self.cell, x, None)
+        _check.built(where, state, OnlineState)
+        reading, params, x = _check.given(where, self.cell, params, x)
+        self._fits(reading, params, x, state.fixed, state.carry, state.memory)
         valid, reset = (
-            _flag(where, name, flag, reading.batch_shape)
+            _check.flag(where, name, flag, reading.batch_shape)
             for name, flag in (("valid", valid), ("reset", reset))
         )
         carry, memory = state.carry, state.memory
@@ -154,12 +154,13 @@ class Learner(abc.ABC):
         last = LastStep(params, carry, x, memory, valid)
         moved = self._advance(last, state.fixed, state.count)
         if valid is None:
-            last = last._replace(valid=_yes(reading.batch_shape))
+            last = last._replace(valid=jnp.ones(reading.batch_shape, bool))
         else:
             after, moved = select(valid, (after, moved), (carry, memory))
             y = select(valid, y, zeros(y))
         return OnlineState(after, moved, last, state.fixed, state.count + 1), y
 
+    @_checks.called
     def gradient(self, state: OnlineState, cotangent: Any) -> Any:
         """Return the cotangent of the parameters for that of the last output.
 
@@ -174,15 +175,21 @@ class Learner(abc.ABC):
         Raises:
             TypeError, ValueError: if the cotangent is not like the output.
         """
+        where = f"{type(self).__name__}.gradient"
+        _check.built(where, state, OnlineState)
         last = state.last
-        batch_shape = last.valid.shape
+        reading, _, _ = _check.given(where, self.cell, last.params, last.x)
+        self._fits(
+            reading, last.params, last.x, state.fixed, last.carry, last.memory, "last."
+        )
+        _checks.alike(where, "state.carry", last.carry, state.carry)
+        batch_shape = reading.batch_shape
 
         def output(params: Any, vector: jax.Array) -> Any:
             return self.cell.step(params, to_carry(vector, last.carry), last.x)[1]
 
         y, pull = jax.vjp(output, last.params, to_vector(last.carry, batch_shape))
-        where = f"{type(self).__name__}.gradient"
-        cotangent = _like(where, cotangent, y)
+        cotangent = _check.like(where, cotangent, y)
         cotangent = select(last.valid, cotangent, zeros(cotangent))
         direct, d_before = pull(cotangent)
         through = self._pull(last, d_before, state.fixed)
@@ -204,6 +211,23 @@ class Learner(abc.ABC):
     def _pull(self, last: LastStep, cotangent: jax.Array, fixed: Any) -> Any:
         """Return the gradient that comes through the state before the step."""
 
+    def _fits(
+        self,
+        reading: _checks.Reading,
+        params: Any,
+        x: Any,
+        fixed: Any,
+        carry: Any,
+        memory: Any,
+        part: str = "",
+    ) -> None:
+        """Check that a state belongs to these parameters and inputs."""
+        names = (f"state.{part}{name}" for name in ("carry", "memory"))
+        begin = functools.partial(self._begin, count=jnp.zeros((), int))
+        expected = jax.eval_shape(begin, params, x, fixed)
+        for name, want, got in zip(names, expected, (carry, memory), strict=True):
+            _checks.alike(reading.where, name, want, got)
+
     def _begin(
         self, params: Any, x: Any, fixed: Any, count: jax.Array
     ) -> tuple[Any, Any]:
@@ -222,47 +246,3 @@ def batch_of(cell: Cell, x: Any) -> tuple[int, ...]:
     """Return the batch axes of an input of one step."""
     first = jax.tree.leaves(x)[0]
     return tuple(first.shape[: first.ndim - cell.feature_axes])
-
-
-def _given(where: str, cell: Cell, params: Any, x: Any) -> tuple[Any, Any]:
-    params = _checks.arrays(where, "params", params)
-    for path, leaf in jax.tree.leaves_with_path(params):
-        if not is_float(leaf):
-            raise TypeError(
-                f"{where}: params{jax.tree_util.keystr(path)} must be floating-point, "
-                f"got {_checks.describe(leaf)}; it has no gradient"
-            )
-    return params, _checks.arrays(where, "x", x)
-
-
-def _yes(batch_shape: tuple[int, ...]) -> jax.Array:
-    return jnp.ones(batch_shape, bool)
-
-
-def _flag(where: str, name: str, flag: Any, batch_shape: tuple[int, ...]) -> Any:
-    if flag is None:
-        return None
-    flag = _checks.array(where, name, flag)
-    if flag.dtype != bool or flag.shape != batch_shape:
-        raise (TypeError if flag.dtype != bool else ValueError)(
-            f"{where}: {name} must be bool of the batch shape {batch_shape}, one for "
-            f"each sequence, got {_checks.describe(flag)}"
-        )
-    return flag
-
-
-def _like(where: str, cotangent: Any, y: Any) -> Any:
-    cotangent = _checks.arrays(where, "cotangent", cotangent)
-    if jax.tree.structure(cotangent) != jax.tree.structure(y):
-        raise TypeError(
-            f"{where}: cotangent must be like the output, {_checks.outline(y)}, got "
-            f"{_checks.outline(cotangent)}"
-        )
-    pairs = zip(jax.tree.leaves(cotangent), jax.tree.leaves(y), strict=True)
-    for got, want in pairs:
-        if (got.shape, got.dtype) != (want.shape, want.dtype):
-            raise (ValueError if got.shape != want.shape else TypeError)(
-                f"{where}: cotangent must be like the output, "
-                f"{_checks.describe(want)}, got {_checks.describe(got)}"
-            )
-    return cotangent

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax._core.vectors import to_vector
-from recurrent_jax.online._influence import Dense, Grouped, Move, grouped, pulls
+from recurrent_jax.online._grouping import grouped
+from recurrent_jax.online._influence import Dense, Grouped, Move, pulls
 from recurrent_jax.online._learner import LastStep, Learner, batch_of
 from recurrent_jax.online._rtrl import row_of
 
@@ -69,8 +70,10 @@ class SnAp1(Learner):
     K is one where the last term can be other than zero. In most cells a parameter acts
     on one unit, so that P numbers are kept for each number of a unit. Otherwise the
     dense matrix is kept and masked. It is exact for one layer whose units do not read
-    each other, such as an `IndRNN`, and biased for most other cells. In a `Stack`, the
-    layers above are reached within the same step.
+    each other, such as an `IndRNN`, and biased for most other cells. In a `Stack`, a
+    parameter reaches the layers above within the same step. So a stack needs the dense
+    matrix. It is exact if a unit has one number, as in a `DiagonalGRU`, and approximate
+    if it has two, as in a `DiagonalLSTM` or an `LRU`, and one is reached a step later.
 
     Args:
         cell: any cell whose parameters are floats.

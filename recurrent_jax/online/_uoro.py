@@ -87,8 +87,8 @@ class UORO(Learner):
             )[1]
             _, pull = jax.vjp(lambda p: step(p, before), last.params)
             (direct,) = pull(signs)
-            first = _balance(_norm(memory.of_params), _norm(moved))
-            second = _balance(_norm(direct), _norm(signs))
+            first = balance(norm(memory.of_params), norm(moved))
+            second = balance(norm(direct), norm(signs))
             return RankOne(
                 first * moved + second * signs,
                 jax.tree.map(
@@ -108,12 +108,13 @@ class UORO(Learner):
         )
 
 
-def _norm(tree: Any) -> jax.Array:
+def norm(tree: Any) -> jax.Array:
+    """Return the Euclidean norm of all numbers of a tree."""
     leaves = jax.tree.leaves(tree)
     return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in leaves))
 
 
-def _balance(of_params: jax.Array, of_state: jax.Array) -> jax.Array:
+def balance(of_params: jax.Array, of_state: jax.Array) -> jax.Array:
     """Return the scale that makes two norms equal, or one if one of them is zero."""
     tiny = jnp.finfo(of_state.dtype).tiny
     usable = (of_params > tiny) & (of_state > tiny)
