@@ -105,7 +105,14 @@ from recurrent_jax.cells import (
 )
 from recurrent_jax.kernels import _table as _table
 from recurrent_jax.kernels import show_backends as show_backends
-from recurrent_jax.methods import Associative, Chunked, Fused, Newton, Sequential
+from recurrent_jax.methods import (
+    Associative,
+    Chunked,
+    Fused,
+    Newton,
+    Sequential,
+    Sharded,
+)
 from recurrent_jax.networks import (
     Bidirectional,
     Deep,
@@ -116,6 +123,7 @@ from recurrent_jax.wrappers import (
     Attention,
     InputDropout,
     LearnedCarry,
+    MixedPrecision,
     OutputDropout,
     RecurrentDropout,
     Residual,
@@ -198,6 +206,7 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "MinimalRNN",
+    "MixedPrecision",
     "MogrifierLSTM",
     "MultiplicativeLSTM",
     "Network",
@@ -211,6 +220,7 @@ __all__ = [
     "ResidualElman",
     "RetNet",
     "Sequential",
+    "Sharded",
     "SlimGRU",
     "SlimMGU",
     "Stack",

@@ -125,6 +125,9 @@ CELLS |= {
     "dropouts": DROPOUTS,
     "dropouts_drawn": DROPOUTS,
     "learned_carry": rj.LearnedCarry(rj.GRU(4)),
+    # Wide, so that the laws see no rounding; the law of types casts to it and back.
+    "mixed_precision": rj.MixedPrecision(rj.PeepholeLSTM(4), float),
+    "mixed_precision_linear": rj.MixedPrecision(rj.LRU(4, state_size=3), float),
     "stack": STACK,
     "stack_drawn": STACK,
     "structured_low_rank": rj.Structured(rj.GRU(4), rj.operators.LowRank(2)),

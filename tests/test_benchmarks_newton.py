@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`benchmarks.newton` and `benchmarks.online`: their cells, files and tables."""
+"""`benchmarks.newton`, `.online` and `.precision`: their cells, files and tables."""
 
 import pathlib
 import sys
@@ -14,7 +14,14 @@ for needed in ("matplotlib", "rich", "tyro"):
         pytest.skip(f"the benchmarks need {needed}", allow_module_level=True)
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from benchmarks import newton, newton_tables, online, online_cost, results  # noqa: E402
+from benchmarks import (  # noqa: E402
+    newton,
+    newton_tables,
+    online,
+    online_cost,
+    precision,
+    results,
+)
 
 
 def test_the_table_of_cells_has_every_cell():
@@ -75,6 +82,26 @@ def test_the_tables_of_online_gradients_are_what_was_measured():
     assert "\n".join(online.markdown(rows)) in text
     rows = results.load(docs / "results" / "online-cost.csv")["rows"]
     assert "\n".join(online_cost.markdown(rows)) in text
+
+
+def test_precision(tmp_path, capsys):
+    flags = ["--cells", "GRU", "--hidden", "4", "--time", "20", "--batch", "2"]
+    flags += ["--strategies", "Autodiff", "--output", str(tmp_path)]
+    assert precision.main(flags) == 0
+    rows = results.load(tmp_path / "precision.json")["rows"]
+    wide, mixed, few = (row["kernel"] for row in rows)
+    assert wide < 1e-5 < mixed < 0.03 and wide < few
+    assert "products in bfloat16" in capsys.readouterr().out
+
+
+def test_the_gradients_on_the_page_are_what_was_measured():
+    docs = pathlib.Path(__file__).parents[1] / "docs"
+    rows = results.load(docs / "results" / "precision.csv")["rows"]
+    page = (docs / "training.md").read_text()
+    assert "\n".join(precision.markdown(rows)) in page
+    mixed = [r for r in rows if r["way"] == "mixed"]
+    kernels = [r[k] for r in mixed for k in ("kernel", "recurrent_kernel")]
+    assert max(kernels) < 0.005 and "within 0.5 %" in page
 
 
 def test_the_table_of_the_page_is_what_was_measured():

@@ -65,6 +65,35 @@ def shard_alike(tree: Any, like: Any, axes: slice) -> Any:
     return jax.tree.map(one, tree)
 
 
+def mesh_of(tree: Any) -> Any:
+    """Return the mesh that code runs under, or else the one that arrays are on.
+
+    It is that of `jax.set_mesh` or `shard_map`. None means that there is no mesh.
+    """
+    under = jax.sharding.get_abstract_mesh()
+    found = [under, *(_ask(a, "sharding", "mesh") for a in jax.tree.leaves(tree))]
+    return next((mesh for mesh in found if getattr(mesh, "shape", None)), None)
+
+
+def place(tree: Any, specs: Any) -> Any:
+    """Return arrays with these specs, if their mesh has explicit axes.
+
+    `specs` may be a prefix of the tree. Automatic axes are left to the compiler.
+    """
+
+    def one(a: jax.Array, spec: PartitionSpec) -> jax.Array:
+        mesh = explicit_mesh(a)
+        if mesh is None:
+            return a
+        return jax.sharding.reshard(a, NamedSharding(mesh, spec))
+
+    def each(spec: PartitionSpec, part: Any) -> Any:
+        return jax.tree.map(lambda a: one(a, spec), part)
+
+    is_spec = lambda spec: isinstance(spec, PartitionSpec)  # noqa: E731
+    return jax.tree.map(each, specs, tree, is_leaf=is_spec)
+
+
 def take(table: jax.Array, index: jax.Array) -> jax.Array:
     """Return the rows of `table` at an index that may be sharded by explicit axes."""
     mesh = explicit_mesh(index)

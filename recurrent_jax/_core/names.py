@@ -28,6 +28,8 @@ def spell(value: Any) -> str:
     for module in _PUBLIC:
         if getattr(importlib.import_module(module), name, None) is value:
             return f"{module}.{name}"
+    if value.__module__ == "builtins":
+        return name
     return f"{value.__module__}.{value.__qualname__}"
 
 

@@ -75,10 +75,11 @@ def unroll(
             None runs them in evaluation mode. The same key gives the same draws under
             `jit`, `vmap` and any `backward`.
         method: how time is run: `Sequential`, `Fused` for a cell that has a compiled
-            kernel, or `Associative` or `Chunked` for a cell that is linear in its
-            carry. If None, it is `Chunked` for a linear cell, unless a loop is faster
-            for it on a CPU. Else it is `Sequential`, or `Fused` if the environment says
-            `RECURRENT_JAX_KERNELS=on`, a kernel gains and you choose no `backward`.
+            kernel, `Associative` or `Chunked` for a cell that is linear in its carry,
+            `Newton`, or `Sharded` over a mesh. If None, it is `Chunked` for a linear
+            cell, unless a loop is faster for it on a CPU. Else it is `Sequential`, or
+            `Fused` if the environment says `RECURRENT_JAX_KERNELS=on`, a kernel gains
+            and you choose no `backward`.
         backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
             `Truncated` or `ClippedBackward`. If None, it is that of the method, which
             is `Deferred` for `Sequential` and `Autodiff` for the others. Values depend

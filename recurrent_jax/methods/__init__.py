@@ -12,6 +12,7 @@ from recurrent_jax.methods._fused import Fused
 from recurrent_jax.methods._newton import Newton
 from recurrent_jax.methods._newton_solve import NewtonReport
 from recurrent_jax.methods._sequential import Sequential
+from recurrent_jax.methods._sharded import Sharded
 
 __all__ = [
     "Associative",
@@ -23,5 +24,6 @@ __all__ = [
     "Newton",
     "NewtonReport",
     "Sequential",
+    "Sharded",
     "run_steps",
 ]

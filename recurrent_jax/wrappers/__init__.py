@@ -10,6 +10,10 @@ from recurrent_jax.wrappers._attention import (
 )
 from recurrent_jax.wrappers._input_dropout import InputDropout
 from recurrent_jax.wrappers._learned_carry import LearnedCarry, LearnedCarryParams
+from recurrent_jax.wrappers._mixed_precision import (
+    MixedPrecision,
+    MixedPrecisionPrepared,
+)
 from recurrent_jax.wrappers._output_dropout import OutputDropout
 from recurrent_jax.wrappers._recurrent_dropout import RecurrentDropout
 from recurrent_jax.wrappers._residual import Residual
@@ -28,6 +32,8 @@ __all__ = [
     "LearnedCarry",
     "LearnedCarryParams",
     "Memory",
+    "MixedPrecision",
+    "MixedPrecisionPrepared",
     "OutputDropout",
     "Recorded",
     "RecurrentDropout",

@@ -93,6 +93,11 @@ FIELDS: dict[str, k.Kind] = {
     "excitatory": k.optional(k.numbers(lambda v: 0 <= v <= 1)),
     "initializer": k.FUNCTION,
     "activation": k.FUNCTION,
+    "compute": k.DTYPE,
+    # Names of mesh axes.
+    **dict.fromkeys(
+        ("units", "batch"), k.Kind(lambda v: v is None or isinstance(v, str))
+    ),
 }
 OWN: dict[tuple[str, str], k.Kind] = {
     ("BatchNormLSTM", "scale"): k.REAL,
@@ -117,6 +122,7 @@ GIVEN: dict[str, Any] = {
     **{"initializer": rj.initializers.orthogonal, "low": 0.0, "high": 1.0},
     **{"radius": 0.9, "max_steps": 9, "alpha": 0.5, "beta": 0.5, "bound": 2.0},
     **{"activation": jnp.tanh, "max_norm": 1.0, "decay": 0.5, "theta": 1.0},
+    "compute": "bfloat16",
 }
 
 
@@ -168,6 +174,8 @@ def built(name: str, cls: type) -> Row:
         if not field.init or field.name in ("parent", "name"):
             continue
         value = field.default
+        if name == "Sharded":  # it needs one of its arguments
+            value = "model"
         if value is dataclasses.MISSING:
             value = GIVEN[field.name]
             if name == "RGLRU":  # it has as many units as its input has features

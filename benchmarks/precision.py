@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients in mixed precision beside float64: `python -m benchmarks.precision --help`.
+
+Each row is the relative distance of a gradient from the one in float64, over all
+parameters of one name: |g - g64| / |g64|. The loss reads every output, with random
+weights. Three ways are compared: float32, `MixedPrecision` with products in bfloat16,
+and everything in bfloat16.
+"""
+
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+import recurrent_jax as rj
+from benchmarks import program, results
+
+D = 16
+CELLS: dict[str, Callable[[int], rj.Cell]] = {"LSTM": rj.LSTM, "GRU": rj.GRU}
+STRATEGIES = {
+    "Deferred": rj.Deferred(),
+    "Checkpointed": rj.Checkpointed(),
+    "Autodiff": rj.Autodiff(),
+}
+WAYS = ("float32", "mixed", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Measure how far gradients in few bits are from those in float64.
+
+    Attributes:
+        cells: which cells.
+        strategies: which strategies.
+        hidden: units.
+        time: steps.
+        batch: sequences.
+        output: folder for results.
+    """
+
+    cells: tuple[str, ...] = tuple(CELLS)
+    strategies: tuple[str, ...] = tuple(STRATEGIES)
+    hidden: int = 64
+    time: int = 1000
+    batch: int = 8
+    output: pathlib.Path = pathlib.Path("benchmarks", "results")
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, self.time, self.batch) < 1:
+            raise ValueError("all numbers must be at least 1")
+        for given, known in ((self.cells, CELLS), (self.strategies, STRATEGIES)):
+            if unknown := set(given) - set(known):
+                raise ValueError(f"no {sorted(unknown)}; there are {list(known)}")
+
+
+def measure(config: Config, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a cell."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    cell = CELLS[name](config.hidden)
+    lead = config.time, config.batch
+    with jax.enable_x64(True):
+        drawn = (
+            cell.init(keys[0], D),
+            jax.random.normal(keys[1], (*lead, D)),
+            jax.random.normal(keys[2], (*lead, config.hidden)),
+        )
+        exact = gradient(cell, "float64", rj.Autodiff(), drawn)
+        rows = []
+        for label in config.strategies:
+            for way in WAYS:
+                got = gradient(cell, way, STRATEGIES[label], drawn)
+                far = {k: distance(got[k], exact[k]) for k in exact}
+                rows.append({"cell": name, "strategy": label, "way": way} | far)
+    return rows
+
+
+def gradient(
+    cell: rj.Cell, way: str, backward: Any, drawn: Any
+) -> dict[str, np.ndarray]:
+    """Return the gradient of a loss, computed in one of the ways, by name."""
+    wide = "float64" if way == "float64" else "float32"
+    params, xs, weights = jax.tree.map(lambda a: a.astype(wide), drawn)
+    if way == "mixed":
+        cell = rj.MixedPrecision(cell, jnp.bfloat16)
+
+    @jax.jit
+    @jax.grad
+    def run(params: Any) -> jax.Array:
+        given = params, xs
+        if way == "bfloat16":
+            given = jax.tree.map(lambda a: a.astype(jnp.bfloat16), given)
+        ys = rj.unroll(cell, *given, backward=backward)[1]
+        return jnp.mean(weights * ys.astype(wide))
+
+    found = jax.device_get(run(params))
+    return {k: np.asarray(a, "float64") for k, a in found._asdict().items()}
+
+
+def distance(got: np.ndarray, exact: np.ndarray) -> float:
+    """Return the relative distance of two arrays."""
+    return float(np.linalg.norm(got - exact) / np.linalg.norm(exact))
+
+
+def markdown(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the table of a page: one line for each cell and strategy."""
+    head = "| cell | strategy | float32 | products in bfloat16 | all in bfloat16 |"
+    lines = [head, "|" + "---|" * 5]
+    for cell in results.unique(rows, "cell"):
+        for strategy in results.unique(rows, "strategy"):
+            mine = {
+                r["way"]: [v for k, v in r.items() if k.endswith(("kernel", "bias"))]
+                for r in rows
+                if (r["cell"], r["strategy"]) == (cell, strategy)
+            }
+            worst = " | ".join(
+                f"{max(v for v in mine[way] if v is not None):.1e}" for way in WAYS
+            )
+            lines.append(f"| {cell} | `{strategy}` | {worst} |")
+    return lines
+
+
+def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
+    """Measure, print and save; return the exit status."""
+    rows = [row for name in config.cells for row in measure(config, name)]
+    names = dict.fromkeys(key for row in rows for key in row)
+    rows = [{name: row.get(name) for name in names} for row in rows]
+    screen.print("\n".join(markdown(rows)), markup=False)
+    results.save(config.output, "precision", about, rows)
+    screen.print(f"results are in {config.output}")
+    return 0
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run with these flags; return the exit status."""
+    return program.main("benchmarks.precision", Config, work, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loop whose units and sequences are shared out over the devices of a mesh."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+
+from recurrent_jax._core.mesh import place, vary_alike
+from recurrent_jax._loop.loop import Loop
+from recurrent_jax.methods._default import default_method
+from recurrent_jax.methods._sequential import Sequential
+from recurrent_jax.methods._units import Kinds, Share, resized, units_of
+
+
+def manual(mesh: Any) -> tuple[str, ...]:
+    """Return the axes over which `shard_map` runs this code."""
+    return tuple(getattr(mesh, "manual_axes", ()))
+
+
+class Shares(NamedTuple):
+    """A loop that is shared out over axes of a mesh."""
+
+    units: str | None
+    batch: str | None
+    mesh: Any
+    kinds: Kinds
+    loop: Loop
+
+    def over(self, carry: Any) -> tuple[Any, Any]:
+        """Run each share on its device, under `jit`."""
+        loop, kinds = self.loop, self.kinds
+        # With explicit axes, a sharded axis cannot be cut into gates.
+        params = place(loop.params, PartitionSpec())
+        gates = jax.tree.map(self._gates, params, kinds.params)
+        of_params = jax.tree.map(
+            lambda a, k: self._spec(k, a.ndim), gates, kinds.params
+        )
+        of_carry = jax.tree.map(
+            lambda a, k: self._spec(k, a.ndim, 0), carry, kinds.carry
+        )
+        of_time, lead = PartitionSpec(None, self.batch), 1 + len(loop.batch_shape)
+        of_ys = jax.tree.map(lambda k: self._spec(k, lead + 1, 1), kinds.y)
+        specs = (of_params, of_time, of_time, of_carry, of_carry)
+        given = (gates, loop.xs, loop.flags, loop.fresh, carry)
+        run = jax.shard_map(
+            self.share, mesh=self.mesh, in_specs=specs, out_specs=(of_carry, of_ys)
+        )
+        return run(*(place(*pair) for pair in zip(given, specs, strict=True)))
+
+    def inside(self, carry: Any) -> tuple[Any, Any]:
+        """Run the share of this device, inside `shard_map`."""
+        loop, kinds = self.loop, self.kinds
+        gates = jax.tree.map(self._gates, loop.params, kinds.params)
+        cut = functools.partial(jax.tree.map, self._cut)
+        fresh, start = cut(loop.fresh, kinds.carry), cut(carry, kinds.carry)
+        gates = cut(gates, kinds.params)
+        final, ys = self.share(gates, loop.xs, loop.flags, fresh, start)
+        final = jax.tree.map(self._whole, final, kinds.carry)
+        return final, jax.tree.map(self._whole, ys, kinds.y)
+
+    def share(
+        self, gates: Any, xs: Any, flags: Any, fresh: Any, carry: Any
+    ) -> tuple[Any, Any]:
+        """Run the loop of one share. Its arrays are those of `shard_map`."""
+        params = jax.tree.map(
+            lambda a, kind: a.reshape(*a.shape[:-2], -1) if kind else a,
+            gates,
+            self.kinds.params,
+        )
+        # Here, so that their gradients are summed over devices once a sequence.
+        params, xs, fresh, carry = (
+            vary_alike(tree, (params, xs)) for tree in (params, xs, fresh, carry)
+        )
+        lead = jax.tree.leaves(xs)[0].shape[1 : 1 + len(self.loop.batch_shape)]
+        local = self.loop._replace(
+            params=params, xs=xs, flags=flags, fresh=fresh, batch_shape=lead
+        )
+        if self.units is None:
+            method = default_method(local.cell, params, xs, local.time, None)
+        else:
+            units = units_of(local.cell) // self._parts
+            cell = Share(resized(local.cell, units), self.units, self.kinds.exchanged)
+            local, method = local._replace(cell=cell), Sequential()
+        return method.backward.run(local._replace(method=method), carry)
+
+    @property
+    def _parts(self) -> int:
+        return int(self.mesh.shape[self.units])
+
+    def _gates(self, a: jax.Array, is_units: bool) -> jax.Array:
+        """Return an array with the units alone on its last axis."""
+        if not is_units:
+            return a
+        units = units_of(self.loop.cell)
+        return a.reshape(*a.shape[:-1], a.shape[-1] // units, units)
+
+    def _spec(
+        self, is_units: bool, rank: int, batch: int | None = None
+    ) -> PartitionSpec:
+        """Return where units and sequences are. `batch` is the axis of the latter."""
+        axes: list[str | None] = [None] * rank
+        if batch is not None and batch < rank:
+            axes[batch] = self.batch
+        if is_units:
+            axes[-1] = self.units
+        return PartitionSpec(*axes)
+
+    def _cut(self, a: jax.Array, is_units: bool) -> jax.Array:
+        """Return the part of this device of an array that is whole."""
+        if not is_units:
+            return a
+        size, place = a.shape[-1] // self._parts, lax.axis_index(self.units)
+        return lax.dynamic_slice_in_dim(a, place * size, size, a.ndim - 1)
+
+    def _whole(self, a: jax.Array, is_units: bool) -> jax.Array:
+        """Return the parts of all devices, the same on each of them."""
+        if not is_units:
+            return a
+        size, place = a.shape[-1], lax.axis_index(self.units)
+        whole = jnp.zeros((*a.shape[:-1], size * self._parts), a.dtype)
+        whole = vary_alike(whole, a)
+        whole = lax.dynamic_update_slice_in_dim(whole, a, place * size, a.ndim - 1)
+        return lax.psum(whole, self.units)
