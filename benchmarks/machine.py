@@ -47,7 +47,7 @@ def describe(module: str) -> dict[str, Any]:
             "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             "platform": platform.platform(),
             "backend": jax.default_backend(),
-            "kernels": rj.show_backends(),
+            "kernels": rj.show_backends().replace("\n", "; "),
             "accelerator": None if device.platform == "cpu" else device.device_kind,
         },
         "versions": {

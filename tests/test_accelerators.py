@@ -3,7 +3,6 @@
 
 import dataclasses
 import functools
-import inspect
 import os
 import pathlib
 import sys
@@ -11,7 +10,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from devices import place
 
 import recurrent_jax as rj
 from recurrent_jax._core.mesh import are_on_cpu
@@ -75,24 +74,11 @@ def test_a_program_of_a_tpu_is_read():
     assert counts.bytes["all-reduce"] == 6 * 4 * 8 * 4
 
 
-def on(kind):
-    """Return a sharding of a device that is not there."""
-    given = {"device_kind": kind, "platform": kind.split()[0].lower(), "num_cores": 1}
-    fields = inspect.signature(jax.sharding.AbstractDevice).parameters
-    device = jax.sharding.AbstractDevice(**{name: given[name] for name in fields})
-    axes = (AxisType.Auto,)
-    mesh = AbstractMesh((1,), ("batch",), axis_types=axes, abstract_device=device)
-    return NamedSharding(mesh, PartitionSpec())
-
-
 @pytest.mark.parametrize("kind", ["cpu", "TPU v5 lite", "NVIDIA H100 80GB HBM3"])
 def test_the_device_is_read_off_the_arrays(kind):
     """A CPU walks through the steps of a linear cell, and no other device does."""
     cell = rj.LRU(4)
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
-
-    def place(a):
-        return jax.ShapeDtypeStruct(a.shape, jnp.float32, sharding=on(kind))
 
     seen = []
 
@@ -100,7 +86,7 @@ def test_the_device_is_read_off_the_arrays(kind):
         seen.append(are_on_cpu(xs))
         return rj.unroll(cell, params, xs)
 
-    given = jax.tree.map(place, (params, jax.ShapeDtypeStruct((T, B, 3), float)))
+    given = place((params, jax.ShapeDtypeStruct((T, B, 3), float)), kind, "float32")
     walked = " scan[" in str(jax.make_jaxpr(run)(*given))
     assert seen == [kind == "cpu"] and walked == (kind == "cpu")
 
@@ -141,11 +127,41 @@ def test_growth_is_limited():
     assert failed == [False, True, False, True, True]
 
 
-def test_a_fault_of_one_platform_is_found():
-    """The compilers are those of the stage `accelerators`; other stages lack them."""
+def test_the_memory_of_a_kernel_is_read():
+    from benchmarks.accelerators import kernels
+
+    def line(direction, size):
+        memory = f'[{{"memory_space":"1","offset":"0","size":"{size}"}}]'
+        limit = '"scoped_memory_configs":[{"memory_space":"1","size":"1"}]'
+        return (
+            f"  %recurrent_jax_lstm_{direction}.1 = (f32[2]) custom-call(%x), "
+            f'custom_call_target="tpu_custom_call", backend_config={{{limit},'
+            f'"used_scoped_memory_configs":{memory},"retry":[]}}'
+        )
+
+    text = "\n".join([line("forward", 4096), line("backward", 8192)])
+    assert kernels.used(text, "forward") == 4096
+    assert kernels.used(text, "backward") == 8192
+
+
+def compilers():
+    """Skip a test where the compilers of the stage `accelerators` are not."""
     if os.environ.get("XLA_FLAGS") or jax.config.jax_platforms != "cpu":
         pytest.skip("the compilers want JAX_PLATFORMS=cpu and no flags of a CPU")
     pytest.importorskip("libtpu")
+
+
+def test_kernels_compile():
+    compilers()
+    from benchmarks.accelerators import kernels
+
+    for dtype in ("float32", "bfloat16"):
+        for row in kernels.measure("v5e", "lstm", dtype, 100, 8, 5):
+            assert not row.error and 0 < row.used_mib < row.planned_mib
+
+
+def test_a_fault_of_one_platform_is_found():
+    compilers()
     pytest.importorskip("jax_plugins.xla_cuda12")
     from benchmarks.accelerators import compiled, programs
 

@@ -33,7 +33,7 @@ WAYS: dict[str, dict[str, Any]] = {DEFAULT: {}, **strategies()} | {
         "method": method,
         "backward": strategy,
     }
-    for method in (rj.Chunked(), rj.Associative())
+    for method in (rj.Chunked(), rj.Associative(), rj.Fused())
     for strategy in STRATEGIES
     if not getattr(strategy, "steps", True)
 }

@@ -18,19 +18,30 @@ def explicit_mesh(a: jax.Array) -> Any:
     return mesh if _ask(mesh, "explicit_axes") else None
 
 
-def are_on_cpu(tree: Any) -> bool:
-    """Return whether arrays are on a CPU, or are traced for one.
+def platform_of(tree: Any) -> str:
+    """Return the platform of arrays, or that which they are traced for.
 
     The type of an array on a mesh names the kind of its devices. Inside `jit`, no other
     type does. Then the default device of JAX counts, which is part of what `jit`
     compiles for.
+
+    Returns:
+        `cpu`, `tpu`, or for any other `gpu`.
     """
     for a in jax.tree.leaves(tree):
         kind = _ask(a, "sharding", "mesh", "abstract_device", "device_kind")
         if kind is not None:
-            return bool(kind == "cpu")
-    device = getattr(jax.config, "jax_default_device", None)
-    return bool((getattr(device, "platform", device) or jax.default_backend()) == "cpu")
+            break
+    else:
+        device = getattr(jax.config, "jax_default_device", None)
+        kind = getattr(device, "platform", device) or jax.default_backend()
+    name = str(kind).lower()
+    return next((one for one in ("cpu", "tpu") if name.startswith(one)), "gpu")
+
+
+def are_on_cpu(tree: Any) -> bool:
+    """Return whether arrays are on a CPU, or are traced for one."""
+    return platform_of(tree) == "cpu"
 
 
 def is_shared_out(tree: Any) -> bool:
@@ -111,6 +122,13 @@ def vary_alike(tree: Any, others: Any) -> Any:
     return jax.tree.map(
         lambda x: lax.pcast(x, tuple(axes - _varying(x)), to="varying"), tree
     )
+
+
+def like(a: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+    """Return a type that varies over the mesh axes of `a`, inside `shard_map`."""
+    varying = _ask(a, "manual_axis_type")
+    given = {} if varying is None else {"manual_axis_type": varying}
+    return jax.ShapeDtypeStruct(shape, dtype, **given)
 
 
 def _ask(of: Any, *names: str) -> Any:

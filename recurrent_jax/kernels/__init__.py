@@ -8,6 +8,9 @@ Read the modules in this order:
 - `_forms`: what these compute, in terms of the loop that any cell has.
 - `_rules`: how JAX differentiates, transposes and batches them.
 - `_native`: how they are lowered for a processor with the library.
+- `_tpu`: how they are lowered for a TPU, to kernels in Pallas.
+- `_pallas`, `_steps`, `_outside`: what such a kernel computes, a step of each cell, and
+  what is left to XLA.
 - `_library`: the shared library: where it is, and whether it fits.
 - `_report`: what is in use, in words.
 - `_table`: the kernel of each cell.
@@ -16,13 +19,14 @@ Read the modules in this order:
 from recurrent_jax.kernels._kernel import Kernel, find
 from recurrent_jax.kernels._library import chosen_by_default, loaded
 from recurrent_jax.kernels._report import show_backends
-from recurrent_jax.kernels._rules import run
+from recurrent_jax.kernels._rules import refuses, run
 
 __all__ = [
     "Kernel",
     "chosen_by_default",
     "find",
     "loaded",
+    "refuses",
     "run",
     "show_backends",
 ]

@@ -71,3 +71,9 @@ def _of_some(
         return plain(call, put(along, some, leaves))
 
     return tuple(chosen(along, leaves)), function
+
+
+def is_exported(ctx: Any) -> bool:
+    """Return whether a program is lowered for export: it may run anywhere."""
+    parameters = getattr(ctx.module_context, "lowering_parameters", None)
+    return bool(getattr(parameters, "for_export", False))

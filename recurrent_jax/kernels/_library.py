@@ -45,6 +45,11 @@ class Library(NamedTuple):
         return self.reason is None
 
 
+def turned_off() -> bool:
+    """Return whether no kernel may run in this process."""
+    return os.environ.get(SWITCH) == "off"
+
+
 def chosen_by_default() -> bool:
     """Return whether `unroll` may choose a kernel without being asked to."""
     switch = os.environ.get(SWITCH, "off")
@@ -61,7 +66,7 @@ def loaded() -> Library:
 
 @functools.cache
 def _load() -> Library:
-    if os.environ.get(SWITCH) == "off":
+    if turned_off():
         return Library(None, None, f"{SWITCH}=off")
     path = FILE
     if not path.exists():

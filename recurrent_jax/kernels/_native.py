@@ -11,9 +11,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.kernels._forms import Along, chosen, split
+from recurrent_jax.kernels._forms import Along, chosen, is_exported, split
 from recurrent_jax.kernels._library import loaded, target
 from recurrent_jax.kernels._primitives import Call, cotangent_p, forward_p
+
+DTYPES = "float32", "float64"
 
 
 def register(primitive: Primitive, form: Callable[..., Any]) -> None:
@@ -38,8 +40,7 @@ def _is_here(ctx: Any) -> bool:
 
     What is exported may run elsewhere.
     """
-    parameters = getattr(ctx.module_context, "lowering_parameters", None)
-    return not getattr(parameters, "for_export", False) and bool(loaded().active)
+    return not is_exported(ctx) and bool(loaded().active)
 
 
 def _forward(*leaves: jax.Array, call: Call, saving: bool) -> list[jax.Array]:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs a sequence here, in words."""
 
+from recurrent_jax.kernels import _tpu
 from recurrent_jax.kernels._kernel import KERNELS
-from recurrent_jax.kernels._library import SWITCH, loaded
+from recurrent_jax.kernels._library import SWITCH, loaded, turned_off
 
 
 def show_backends() -> str:
@@ -15,12 +16,34 @@ def show_backends() -> str:
         >>> import recurrent_jax as rj
         >>> print(rj.show_backends())
         kernels for CPUs: ...
+        kernels for TPUs: ...
+        kernels for GPUs: ...
     """
+    lines = {"CPUs": _on_cpu(), "TPUs": _on_tpu(), "GPUs": _ON_GPU}
+    return "\n".join(f"kernels for {name}: {line}" for name, line in lines.items())
+
+
+_ON_GPU = "there are none; method=rj.Fused() runs the loop of rj.Sequential() there"
+
+
+def _on_cpu() -> str:
     found = loaded()
     if not found.active:
-        return f"kernels for CPUs: not in use: {found.reason}"
-    cells = ", ".join(sorted(cell.__name__ for cell in KERNELS))
+        return f"not in use: {found.reason}"
     return (
-        f"kernels for CPUs: in use ({found.isa}) for {cells} with method=rj.Fused(); "
+        f"in use ({found.isa}) for {_cells()} with method=rj.Fused(); "
         f"{SWITCH}=on lets unroll choose them, and off turns them off"
     )
+
+
+def _on_tpu() -> str:
+    if turned_off():
+        return f"not in use: {SWITCH}=off"
+    return (
+        f"in use for {_cells()} in {' and '.join(_tpu.DTYPES)} with method=rj.Fused(), "
+        "on a TPU; compiled for v5e and v6e, and never measured"
+    )
+
+
+def _cells() -> str:
+    return ", ".join(sorted(cell.__name__ for cell in KERNELS))

@@ -13,9 +13,9 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, xla
 
-from recurrent_jax._core.mesh import vary_alike
+from recurrent_jax._core.mesh import platform_of, vary_alike
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.kernels import _batching, _forms, _native
+from recurrent_jax.kernels import _batching, _forms, _native, _tpu
 from recurrent_jax.kernels._forms import Along, chosen, put, split
 from recurrent_jax.kernels._kernel import Kernel
 from recurrent_jax.kernels._primitives import (
@@ -40,6 +40,18 @@ def run(kernel: Kernel, loop: Loop, otherwise: Any, carry: Any) -> tuple[Any, An
     # All arguments vary over the same axes of a mesh, and so do all results.
     ys, *final = forward_p.bind(*vary_alike(leaves, ()), call=call, saving=False)
     return jax.tree.structure(carry).unflatten(final), ys
+
+
+def refuses(kernel: Kernel, cell: Any, arrays: Any) -> str | None:
+    """Return None, or why the platform of some arrays has no kernel for them."""
+    leaves = jax.tree.leaves(arrays)
+    names = sorted({str(a.dtype) for a in leaves})
+    is_tpu = platform_of(arrays) == "tpu"
+    dtypes = _tpu.DTYPES if is_tpu else _native.DTYPES
+    if len(names) > 1 or names[0] not in dtypes:
+        known, got = " and ".join(dtypes), ", ".join(names)
+        return f"there are kernels for {known}, and the arrays are {got}"
+    return _tpu.refuses(kernel, cell.hidden_size, names[0]) if is_tpu else None
 
 
 def _forward_shapes(*leaves: Any, call: Call, saving: bool) -> list[Any]:
@@ -138,6 +150,7 @@ def _define(
     primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(shapes)
     _native.register(primitive, form)
+    _tpu.register(primitive, form)
     _batching.register(primitive, form)
 
 

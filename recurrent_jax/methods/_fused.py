@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from recurrent_jax import kernels
 from recurrent_jax._core.mesh import is_shared_out
@@ -18,16 +17,18 @@ from recurrent_jax.methods._sequential import Sequential
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-    """Run the whole sequence in one call of a compiled kernel, on a CPU.
+    """Run the whole sequence in one call of a compiled kernel, on a CPU or a TPU.
 
-    There are kernels for `LSTM`, `GRU` and `Elman` with their standard activations, in
-    float32 and float64. A second kernel computes the gradient. Derivatives of higher
-    order, forward mode and platforms without a kernel use the loop of `Sequential`.
-    `rj.show_backends()` says whether the kernels are in use.
+    There are kernels for `LSTM`, `GRU` and `Elman` with their standard activations: on
+    a CPU in float32 and float64, on a TPU in float32 and bfloat16. Those for a TPU were
+    compiled and interpreted, and never run on one. A second kernel computes the
+    gradient. Derivatives of higher order, forward mode and platforms without a kernel
+    use the loop of `Sequential`. `rj.show_backends()` says what is in use.
 
     Raises:
         TypeError: from `unroll`, if there is no kernel for the cell, its activations or
-            its dtype, or if the arrays may be sharded over several devices.
+            its dtype, if the weights do not fit into the fast memory of a TPU, or if
+            the arrays may be sharded over several devices.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -83,10 +84,8 @@ def kernel_for(cell: Any, arrays: Any) -> Kernel | str:
     kernel = kernels.find(cell)
     if isinstance(kernel, str):
         return kernel
-    dtypes = {a.dtype for a in jax.tree.leaves(arrays)}
-    if dtypes not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
-        names = ", ".join(sorted(map(str, dtypes)))
-        return f"there are kernels for float32 and float64, and the arrays are {names}"
+    if (reason := kernels.refuses(kernel, cell, arrays)) is not None:
+        return reason
     if is_shared_out(arrays):
         return (
             "its arrays may be sharded over several devices, and a kernel runs on one"
