@@ -44,6 +44,7 @@ from recurrent_jax.backward import (
     Checkpointed,
     ClippedBackward,
     Deferred,
+    ParallelBackward,
     Truncated,
 )
 from recurrent_jax.cells import (
@@ -213,6 +214,7 @@ __all__ = [
     "Newton",
     "OdysseyLSTM",
     "OutputDropout",
+    "ParallelBackward",
     "PeepholeLSTM",
     "ProjectedLSTM",
     "RecurrentDropout",

@@ -20,6 +20,7 @@ STRATEGIES = {
     "Checkpointed": rj.Checkpointed(every=5),
     "Truncated": rj.Truncated(5),
     "ClippedBackward": rj.ClippedBackward(max_norm=1e-3),
+    "ParallelBackward": rj.ParallelBackward(block=5),
 }
 
 
@@ -77,8 +78,8 @@ def gradients(page, method, backward, start=0.0):
 @pytest.mark.parametrize("backward", [None, *STRATEGIES])
 def test_the_table_of_methods_and_strategies(page, backward):
     strategy = STRATEGIES.get(backward)
-    names, _, sequential, *linear, other = (row for row in ROWS if len(row) == 6)
-    assert len(linear) == 4
+    names, _, sequential, *linear, other = (row for row in ROWS if len(row) == 7)
+    assert len(linear) == 5
     column = [name.strip(" `") for name in names].index(backward) if backward else 1
     assert sequential[column].strip().startswith("yes")
     # `test_methods.py` and `kernels/test_modes.py` test these.

@@ -203,7 +203,7 @@ def test_too_little_source(capsys, monkeypatch, tmp_path):
 class Terminal:
     """A console that is no terminal, and keeps its lines."""
 
-    is_terminal = False
+    is_terminal = quiet = False
 
     def __init__(self):
         self.lines = []

@@ -13,8 +13,8 @@ from cases import CELLS, trial
 import recurrent_jax as rj
 from recurrent_jax._core.partition import row
 from recurrent_jax._loop.tuning import tuning
+from recurrent_jax._newton import posed
 from recurrent_jax.diagnostics import newton_outlook, newton_report
-from recurrent_jax.methods import _newton
 from recurrent_jax.testing import LAWS, Trial
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
@@ -85,7 +85,7 @@ def _replace(method, **fields):
 def test_a_tree_over_time(x64, monkeypatch):
     """On devices with many cores, the linear recurrence is a tree."""
     many = tuning(())._replace(walks=False)
-    monkeypatch.setattr(_newton, "tuning", lambda arrays: many)
+    monkeypatch.setattr(posed, "tuning", lambda arrays: many)
     resets = np.zeros((TIME, BATCH), bool)
     resets[3] = True
     for cell in (rj.GRU(4), rj.IndRNN(4, activation=jnp.tanh)):

@@ -2,9 +2,10 @@
 """How gradients are computed: one value per strategy.
 
 A strategy runs a `Loop` and decides how to differentiate it, what to save and what to
-recompute. No strategy knows the equations of a cell. `Autodiff`, `Deferred` and
-`Checkpointed` compute the same gradient. `Truncated` and `ClippedBackward` change the
-gradient on purpose. To write your own strategy, implement the `run` of `Backward`.
+recompute. No strategy knows the equations of a cell. `Autodiff`, `Deferred`,
+`Checkpointed` and `ParallelBackward` compute the same gradient. `Truncated` and
+`ClippedBackward` change the gradient on purpose. To write your own strategy, implement
+the `run` of `Backward`.
 """
 
 from recurrent_jax._loop.blocks import in_blocks
@@ -13,6 +14,7 @@ from recurrent_jax.backward._autodiff import Autodiff
 from recurrent_jax.backward._checkpointed import Checkpointed
 from recurrent_jax.backward._clipped import ClippedBackward
 from recurrent_jax.backward._deferred import Deferred
+from recurrent_jax.backward._parallel import ParallelBackward
 from recurrent_jax.backward._truncated import Truncated
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Deferred",
     "Flags",
     "Loop",
+    "ParallelBackward",
     "Truncated",
     "in_blocks",
     "need_steps",

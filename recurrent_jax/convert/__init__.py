@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Conversion of weights from and to other libraries, as dictionaries of arrays."""
 
+from recurrent_jax._core import serial
 from recurrent_jax.convert._arrays import LossyConversionWarning
 from recurrent_jax.convert._cudnn import from_cudnn, to_cudnn
 from recurrent_jax.convert._equinox import from_equinox, to_equinox
@@ -38,3 +39,5 @@ __all__ = [
     "to_onnx",
     "to_torch",
 ]
+
+serial.register_loaded()

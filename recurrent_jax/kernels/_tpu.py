@@ -32,7 +32,7 @@ _MIB = 2**20
 VMEM = 48 * _MIB
 
 
-class Blocks(NamedTuple):
+class Tiles(NamedTuple):
     """How a call is cut: sequences and steps of one block, and its bytes of VMEM."""
 
     rows: int
@@ -86,9 +86,7 @@ def refuses(kernel: Kernel, hidden_size: int, dtype: Any) -> str | None:
     )
 
 
-def blocks(
-    kernel: Kernel, hidden_size: int, dtype: Any, time: int, rows: int
-) -> Blocks:
+def blocks(kernel: Kernel, hidden_size: int, dtype: Any, time: int, rows: int) -> Tiles:
     """Return the largest blocks that fit into VMEM, for a call that is not refused."""
     steps = math.gcd(time, _STEPS)
     while True:
@@ -98,7 +96,7 @@ def blocks(
                 break
             most = -(-most // (2 * _ROWS)) * _ROWS
         else:
-            return Blocks(most, steps, size)
+            return Tiles(most, steps, size)
         steps //= 2
 
 

@@ -6,11 +6,11 @@ implement the attributes and functions of `Method`.
 """
 
 from recurrent_jax._loop.loop import Flags, Loop, Method, run_steps
+from recurrent_jax._newton.solve import NewtonReport
 from recurrent_jax.methods._associative import Associative
 from recurrent_jax.methods._chunked import Chunked
 from recurrent_jax.methods._fused import Fused
 from recurrent_jax.methods._newton import Newton
-from recurrent_jax.methods._newton_solve import NewtonReport
 from recurrent_jax.methods._sequential import Sequential
 from recurrent_jax.methods._sharded import Sharded
 

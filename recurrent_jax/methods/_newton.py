@@ -5,34 +5,24 @@ import dataclasses
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import is_float, select, zeros
-from recurrent_jax._core.partition import (
-    Partition,
-    count,
-    exact_partition,
-    row,
-    singles,
-    units,
-    whole,
-)
+from recurrent_jax._core.partition import Partition, count, row, singles, units
 from recurrent_jax._core.types import Damping, Positive, Size
 from recurrent_jax._core.vectors import to_carry
 from recurrent_jax._loop.blocks import in_blocks
 from recurrent_jax._loop.loop import Loop, run_steps
-from recurrent_jax._loop.tuning import tuning
-from recurrent_jax.backward import Autodiff
-from recurrent_jax.methods._newton_rule import apart, trajectory
-from recurrent_jax.methods._newton_solve import (
-    NewtonReport,
-    Sequence,
-    Settings,
-    before_each,
-    solve,
+from recurrent_jax._newton.posed import (
+    exact_groups,
+    is_empty,
+    not_posed,
+    outputs_of,
+    posed,
+    states_of,
+    turn,
 )
-from recurrent_jax.scans import Order, Tree, Walk
+from recurrent_jax._newton.solve import NewtonReport, before_each, solve
+from recurrent_jax.backward import Autodiff
 
 # The largest block whose exact Jacobian is computed if the user does not choose.
 _MOST = 32
@@ -122,23 +112,7 @@ class Newton:
 
     def refuses(self, loop: Loop) -> str | None:
         """Return None, or why the steps cannot be solved at once."""
-        leaves = jax.tree.leaves_with_path(loop.fresh)
-        if not leaves:
-            return "it has no state to solve for; rj.Sequential() runs every cell"
-        for path, leaf in leaves:
-            if not is_float(leaf):
-                name = jax.tree_util.keystr(path)
-                return (
-                    f"its carry has {leaf.dtype} numbers in {name}, and Newton needs "
-                    "real floats; rj.Sequential() runs every cell"
-                )
-        arrays = jax.tree.leaves((loop.params, loop.xs))
-        if not (loop.cell.rowwise or all(map(is_float, arrays))):
-            return (
-                "it reads integers or bools and does not declare rowwise = True, so "
-                "its rows may depend on each other; rj.Sequential() runs every cell"
-            )
-        return None
+        return not_posed(loop, "Newton", "rj.Sequential()")
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
@@ -148,14 +122,15 @@ class Newton:
         """Return the carry before each step, with time as the first axis."""
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
-            if _is_empty(block):
+            if is_empty(block):
                 final, _, befores = run_steps(block, carry)
                 return final, befores
-            how, seq, states = self._states(block, carry)
+            how, seq = self._posed(block, carry)
+            states = states_of(how, seq)
             befores = jax.vmap(to_carry, (0, None))(
                 before_each(how, seq, states), seq.carry
             )
-            return to_carry(states[-1], carry), _turn(block, befores)
+            return to_carry(states[-1], carry), turn(block, befores)
 
         return in_blocks(run, loop, carry, self.chunk or max(1, loop.time))[1]
 
@@ -172,79 +147,27 @@ class Newton:
     def partition(self, loop: Loop) -> Partition:
         """Return the groups of numbers of a state that are blocks of the Jacobian."""
         carry = row(loop.fresh, len(loop.batch_shape))
+        exact = exact_groups(loop)
         if self.jacobian in ("units", "diagonal"):
-            exact = _exact(loop, carry)
             chosen = (units if self.jacobian == "units" else singles)(carry)
             return exact if exact.size <= chosen.size else chosen
         if self.jacobian == "auto" and count(carry) > _MOST:
-            exact = _exact(loop, carry)
             return exact if exact.size <= _MOST else units(carry)
-        return _exact(loop, carry)
+        return exact
 
-    def _posed(self, loop: Loop, carry: Any) -> tuple[Settings, Sequence]:
-        walks = tuning((loop.params, loop.xs)).walks
-        order: Order = Walk() if walks else Tree()
-        how = Settings(
-            loop.cell,
-            len(loop.batch_shape),
+    def _posed(self, loop: Loop, carry: Any) -> Any:
+        return posed(
+            loop,
+            carry,
             self.partition(loop),
-            order,
-            self.damping,
-            self.tolerance,
-            self.max_iterations,
-            self.otherwise,
+            damping=self.damping,
+            tolerance=self.tolerance,
+            most=self.max_iterations,
+            otherwise=self.otherwise,
         )
-        zs = loop.cell.project(loop.params, loop.xs)
-        flags = loop.flags
-        if flags.valid is not None and flags.reset is not None:
-            flags = flags._replace(reset=flags.reset & flags.valid)
-        zs, flags = _turn(loop, (zs, flags))
-        return how, Sequence(loop.params, zs, flags, carry, loop.fresh)
-
-    def _states(self, loop: Loop, carry: Any) -> tuple[Settings, Sequence, jax.Array]:
-        how, seq = self._posed(loop, carry)
-        arrays, form = apart(seq)
-        return how, seq, trajectory(how, form, arrays)
 
     def _run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
-        if _is_empty(loop):
+        if is_empty(loop):
             return run_steps(loop, carry)[:2]
-        how, seq, states = self._states(loop, carry)
-
-        def emit(before: jax.Array, z: Any) -> Any:
-            return loop.cell.recur(seq.params, to_carry(before, seq.carry), z)[1]
-
-        ys = jax.vmap(emit)(before_each(how, seq, states), seq.zs)
-        if seq.flags.valid is not None:
-            ys = select(seq.flags.valid, ys, zeros(ys))
-        return to_carry(states[-1], carry), _turn(loop, ys)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Recur:
-    """A step as a function of the carry first, that compares by value."""
-
-    cell: Any
-
-    def __call__(self, carry: Any, params: Any, z: Any) -> Any:
-        return self.cell.recur(params, carry, z)[0]
-
-
-def _exact(loop: Loop, carry: Any) -> Partition:
-    """Return the groups that do not read each other, or all numbers as one group."""
-    zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
-    try:
-        z = row(zs, 1 + len(loop.batch_shape))
-        return exact_partition(_Recur(loop.cell), carry, loop.params, z)
-    except Exception:  # parameters with batch axes, such as a memory, have no one row
-        return whole(carry)
-
-
-def _is_empty(loop: Loop) -> bool:
-    return loop.time == 0 or 0 in loop.batch_shape
-
-
-def _turn(loop: Loop, tree: Any) -> Any:
-    if not loop.reverse:
-        return tree
-    return jax.tree.map(lambda a: jnp.flip(a, 0), tree)
+        how, seq = self._posed(loop, carry)
+        return outputs_of(loop, how, seq, states_of(how, seq))

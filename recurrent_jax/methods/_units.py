@@ -21,7 +21,7 @@ _TINY = 4  # units of the cell that is looked into
 _INSIDE = "inside"
 _ONLY = (
     "the units of a cell can be shared out if only its feedback reads other units; "
-    "rj.Sharded() without units runs every cell"
+    "rj.Sharded(batch=...) runs every cell"
 )
 
 

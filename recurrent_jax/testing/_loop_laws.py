@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from recurrent_jax._loop.unroll import unroll
-from recurrent_jax.backward import Autodiff, Checkpointed
+from recurrent_jax.backward import Autodiff, Checkpointed, ParallelBackward
 from recurrent_jax.methods import Associative, Chunked, Fused, Newton, Sequential
 from recurrent_jax.testing._compare import LawViolation, finite, same
 from recurrent_jax.testing._programs import How
@@ -142,12 +142,14 @@ def _others(trial: Trial) -> list[How]:
         ways = [How(Sequential(), one), How(Sequential(), few), How(Fused(), one)]
     # It must converge: NaN is equal to nothing.
     ways.append(How(Newton(otherwise="nan"), one))
+    ways.append(How(Sequential(), ParallelBackward(block=3)))
     return [how for how in ways if _runs(trial, how)]
 
 
 def _runs(trial: Trial, how: How) -> bool:
-    """Return whether a method can run the cell."""
-    if isinstance(how.method, Sequential | Chunked):
+    """Return whether a method and a strategy can run the cell."""
+    every = Autodiff, Checkpointed
+    if isinstance(how.method, Sequential | Chunked) and isinstance(how.backward, every):
         return True
     run = functools.partial(unroll, trial.cell, **how._asdict())
     try:

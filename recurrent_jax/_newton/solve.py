@@ -37,16 +37,19 @@ class NewtonReport(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """All that is static: how to solve, and how to read the arrays."""
+    """All that is static: how to solve, and how to read the arrays.
+
+    With `most` of 0 nothing is solved: the states are those of a loop over the steps.
+    """
 
     cell: Cell
     batch_rank: int
     partition: Partition
     order: Order
-    damping: float
-    tolerance: float | None
-    most: int
-    otherwise: str
+    damping: float = 0.0
+    tolerance: float | None = None
+    most: int = 0
+    otherwise: str = "loop"
 
 
 class Sequence(NamedTuple):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The states that Newton's method ends with, and their derivative."""
+"""The states of a sequence, and their derivative."""
 
 import functools
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from jax import lax
 
 from recurrent_jax._core.arrays import is_float, select, trail
 from recurrent_jax._core.vectors import to_carry, to_vector
-from recurrent_jax.methods._newton_solve import (
+from recurrent_jax._newton.solve import (
     Sequence,
     Settings,
     after_each,
@@ -42,6 +42,8 @@ def step_by_step(how: Settings, seq: Sequence) -> jax.Array:
 
 def _settled(how: Settings, seq: Sequence) -> jax.Array:
     """Return the states, as `otherwise` says where Newton's method did not converge."""
+    if not how.most:
+        return step_by_step(how, seq)
     states, report = solve(how, seq)
     done = report.converged
     if how.otherwise == "loop":
