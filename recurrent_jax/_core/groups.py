@@ -165,7 +165,9 @@ _RULES: dict[str, Callable[..., Any]] = {
     "slice": _slice,
     "split": _split,
     "squeeze": lambda params, a: np.squeeze(a, tuple(params["dimensions"])),
+    "stack": lambda params, *parts: np.stack(parts, params["axis"]),
     "transpose": lambda params, a: a.transpose(params["permutation"]),
+    "unstack": lambda params, a: list(np.moveaxis(a, params["axis"], 0)),
     **dict.fromkeys(
         ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"), _reduced
     ),
