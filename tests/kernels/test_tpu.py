@@ -26,6 +26,12 @@ TIME, BATCH, D, H = 6, 5, 3, 16
 assert _tpu.blocks(kernels.find(rj.LSTM(H)), H, "float32", TIME, BATCH).steps == 2
 
 
+@pytest.fixture(autouse=True)
+def not_switched_off(monkeypatch):
+    """Part of the tests of kernels run where the environment turns all of them off."""
+    monkeypatch.delenv("RECURRENT_JAX_KERNELS", raising=False)
+
+
 def problem(name, dtype, *, flagged=True, reverse=False, batch=BATCH):
     """Return a call, its leaves, and cotangents of its results."""
     cell, params, xs, carry = draw(name, TIME, batch, D, H)
