@@ -5,7 +5,6 @@ import gc
 import importlib.metadata
 import itertools
 import os
-import pathlib
 
 # Read when the peers are imported, so set before any test module is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -27,10 +26,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # For type checkers alone: some of its calls are wrong on purpose.
 collect_ignore = ["editor"]
 
-# The traces of JAX are many small objects that hardly ever form cycles, and a process
-# of tests keeps most of them. To look for garbage among them took a tenth of the time.
-gc.disable()
-
 _tests_run = itertools.count(1)
 
 
@@ -47,23 +42,14 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def forget_programs():
-    """Let go of compiled programs, and of garbage, now and then.
+    """Let go of compiled programs, now and then.
 
-    A program lies in some maps of memory of its own. Linux gives a process 65,530 of
-    them, and XLA does not survive the last.
+    Each lies in some maps of memory of its own. Linux gives a process 65,530 of them,
+    and XLA does not survive the last.
     """
     yield
-    if next(_tests_run) % 50 == 0 and _maps() > 8_000:
+    if next(_tests_run) % 200 == 0:
         jax.clear_caches()
-        gc.collect()
-
-
-def _maps():
-    """Return how many maps of memory the process has, where the system tells."""
-    try:
-        return pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
-    except OSError:
-        return 8_001
 
 
 @pytest.fixture(params=os.environ.get("DTYPES", "float64").split(","))
