@@ -140,6 +140,7 @@ GROUPS = {
     "indrnn": 1,
     "diagonal_gru": 1,
     "forward_fill": 2,
+    "diagonal_lstm": 2,
     "min_gru": 1,
     "min_lstm": 1,
     "rg_lru": 1,

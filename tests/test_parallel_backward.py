@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ParallelBackward` against back-propagation written out, in all modes and orders."""
 
+import dataclasses
 import functools
 
 import jax
@@ -84,6 +85,50 @@ def test_every_mode_and_order(x64):
     close(*(jax.jit(lambda b=b: every(b))() for b in (rj.ParallelBackward(), None)))
 
 
+@dataclasses.dataclass(frozen=True)
+class Leaky(rj.Cell):
+    """A cell of a user, of public names."""
+
+    hidden_size: int
+
+    Carry = rj.cells.HiddenCarry
+
+    def init(self, key, in_features, dtype=float):
+        return jax.random.normal(key, (in_features, self.hidden_size), dtype)
+
+    def project(self, params, x):
+        return x @ params
+
+    def recur(self, params, carry, z):
+        h = jnp.tanh(carry.h / 2 + z)
+        return rj.cells.HiddenCarry(h), h
+
+
+NETWORKS = [
+    rj.Deep((rj.DiagonalGRU(H), rj.Residual(rj.IndRNN(H)))),
+    rj.Bidirectional(rj.LearnedCarry(rj.DiagonalLSTM(H))),
+    rj.OutputDropout(rj.IndRNN(H), 0.4),
+    Leaky(H),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: type(n).__name__)
+def test_networks_wrappers_layouts_and_ranks(network, x64):
+    params = network.init(jax.random.key(0), D)
+    xs = jax.random.normal(jax.random.key(1), (2, TIME, BATCH, D))
+    lengths = jnp.array([[TIME, 4, 0], [1, 2, 3]])
+    options = {"time_axis": 1, "lengths": lengths, "key": jax.random.key(2)}
+
+    def run(backward):
+        def loss(params, xs):
+            out = rj.unroll(network, params, xs, backward=backward, **options)
+            return sum(jnp.sum(jnp.sin(a)) for a in jax.tree.leaves(out))
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(params, xs)
+
+    close(run(rj.ParallelBackward(4)), run(None))
+
+
 @pytest.mark.parametrize("shape", [(0, 2), (3, 0)])
 def test_no_steps_or_no_sequences(shape):
     cell = CELLS["indrnn"]
@@ -94,9 +139,8 @@ def test_no_steps_or_no_sequences(shape):
 
 
 def loops(jaxpr):
-    """Return how many steps the loops of a jaxpr take, one after the other."""
-    text = str(jaxpr)
-    return text.count(f"length={TIME}")
+    """Return how many loops over the steps a jaxpr has."""
+    return str(jaxpr).count(f"length={TIME}")
 
 
 def test_the_backward_pass_is_no_loop_over_the_steps(monkeypatch):

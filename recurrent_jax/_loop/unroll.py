@@ -81,9 +81,9 @@ def unroll(
             `Fused` if the environment says `RECURRENT_JAX_KERNELS=on`, a kernel gains
             and you choose no `backward`.
         backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
-            `Truncated` or `ClippedBackward`. If None, it is that of the method, which
-            is `Deferred` for `Sequential` and `Autodiff` for the others. Values depend
-            on it by rounding alone.
+            `ParallelBackward`, `Truncated` or `ClippedBackward`. If None, it is that of
+            the method, which is `Deferred` for `Sequential` and `Autodiff` for the
+            others. Values depend on it by rounding alone.
 
     Returns:
         The carry after the last valid step, with parts `(*batch, hidden)`, and the

@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from recurrent_jax._core.arrays import is_float, select, zeros
 from recurrent_jax._core.partition import Partition, exact_partition, row, whole
@@ -14,6 +15,10 @@ from recurrent_jax._loop.tuning import tuning
 from recurrent_jax._newton.solve import Sequence, Settings, before_each
 from recurrent_jax._newton.trajectory import apart, trajectory
 from recurrent_jax.scans import Order, Tree, Walk
+
+# The most numbers that a block of the Jacobian is computed for, if it is not asked for.
+# A block has their square.
+MOST = 32
 
 
 def not_posed(loop: Loop, what: str, instead: str) -> str | None:
@@ -48,7 +53,9 @@ def is_empty(loop: Loop) -> bool:
     return loop.time == 0 or 0 in loop.batch_shape
 
 
-def posed(loop: Loop, carry: Any, partition: Partition, **how: Any) -> Any:
+def posed(
+    loop: Loop, carry: Any, partition: Partition, **how: Any
+) -> tuple[Settings, Sequence]:
     """Return the equation of all steps: what is static, and the arrays.
 
     Args:
@@ -106,7 +113,7 @@ def turn(loop: Loop, tree: Any) -> Any:
     """Return arrays over time in the order in which the steps are taken, or back."""
     if not loop.reverse:
         return tree
-    return jax.tree.map(lambda a: jax.numpy.flip(a, 0), tree)
+    return jax.tree.map(lambda a: jnp.flip(a, 0), tree)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import in_blocks
 from recurrent_jax._loop.loop import Loop, need_steps, run_steps
 from recurrent_jax._newton.posed import (
+    MOST,
     exact_groups,
     is_empty,
     not_posed,
@@ -17,9 +18,6 @@ from recurrent_jax._newton.posed import (
     posed,
     states_of,
 )
-
-# The most numbers that may read each other. A block of the Jacobian has their square.
-_MOST = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +87,10 @@ class ParallelBackward:
         reason = not_posed(loop, "ParallelBackward", "rj.Deferred()")
         if reason is None:
             partition = exact_groups(loop)
-            if partition.size <= _MOST:
+            if partition.size <= MOST:
                 return partition
             reason = (
                 f"{partition.size} numbers of its state read each other, and at most "
-                f"{_MOST} may; rj.Deferred() runs every cell"
+                f"{MOST} may; rj.Deferred() runs every cell"
             )
         raise TypeError(f"unroll: {self!r} cannot run {loop.cell!r}: {reason}")

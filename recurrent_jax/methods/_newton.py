@@ -13,6 +13,7 @@ from recurrent_jax._core.vectors import to_carry
 from recurrent_jax._loop.blocks import in_blocks
 from recurrent_jax._loop.loop import Loop, run_steps
 from recurrent_jax._newton.posed import (
+    MOST,
     exact_groups,
     is_empty,
     not_posed,
@@ -21,11 +22,14 @@ from recurrent_jax._newton.posed import (
     states_of,
     turn,
 )
-from recurrent_jax._newton.solve import NewtonReport, before_each, solve
+from recurrent_jax._newton.solve import (
+    NewtonReport,
+    Sequence,
+    Settings,
+    before_each,
+    solve,
+)
 from recurrent_jax.backward import Autodiff
-
-# The largest block whose exact Jacobian is computed if the user does not choose.
-_MOST = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,11 +155,11 @@ class Newton:
         if self.jacobian in ("units", "diagonal"):
             chosen = (units if self.jacobian == "units" else singles)(carry)
             return exact if exact.size <= chosen.size else chosen
-        if self.jacobian == "auto" and count(carry) > _MOST:
-            return exact if exact.size <= _MOST else units(carry)
+        if self.jacobian == "auto" and count(carry) > MOST:
+            return exact if exact.size <= MOST else units(carry)
         return exact
 
-    def _posed(self, loop: Loop, carry: Any) -> Any:
+    def _posed(self, loop: Loop, carry: Any) -> tuple[Settings, Sequence]:
         return posed(
             loop,
             carry,

@@ -22,7 +22,6 @@ KINDS = {
 }
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "settings",

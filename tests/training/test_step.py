@@ -40,7 +40,6 @@ def close(one, other, rtol=1e-12):
     )
 
 
-@pytest.mark.slow
 def test_a_step_is_what_one_would_write_by_hand(x64):
     optimizer = optax.adam(0.1)
     carry = CELL.initial_carry((2,))
