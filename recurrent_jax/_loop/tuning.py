@@ -15,8 +15,10 @@ class Tuning(NamedTuple):
     keep_terms: int  # gates are saved anyway if their products sum more terms than this
     narrow: int  # joint product if the input is this many times narrower than the state
     walks: bool  # whether a diagonal chunk is a loop over its steps, and not a tree
-    fused_steps: int  # fewer steps are not worth packing the weights for a kernel
-    fused_units: int  # with more, the products are most of the work
+    fused_steps: int  # fewer steps are not worth the call of a kernel
+    fused_weights: int  # a kernel packs so many weights in the time it gains in one row
+    fused_units: int  # more were not measured
+    fused_bytes: float  # size of what a kernel keeps for a gradient; beyond, in blocks
     most_gates: int  # z is not cut if it seems to have more gates: the guess may be bad
 
 
@@ -30,11 +32,13 @@ _CPU = Tuning(
     narrow=4,
     walks=True,
     fused_steps=4,
-    fused_units=256,
+    fused_weights=80_000,
+    fused_units=1024,
+    fused_bytes=2**28,
     most_gates=8,
 )
 # Not measured.
-_OTHER = _CPU._replace(remake_bytes=math.inf, walks=False)
+_OTHER = _CPU._replace(remake_bytes=math.inf, walks=False, fused_bytes=math.inf)
 
 
 def tuning(arrays: Any) -> Tuning:

@@ -77,13 +77,14 @@ def unroll(
         method: how time is run: `Sequential`, `Fused` for a cell that has a compiled
             kernel, `Associative` or `Chunked` for a cell that is linear in its carry,
             `Newton`, or `Sharded` over a mesh. If None, it is `Chunked` for a linear
-            cell, unless a loop is faster for it on a CPU. Else it is `Sequential`, or
-            `Fused` if the environment says `RECURRENT_JAX_KERNELS=on`, a kernel gains
-            and you choose no `backward`.
+            cell, unless a loop is faster for it on a CPU. Else it is `Fused` if the
+            cell has a kernel that gains there and you choose no `backward`, and
+            otherwise `Sequential`.
         backward: how the gradient is computed: `Autodiff`, `Deferred`, `Checkpointed`,
             `ParallelBackward`, `Truncated` or `ClippedBackward`. If None, it is that of
             the method, which is `Deferred` for `Sequential` and `Autodiff` for the
-            others. Values depend on it by rounding alone.
+            others. With a strategy, the default method is never `Fused`. Values depend
+            on it by rounding alone.
 
     Returns:
         The carry after the last valid step, with parts `(*batch, hidden)`, and the

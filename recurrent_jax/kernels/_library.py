@@ -52,7 +52,7 @@ def turned_off() -> bool:
 
 def chosen_by_default() -> bool:
     """Return whether `unroll` may choose a kernel without being asked to."""
-    switch = os.environ.get(SWITCH, "off")
+    switch = os.environ.get(SWITCH, "on")
     if switch not in ("on", "off"):
         raise ValueError(f"{SWITCH} must be on or off, got {switch!r}")
     return switch == "on" and loaded().active

@@ -31,8 +31,8 @@ def _on_cpu() -> str:
     if not found.active:
         return f"not in use: {found.reason}"
     return (
-        f"in use ({found.isa}) for {_cells()} with method=rj.Fused(); "
-        f"{SWITCH}=on lets unroll choose them, and off turns them off"
+        f"in use ({found.isa}) for {_cells()}, by default where they gain; "
+        f"{SWITCH}=off turns them off"
     )
 
 

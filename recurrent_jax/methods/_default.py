@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The method that `unroll` chooses."""
 
+import math
 from typing import Any
+
+import jax
 
 from recurrent_jax import kernels
 from recurrent_jax._core.cell import Cell
@@ -27,13 +30,16 @@ def default_method(
         return Chunked() if at_once and not needs_steps else Sequential()
     if backward is None and are_on_cpu((params, xs)) and kernels.chosen_by_default():
         refused = isinstance(kernel_for(cell, (params, xs)), str)
-        if not refused and _gains(cell, time, tuning((params, xs))):
+        if not refused and _gains(cell, params, xs, time, tuning((params, xs))):
             return Fused()
     return Sequential()
 
 
-def _gains(cell: Any, time: int, tuned: Tuning) -> bool:
+def _gains(cell: Any, params: Any, xs: Any, time: int, tuned: Tuning) -> bool:
     """Return whether a kernel was measured to be faster than a loop."""
-    # What is exported with sizes that are symbols runs without a kernel anyway.
-    is_long = isinstance(time, int) and time >= tuned.fused_steps
+    rows = math.prod(xs.shape[:-1])
+    if not isinstance(rows, int):
+        return False  # an exported program with symbols as sizes has no kernels
+    weights = sum(a.size for a in jax.tree.leaves(params))
+    is_long = time >= tuned.fused_steps and rows * tuned.fused_weights >= weights
     return is_long and cell.hidden_size <= tuned.fused_units

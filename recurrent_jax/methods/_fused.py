@@ -9,8 +9,10 @@ import jax
 
 from recurrent_jax import kernels
 from recurrent_jax._core.mesh import is_shared_out
+from recurrent_jax._loop.blocks import even
 from recurrent_jax._loop.loop import Loop, run_steps
-from recurrent_jax.backward import Autodiff
+from recurrent_jax._loop.tuning import tuning
+from recurrent_jax.backward import Autodiff, Checkpointed
 from recurrent_jax.kernels import Kernel
 from recurrent_jax.methods._sequential import Sequential
 
@@ -22,8 +24,11 @@ class Fused:
     There are kernels for `LSTM`, `GRU` and `Elman` with their standard activations: on
     a CPU in float32 and float64, on a TPU in float32 and bfloat16. Those for a TPU were
     compiled and interpreted, and never run on one. A second kernel computes the
-    gradient. Derivatives of higher order, forward mode and platforms without a kernel
-    use the loop of `Sequential`. `rj.show_backends()` says what is in use.
+    gradient, from gates that the first one keeps. If they would take more than 256 MiB
+    on a CPU, time is cut into blocks, and the gates of a block are computed once more,
+    as with `Checkpointed`. Derivatives of higher order, forward mode and platforms
+    without a kernel use the loop of `Sequential`. `rj.show_backends()` says what is in
+    use.
 
     Raises:
         TypeError: from `unroll`, if there is no kernel for the cell, its activations or
@@ -70,6 +75,9 @@ class Fused:
         xs, flags = flat((loop.xs, loop.flags), 1)
         fresh, carry = flat((loop.fresh, carry), 0)
         flat_loop = loop._replace(xs=xs, flags=flags, fresh=fresh, batch_shape=(rows,))
+        if (every := _block(kernel, flat_loop)) < loop.time:
+            # Of each block a carry is saved, and its gates are computed once more.
+            return Checkpointed(every).run(loop, carry)
         final, ys = kernels.run(kernel, flat_loop, Sequential(), carry)
         final = jax.tree.map(lambda a: a.reshape(*loop.batch_shape, a.shape[-1]), final)
         return final, ys.reshape(loop.time, *loop.batch_shape, ys.shape[-1])
@@ -77,6 +85,17 @@ class Fused:
     def befores(self, loop: Loop, carry: Any) -> Any:
         """Return the carry before each step, with time as the first axis."""
         return run_steps(loop, carry)[2]
+
+
+def _block(kernel: Kernel, loop: Loop) -> int:
+    """Return how many steps have a gradient at once: all, unless they keep too much."""
+    cell: Any = loop.cell
+    shapes = kernel.shapes(loop.xs, cell.hidden_size)
+    kept = sum(map(math.prod, shapes)) * loop.xs.dtype.itemsize
+    # Sizes that are symbols, in an exported program, have no kernel.
+    if not isinstance(kept, int) or kept <= (most := tuning(loop.xs).fused_bytes):
+        return loop.time
+    return even(loop.time, max(1, int(loop.time * most / 8 // kept)))
 
 
 def kernel_for(cell: Any, arrays: Any) -> Kernel | str:

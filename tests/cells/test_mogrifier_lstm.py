@@ -37,7 +37,8 @@ def test_without_rounds_it_is_an_lstm():
     params = cell.init(jax.random.key(0), 3)
     xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
     _, got = rj.unroll(cell, params, xs)
-    _, want = rj.unroll(rj.LSTM(4), rj.LSTM.Params(*params[:3]), xs)
+    lstm = rj.LSTM.Params(*params[:3])
+    _, want = rj.unroll(rj.LSTM(4), lstm, xs, method=rj.Sequential())
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 

@@ -55,7 +55,7 @@ def test_refused_cells(cell, reason, monkeypatch):
     text = str(error.value)
     assert text.startswith("unroll: method=Fused() cannot run ")
     assert reason in text and text.endswith("; rj.Sequential() runs every cell")
-    monkeypatch.setenv(_library.SWITCH, "on")
+    monkeypatch.setenv(_library.SWITCH, "on")  # as by default
     assert default_method(cell, *given(cell), 5, None) == rj.Sequential()
 
 
@@ -72,15 +72,48 @@ def test_refused_dtypes(dtype):
 @pytest.mark.parametrize("name", MAKE)
 def test_the_default(name, monkeypatch):
     cell = MAKE[name](16)
-    monkeypatch.delenv(_library.SWITCH, raising=False)
+    monkeypatch.setenv(_library.SWITCH, "off")
     assert default_method(cell, *given(cell), 5, None) == rj.Sequential()
-    monkeypatch.setenv(_library.SWITCH, "on")
+    monkeypatch.delenv(_library.SWITCH)
     assert default_method(cell, *given(cell), 5, None) == rj.Fused()
     assert default_method(cell, *given(cell), 5, rj.Autodiff()) == rj.Sequential()
     assert default_method(cell, *given(cell), 5, rj.Deferred()) == rj.Sequential()
     assert default_method(cell, *given(cell), 1, None) == rj.Sequential()
     wide = MAKE[name](tuning(()).fused_units + 1)
-    assert default_method(wide, *given(wide), 5, None) == rj.Sequential()
+    params, xs = jax.eval_shape(lambda: given(wide))
+    assert default_method(wide, params, xs, 5, None) == rj.Sequential()
+
+
+@needs_library
+def test_many_weights_need_many_rows():
+    cell = rj.LSTM(512)
+    params, xs = jax.eval_shape(lambda: given(cell))  # 1 M weights
+    for time, method in (12, rj.Sequential()), (14, rj.Fused()):
+        xs = jax.ShapeDtypeStruct((time, 1, 3), xs.dtype)
+        assert default_method(cell, params, xs, time, None) == method
+
+
+@needs_library
+def test_the_memory_of_a_gradient_is_bounded(monkeypatch):
+    cell = rj.LSTM(8)
+    params, xs = given(cell)
+    xs = jnp.tile(xs, (40, 1, 1))
+
+    def grad():
+        def loss(params):
+            return score(rj.unroll(cell, params, xs, method=rj.Fused()))
+
+        return jax.jit(lambda p: jax.grad(loss)(p)).lower(params).compile()
+
+    kept = 4 * xs[..., 0].size * 5 * 8
+    full = grad()
+    few = tuning(())._replace(fused_bytes=kept / 4)
+    monkeypatch.setattr("recurrent_jax.methods._fused.tuning", lambda _: few)
+    jax.clear_caches()
+    less = grad()
+    sizes = [one.memory_analysis().temp_size_in_bytes for one in (full, less)]
+    assert sizes[0] > kept and sizes[1] < kept / 2, (sizes, kept)
+    close(full(params), less(params), 1e-6)
 
 
 @needs_library

@@ -61,6 +61,9 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         and len(jax.tree.leaves(x)) == 1
         and all(seen.summed)
     )
+    rows = math.prod(loop.batch_shape)
+    # The joint kernel is a copy. With few rows, it takes longer than what it saves.
+    worth = not isinstance(rows * loop.time, int) or rows * loop.time >= sum(depths)
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
     keep = total <= tuned.remake_bytes or sum(depths) > tuned.keep_terms
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
@@ -73,12 +76,12 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
         feedback=product,
         summed=seen.summed,
         reads=seen.reads,
-        joint=joint and tuned.narrow * depths[0] <= depths[1],
+        joint=joint and worth and tuned.narrow * depths[0] <= depths[1],
         keep=keep,
         late=late,
         stacked=(fed if keep and not seen.reads else leaves) - late,
         gates=gates,
-        rows=math.prod(loop.batch_shape),
+        rows=rows,
         flat=_may_flatten(loop, carry),
         structure_of_u=jax.tree.structure(u),
     )

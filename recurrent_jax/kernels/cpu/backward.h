@@ -87,7 +87,8 @@ class BackwardLoop {
     Real *du, *hs, *xs, *reset_hs;
   };
 
-  // Run all steps, or alone some blocks before help comes. Return whether they are all.
+  // Run all steps, or alone some blocks before help comes, or those before the team is
+  // late. Return whether they are all.
   bool work(Member member) {
     const Grid grid = this->grid(member.count);
     const int group = member.index / grid.columns, column = member.index % grid.columns;
@@ -99,12 +100,18 @@ class BackwardLoop {
     if (last_step == T) {
       pack(member);
       enter(own, mine);
-      all.wait(member.count);
+      all.wait(member.count, member.lateness);
     }
     Block later = kept;
     int parity = last_parity;
+    bool alone = false;  // the caller of a late team, until the next block
+    const auto leaves = [&] {
+      if (member.index > 0) return true;
+      alone = true, member = one, own = {0, B}, mine = {0, blocks};
+      return false;
+    };
     for (int64_t begin, end = last_step; end > 0; end = begin, parity ^= 1) {
-      if (end < T && member.help_came()) {
+      if (end < T && (alone || member.help_came())) {
         last_step = end, last_parity = parity, kept = later;
         return false;
       }
@@ -115,15 +122,18 @@ class BackwardLoop {
       for (int64_t s = end - 1; s >= begin; s--) {
         run_step(s, now, s + 1 < end ? now : later, own, mine);
         if constexpr (Cell::two_products) {
-          if (group < grid.rows) groups[group].wait(grid.columns);
+          if (group < grid.rows && !alone) groups[group].wait(grid.columns, member.lateness);
           for (int64_t i = mine.begin; i < mine.end; i++)
             for_tiles<M>(own.begin, own.end, [&](auto known, int64_t b) {
               reset_tile<decltype(known)::rows>(s, now, b, i);
             });
         }
-        if (s > begin && group < grid.rows) groups[group].wait(grid.columns);
+        if (s == begin || group >= grid.rows || alone) continue;
+        const bool late = groups[group].wait(grid.columns, member.lateness);
+        // Others than the members of the group would wait for them at the end of the block.
+        if (late && grid.columns == member.count && leaves()) return true;
       }
-      all.wait(member.count);
+      if (all.wait(member.count, member.lateness) && leaves()) return true;
       add_weights(now, member);
       if (a.d_xs) make_inputs(now, member);
       later = now;

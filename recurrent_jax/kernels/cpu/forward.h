@@ -67,7 +67,8 @@ class ForwardLoop {
     return choose({tiles, J, terms * rows * N * vector_bytes / 64 / 3, bytes}, members);
   }
 
-  // Run all steps, or alone those before help comes. Return whether they are all.
+  // Run all steps, or alone those before help comes, or those before the team is late.
+  // Return whether they are all.
   bool work(Member member) {
     const Grid grid = this->grid(member.count);
     const int group = member.index / grid.columns, column = member.index % grid.columns;
@@ -79,31 +80,35 @@ class ForwardLoop {
     if (!packing_done) {
       pack(part(J, member.index, member.count));
       enter(own, mine);
-      all.wait(member.count);
+      all.wait(member.count, member.lateness);
     }
     if (group >= grid.rows) return true;
     for (int64_t s = first_step; s < T; s++) {
-      if (member.help_came()) {
-        packing_done = true;
-        first_step = s;
-        return false;
-      }
+      if (member.help_came()) return stop_at(s);
       if (!direct && s % block == 0) project(s, mine);
       for (int64_t j = mine.begin; j < mine.end; j++)
         for_tiles<M>(own.begin, own.end, [&](auto rows, int64_t b) {
           tile<decltype(rows)::rows>(s, b, j);
         });
-      groups[group].wait(grid.columns);
+      bool late = groups[group].wait(grid.columns, member.lateness);
       if constexpr (Cell::two_products) {
         for (int64_t j = mine.begin; j < mine.end; j++)
           for_tiles<M>(own.begin, own.end, [&](auto rows, int64_t b) {
             second_tile<decltype(rows)::rows>(s, b, j);
           });
-        groups[group].wait(grid.columns);
+        late = groups[group].wait(grid.columns, member.lateness);
       }
+      // Members with sequences of their own do not wait for one another.
+      if (late && grid.rows == 1) return member.index > 0 || stop_at(s + 1);
     }
     leave(own, mine);
     return true;
+  }
+
+  bool stop_at(int64_t s) {
+    packing_done = true;
+    first_step = s;
+    return false;
   }
 
   int64_t time(int64_t s) const { return a.sizes.reverse ? T - 1 - s : s; }

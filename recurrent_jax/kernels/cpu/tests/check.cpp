@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "../dispatch.h"
+#include "../team.h"
 #include "reference.h"
 
 namespace recurrent {
@@ -252,12 +253,16 @@ int main_(int calls, unsigned seed) {
     // double precision that is too rare to meet.
     const bool keeps = cell != Cell::relu || !single;
     if (random() % 6 == 0 && keeps) n.T = 40 + up_to(200), n.B = 1 + up_to(2);
+    // With every second call, whoever waits for a member finds its team late.
+    __atomic_store_n(&usual_wait, random() % 2 ? 0 : 300'000, __ATOMIC_RELAXED);
     bad += !(single ? check<float>(random, cell, n, pools, 6)
                     : check<double>(random, cell, n, pools, 6));
   }
   set_isa(nullptr);
   if (!check_callers(random, pools[1])) std::printf("many callers at once differ\n"), bad++;
-  std::printf("%d calls, %d bad\n", calls, bad);
+  const int64_t late = __atomic_load_n(&late_teams, __ATOMIC_RELAXED);
+  if (!late) std::printf("no team was late\n"), bad++;
+  std::printf("%d calls, %ld late teams, %d bad\n", calls, long(late), bad);
   return bad != 0;
 }
 
