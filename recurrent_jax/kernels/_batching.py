@@ -76,7 +76,9 @@ def _axes(
 
 def _merged(call: Call, size: int) -> Call:
     (rows,) = call.static.batch_shape
-    return call._replace(static=call.static._replace(batch_shape=(size * rows,)))
+    # A merge is no transpose, so it is done with time as the first axis.
+    static = call.static._replace(batch_shape=(size * rows,), time_axis=0)
+    return call._replace(static=static)
 
 
 def _merge(a: jax.Array, dim: int | None, axis: int | None, size: int) -> jax.Array:

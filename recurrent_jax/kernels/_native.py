@@ -47,7 +47,8 @@ def _forward(*leaves: jax.Array, call: Call, saving: bool) -> list[jax.Array]:
     loop, carry = call.loop(leaves)
     parts = jax.tree.leaves(carry)
     width = parts[0].shape[-1]
-    shapes = [(*loop.xs.shape[:2], width), *(part.shape for part in parts)]
+    xs = _turned(call, loop.xs)
+    shapes = [(*xs.shape[:2], width), *(part.shape for part in parts)]
     shapes += (
         call.kernel.shapes(loop.xs, width)
         if saving
@@ -56,20 +57,23 @@ def _forward(*leaves: jax.Array, call: Call, saving: bool) -> list[jax.Array]:
     out = _call(
         call,
         "forward",
-        [_like(shape, loop.xs) for shape in shapes],
-        [loop.xs, *_params(call, loop), *_state(loop, carry)],
+        [_like(shape, xs) for shape in shapes],
+        [xs, *_params(call, loop), *_state(loop, carry)],
     )
+    out[0] = _turned(call, out[0])
     return out if saving else out[: 1 + len(parts)]
 
 
 def _backward(*args: jax.Array, call: Call, along: Along) -> list[jax.Array]:
     leaves, kept, cotangents = split(call, args)
     loop, carry = call.loop(leaves)
+    (ys, *residuals), (d_ys, *d_final) = kept, cotangents
+    xs, ys, d_ys = (_turned(call, a) for a in (loop.xs, ys, d_ys))
     params = _params(call, loop)
-    wanted, wanted_carry = call.loop(along)
+    wanted, _ = call.loop(along)
     asked = [_is_asked(wanted.params, name) for name in call.kernel.params]
     shapes = [
-        loop.xs.shape if wanted.xs else (0, 0, 0),
+        xs.shape if wanted.xs else (0, 0, 0),
         *(
             a.shape if one else (0,) * a.ndim
             for a, one in zip(params, asked, strict=True)
@@ -77,12 +81,14 @@ def _backward(*args: jax.Array, call: Call, along: Along) -> list[jax.Array]:
         *(part.shape for part in jax.tree.leaves(carry)),
         *_fresh_shapes(loop, carry),
     ]
+    state = _state(loop, carry)
     out = _call(
         call,
         "backward",
-        [_like(shape, loop.xs) for shape in shapes],
-        [loop.xs, params[0], params[2], *_state(loop, carry), *kept, *cotangents],
+        [_like(shape, xs) for shape in shapes],
+        [xs, params[0], params[2], *state, ys, *residuals, d_ys, *d_final],
     )
+    out[0] = _turned(call, out[0])
     return _wanted(call, along, out)
 
 
@@ -105,9 +111,24 @@ def _wanted(call: Call, along: Along, out: list[jax.Array]) -> list[jax.Array]:
 
 def _call(call: Call, direction: str, results: Any, operands: Any) -> list[jax.Array]:
     name = target(call.kernel.name, direction)
-    attributes = {"reverse": np.bool_(call.static.reverse)}
+    attributes = {
+        "reverse": np.bool_(call.static.reverse),
+        "batch_major": np.bool_(_is_batch_major(call)),
+    }
     attributes |= dict(call.kernel.attributes)
     return list(jax.ffi.ffi_call(name, results)(*operands, **attributes))
+
+
+def _is_batch_major(call: Call) -> bool:
+    return call.static.time_axis == 1
+
+
+def _turned(call: Call, a: jax.Array) -> jax.Array:
+    """Return inputs or outputs in the order of the user's arrays, or back again.
+
+    `unroll` has put time first. XLA drops both transposes, so nothing is copied.
+    """
+    return jnp.swapaxes(a, 0, 1) if _is_batch_major(call) else a
 
 
 def _params(call: Call, loop: Loop) -> list[jax.Array]:

@@ -24,7 +24,8 @@ class Call(NamedTuple):
     Attributes:
         kernel: the kernel of the cell.
         static: the static part of the loop. Its method runs the cell without a kernel.
-            The batch has one axis.
+            The batch has one axis. A time axis of 1 says that the inputs and the
+            outputs are transposes of batch-major arrays.
         structure: the structure of the loop's arrays and its carry.
     """
 
@@ -66,7 +67,8 @@ def new_call(
     fresh = None if loop.flags.reset is None else loop.fresh
     arrays = Arrays(loop.params, loop.xs, Flags(*loop.flags), fresh)
     leaves, structure = jax.tree.flatten((arrays, carry))
-    static = Static(loop.cell, loop.reverse, loop.batch_shape, 0, otherwise)
+    axis = loop.time_axis
+    static = Static(loop.cell, loop.reverse, loop.batch_shape, axis, otherwise)
     return Call(kernel, static, structure), leaves
 
 

@@ -74,7 +74,13 @@ class Fused:
 
         xs, flags = flat((loop.xs, loop.flags), 1)
         fresh, carry = flat((loop.fresh, carry), 0)
-        flat_loop = loop._replace(xs=xs, flags=flags, fresh=fresh, batch_shape=(rows,))
+        flat_loop = loop._replace(
+            xs=xs,
+            flags=flags,
+            fresh=fresh,
+            batch_shape=(rows,),
+            time_axis=loop.time_axis if rank == 1 else 0,
+        )
         if (every := _block(kernel, flat_loop)) < loop.time:
             # Of each block a carry is saved, and its gates are computed once more.
             return Checkpointed(every).run(loop, carry)

@@ -204,11 +204,12 @@ def test_a_library_that_does_not_fit(tmp_path, monkeypatch):
         subprocess.run([compiler, "-shared", "-o", path, source], check=True)
         monkeypatch.setattr(_library, "FILE", path)
 
+    needed = _library.VERSION
     make(99, 1)
-    assert "is of version 99, and 1 is needed; install a wheel" in reason()
-    make(1, 999)
+    assert f"is of version 99, and {needed} is needed; install a wheel" in reason()
+    make(needed, 999)
     assert "was built for version 0.999 of XLA's interface, and jaxlib has" in reason()
-    make(1, 1)
+    make(needed, 1)
     assert "cannot be registered" in reason()
 
 
@@ -226,9 +227,10 @@ def test_handlers_check_their_arguments():
     ]
     results = [jax.ShapeDtypeStruct(s, "float32") for s in ((5, 2, 4), (2, 4))]
 
-    def call(operands, results=results, activation="tanh"):
+    def call(operands, results=results, activation="tanh", batch_major=False):
         made = jax.ffi.ffi_call(target, results)
-        return made(*operands, reverse=np.bool_(False), activation=activation)
+        order = {"reverse": np.bool_(False), "batch_major": np.bool_(batch_major)}
+        return made(*operands, **order, activation=activation)
 
     assert call(right)[0].shape == (5, 2, 4)
     wrong = [
@@ -247,6 +249,8 @@ def test_handlers_check_their_arguments():
         jax.block_until_ready(call(right, results[:1]))
     with pytest.raises(jax.errors.JaxRuntimeError):
         jax.block_until_ready(call(right, activation="gelu"))
+    with pytest.raises(jax.errors.JaxRuntimeError):  # five sequences, and two carries
+        jax.block_until_ready(call(right, batch_major=True))
 
 
 @needs_library

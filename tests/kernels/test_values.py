@@ -127,6 +127,41 @@ def test_runs_alike_each_time(x64):
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
+@pytest.mark.parametrize("batch", [3, 20])
+@pytest.mark.parametrize("name", FEW)
+def test_batch_major(name, batch, x64):
+    """The same as time-major, with skips and resets, and nothing is copied."""
+    cell, params, xs, _ = draw(name, 9, batch, 5, 19)
+    flagged = flags(9, batch)
+    mask, resets = flagged["mask"], flagged["resets"]
+
+    def run(params, xs, axis, method):
+        def put(a):
+            return jnp.moveaxis(a, 0, axis)
+
+        how = {"mask": put(mask), "resets": put(resets), "reverse": True}
+        carry, ys = rj.unroll(cell, params, xs, time_axis=axis, method=method, **how)
+        return score((carry, jnp.moveaxis(ys, axis, 0)))
+
+    of = jax.jit(jax.value_and_grad(run, (0, 1)), static_argnums=(2, 3))
+    score_, (d_params, d_xs) = of(params, jnp.swapaxes(xs, 0, 1), 1, rj.Fused())
+    want = of(params, xs, 0, rj.Sequential())
+    close((score_, (d_params, jnp.swapaxes(d_xs, 0, 1))), want, 1e-12)
+
+    @jax.jit
+    def grad(params, xs, cotangent):
+        def outputs(params, xs):
+            return rj.unroll(cell, params, xs, time_axis=1, method=rj.Fused())[1]
+
+        return jax.vjp(outputs, params, xs)[1](cotangent)
+
+    shapes = (batch, 9, 5), (batch, 9, 19)
+    arrays = [jax.ShapeDtypeStruct(shape, "float64") for shape in shapes]
+    text = grad.lower(params, *arrays).compile().as_text()
+    assert "custom-call(%" in text
+    assert " transpose(%" not in text and " copy(%" not in text
+
+
 @pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_time_axis_and_batch_ranks(name, x64):
     cell, params, xs, _ = draw(name, 6, 6, 3, 5)

@@ -2,7 +2,8 @@
 // The arguments of the kernels: what README.md lists, after the handlers have checked it.
 //
 // A null pointer stands for an array that is absent or not wanted. All arrays are
-// dense and row-major, with time first.
+// dense and row-major, with time first; but xs, ys and their cotangents may have the
+// batch first.
 
 #pragma once
 
@@ -13,6 +14,10 @@ namespace recurrent {
 struct Sizes {
   int64_t T, B, D, H;  // steps, sequences, inputs, units
   bool reverse;        // from the last step to the first
+  bool batch_major;    // xs, ys and their cotangents are (B, T, .)
+
+  // Where the row of a step and a sequence stands in these four.
+  int64_t row(int64_t t, int64_t b) const { return batch_major ? b * T + t : t * B + b; }
 };
 
 // Which steps are valid and which are reset first, (T, B), or null.

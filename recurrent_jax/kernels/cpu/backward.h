@@ -156,10 +156,12 @@ class BackwardLoop {
     return before < 0 || before >= T ? from_initial : int32_t(before);
   }
   const Real* h_before(int64_t t, int64_t b) const {
-    return before(source_of(t, b), b, a.sizes, a.ys, a.initial.h, a.fresh.h);
+    const int32_t from = source_of(t, b);
+    return before(from, a.sizes.row(from, b), b, a.sizes, a.ys, a.initial.h, a.fresh.h);
   }
   const Real* c_before(int64_t t, int64_t b) const {
-    return before(source_of(t, b), b, a.sizes, a.cells, a.initial.c, a.fresh.c);
+    const int32_t from = source_of(t, b);
+    return before(from, from * B + b, b, a.sizes, a.cells, a.initial.c, a.fresh.c);
   }
 
   void pack(Member member) {
@@ -193,7 +195,7 @@ class BackwardLoop {
     for (int64_t i = mine.begin; i < mine.end; i++) {
       const int64_t t = now.first_time + i / B, b = i % B;
       const bool real = valid(t, b);
-      if (a.d_kernel) copy(now.xs + i * x_row, a.xs + (t * B + b) * D, D, real);
+      if (a.d_kernel) copy(now.xs + i * x_row, a.xs + a.sizes.row(t, b) * D, D, real);
       if (a.d_recurrent_kernel) copy(now.hs + i * row, h_before(t, b), H, real);
       if (Cell::two_products && a.d_recurrent_kernel)
         for (int64_t k = 0; k < H; k++)
@@ -257,7 +259,7 @@ class BackwardLoop {
       }
     }
     if (s < 0) return leave(b, unit, dh, d_c);
-    const int64_t t = time(s), step_row = t * B + b;
+    const int64_t t = time(s), step_row = t * B + b, row_of_y = a.sizes.row(t, b);
     Real* to = cotangents(now, t, b, j) + vector % V * W;
     if (!valid(t, b)) {
       for (int n = 0; n < Cell::cotangents; n++) store(to + n * V * W, Vec{});
@@ -265,13 +267,13 @@ class BackwardLoop {
       Vec gates[saved], y{}, h{}, c{}, c_after{}, d_sums[Cell::cotangents];
       for (int n = 0; n < Cell::saved; n++)
         gates[n] = load(a.gates + (step_row * Cell::saved + n) * H + unit, count);
-      if constexpr (Cell::needs_y) y = load(a.ys + step_row * H + unit, count);
+      if constexpr (Cell::needs_y) y = load(a.ys + row_of_y * H + unit, count);
       if constexpr (Cell::needs_h) h = load(h_before(t, b) + unit, count);
       if constexpr (Cell::has_c) {
         c = load(c_before(t, b) + unit, count);
         c_after = load(a.cells + step_row * H + unit, count);
       }
-      dh += load(a.d_ys + step_row * H + unit, count);
+      dh += load(a.d_ys + row_of_y * H + unit, count);
       Vec direct;
       Cell::gradient(gates, y, h, c, c_after, dh, d_c, d_sums, direct);
       dh = direct;
@@ -407,8 +409,8 @@ class BackwardLoop {
         for (int m = 0; m < R; m++)
           for (int v = 0; v < K; v++) {
             const int64_t column = (i * K + v) * W;
-            if (column < D)
-              store(a.d_xs + (now.first_time * B + r + m) * D + column, sums[m][v], D - column);
+            const int64_t to = a.sizes.row(now.first_time + (r + m) / B, (r + m) % B);
+            if (column < D) store(a.d_xs + to * D + column, sums[m][v], D - column);
           }
       });
   }

@@ -24,11 +24,11 @@ inline void find_sources(const Sizes& n, const Flags& flags, int32_t* source, in
   }
 }
 
-// Sequence b of one part of the carry that came from `source`.
+// Sequence b of one part of the carry that came from `source`, which has a row over time.
 template <class Real>
-const Real* before(int32_t source, int64_t b, const Sizes& n, const Real* over_time,
+const Real* before(int32_t source, int64_t row, int64_t b, const Sizes& n, const Real* over_time,
                    const Real* initial, const Real* fresh) {
-  if (source >= 0) return over_time + (source * n.B + b) * n.H;
+  if (source >= 0) return over_time + row * n.H;
   return (source == from_initial ? initial : fresh) + b * n.H;
 }
 

@@ -184,22 +184,32 @@ class ForwardLoop {
     return a.sizes.reverse ? T - end : begin;
   }
 
-  // z = x W + b for own panels and a block of steps.
+  // z = x W + b for own panels and a block of steps. Where rows of x are neighbours, they
+  // make tiles: those of all sequences, or with the batch first those of one.
   void project(int64_t s, Range mine) {
-    const int64_t rows = (std::min(T, s + block) - s) * B;
-    const Real* x = a.xs + first_time(s) * B * D;
+    const int64_t steps = std::min(T, s + block) - s, t = first_time(s);
     for (int64_t j = mine.begin; j < mine.end; j++) {
-      const Panel<Real> w = panel(kernel, a.weights.kernel, D, j);
-      for_tiles<tile_rows<N>>(0, rows, [&](auto known, int64_t i) {
-        constexpr int R = decltype(known)::rows;
-        Vec sums[R][N];
-        for (int m = 0; m < R; m++)
-          for (int n = 0; n < N; n++) sums[m][n] = load(bias + (j * N + n) * W);
-        add_product<N>(sums, Left<Real>{x + i * D, D, 1}, w, D);
-        for (int m = 0; m < R; m++)
-          for (int n = 0; n < N; n++) store(z + ((i + m) * J + j) * N * W + n * W, sums[m][n]);
-      });
+      if (!a.sizes.batch_major)
+        project(a.xs + t * B * D, steps * B, z, 1, j);
+      else
+        for (int64_t b = 0; b < B; b++)
+          project(a.xs + (b * T + t) * D, steps, z + b * J * N * W, B, j);
     }
+  }
+
+  // Panel j of z, whose rows are `apart`, for rows of x.
+  void project(const Real* x, int64_t rows, Real* to, int64_t apart, int64_t j) {
+    const Panel<Real> w = panel(kernel, a.weights.kernel, D, j);
+    for_tiles<tile_rows<N>>(0, rows, [&](auto known, int64_t i) {
+      constexpr int R = decltype(known)::rows;
+      Vec sums[R][N];
+      for (int m = 0; m < R; m++)
+        for (int n = 0; n < N; n++) sums[m][n] = load(bias + (j * N + n) * W);
+      add_product<N>(sums, Left<Real>{x + i * D, D, 1}, w, D);
+      for (int m = 0; m < R; m++)
+        for (int n = 0; n < N; n++)
+          store(to + ((i + m) * apart * J + j) * N * W + n * W, sums[m][n]);
+    });
   }
 
   template <int R>
@@ -220,7 +230,7 @@ class ForwardLoop {
     }
     const Real* before = h[s % 2] + b * row;
     if (direct)
-      add_product<N>(sums, Left<Real>{a.xs + (t * B + b) * D, D, 1},
+      add_product<N>(sums, Left<Real>{a.xs + a.sizes.row(t, b) * D, a.sizes.row(0, 1) * D, 1},
                      panel(kernel, a.weights.kernel, D, j), D);
     const Panel<Real> u = panel(recurrent_kernel, a.weights.recurrent_kernel, H, j);
     // The last vector of two products is for the second one.
@@ -285,16 +295,16 @@ class ForwardLoop {
   template <int count_saved>
   INLINE void leave_step(int64_t s, int64_t t, int64_t b, int64_t unit, Vec old_h, Vec old_c,
                          Vec new_h, Vec new_c, const Vec (&gates)[count_saved]) {
-    const int64_t count = H - unit, at = t * B + b;
+    const int64_t count = H - unit, at = t * B + b, row_of_y = a.sizes.row(t, b);
     if (valid(t, b)) {
-      store(a.ys + at * H + unit, new_h, count);
+      store(a.ys + row_of_y * H + unit, new_h, count);
       if (Cell::saved && a.gates) {
         for (int n = 0; n < Cell::saved; n++)
           store(a.gates + (at * Cell::saved + n) * H + unit, gates[n], count);
         if constexpr (Cell::has_c) store(a.cells + at * H + unit, new_c, count);
       }
     } else {
-      store(a.ys + at * H + unit, Vec{}, count);
+      store(a.ys + row_of_y * H + unit, Vec{}, count);
       new_h = old_h, new_c = old_c;
     }
     keep(s + 1 < T ? time(s + 1) : 0, s + 1 < T, b, unit, new_h, new_c, h[(s + 1) % 2]);

@@ -126,12 +126,18 @@ class Reader {
   int64_t at_ = 0;
 };
 
+// The attributes that say in which order arrays are run and stored.
+struct Order {
+  bool reverse, batch_major;
+};
+
 // The arguments that forward and backward share.
 template <class Real, class Call>
-void read_inputs(Reader& in, Call& call, bool reverse, bool biases) {
+void read_inputs(Reader& in, Call& call, Order order, bool biases) {
   auto xs = in.next("xs", 3);
   in.need_type(xs, std::is_same_v<Real, float> ? abi::float32 : abi::float64);
-  const int64_t T = xs.dimensions()[0], B = xs.dimensions()[1], D = xs.dimensions()[2];
+  const int64_t T = xs.dimensions()[order.batch_major], B = xs.dimensions()[!order.batch_major];
+  const int64_t D = xs.dimensions()[2];
   call.xs = static_cast<const Real*>(xs.untyped_data());
   auto kernel = in.next("kernel", 2);
   in.need_type(kernel, xs.element_type());
@@ -152,19 +158,20 @@ void read_inputs(Reader& in, Call& call, bool reverse, bool biases) {
   const bool fresh = call.flags.reset && B;
   call.fresh.h = in.next<const Real>("fresh h", {B, H}, !fresh);
   if (c) call.fresh.c = in.next<const Real>("fresh c", {B, H}, !fresh);
-  call.sizes = {T, B, D, H, reverse};
+  call.sizes = {T, B, D, H, order.reverse, order.batch_major};
 }
 
 template <class Real>
-void forward(const char* name, Pool& pool, Cell cell, bool reverse,
+void forward(const char* name, Pool& pool, Cell cell, Order order,
              const abi::Call& frame) {
   Forward<Real> call{};
   call.cell = cell;
   Reader in(name, "argument", frame.arguments), out(name, "result", frame.results);
-  read_inputs<Real>(in, call, reverse, true);
+  read_inputs<Real>(in, call, order, true);
   in.end();
-  const auto [T, B, D, H, reversed] = call.sizes;
-  call.ys = out.next<Real>("ys", {T, B, H});
+  const auto [T, B, D, H, reversed, batch_major] = call.sizes;
+  const int64_t outer = batch_major ? B : T, inner = batch_major ? T : B;
+  call.ys = out.next<Real>("ys", {outer, inner, H});
   call.final.h = out.next<Real>("final h", {B, H});
   if (cell == Cell::lstm) call.final.c = out.next<Real>("final c", {B, H});
   if (saved_gates(cell))
@@ -178,24 +185,25 @@ void forward(const char* name, Pool& pool, Cell cell, bool reverse,
 }
 
 template <class Real>
-void backward(const char* name, Pool& pool, Cell cell, bool reverse,
+void backward(const char* name, Pool& pool, Cell cell, Order order,
               const abi::Call& frame) {
   Backward<Real> call{};
   call.cell = cell;
   Reader in(name, "argument", frame.arguments), out(name, "result", frame.results);
-  read_inputs<Real>(in, call, reverse, false);
-  const auto [T, B, D, H, reversed] = call.sizes;
+  read_inputs<Real>(in, call, order, false);
+  const auto [T, B, D, H, reversed, batch_major] = call.sizes;
   const int64_t G = gates(cell);
   const bool c = cell == Cell::lstm, fresh = call.flags.reset && B;
-  call.ys = in.next<const Real>("ys", {T, B, H});
+  const int64_t outer = batch_major ? B : T, inner = batch_major ? T : B;
+  call.ys = in.next<const Real>("ys", {outer, inner, H});
   if (saved_gates(cell))
     call.gates = in.next<const Real>("gates", {T, B, saved_gates(cell) * H});
   if (c) call.cells = in.next<const Real>("cells", {T, B, H});
-  call.d_ys = in.next<const Real>("cotangent of ys", {T, B, H});
+  call.d_ys = in.next<const Real>("cotangent of ys", {outer, inner, H});
   call.d_final.h = in.next<const Real>("cotangent of the final h", {B, H});
   if (c) call.d_final.c = in.next<const Real>("cotangent of the final c", {B, H});
   in.end();
-  call.d_xs = out.next<Real>("cotangent of xs", {T, B, D}, true);
+  call.d_xs = out.next<Real>("cotangent of xs", {outer, inner, D}, true);
   call.d_kernel = out.next<Real>("cotangent of kernel", {D, G * H}, true);
   call.d_bias = out.next<Real>("cotangent of bias", {G * H}, true);
   call.d_recurrent_kernel = out.next<Real>("cotangent of recurrent_kernel", {H, G * H}, true);
@@ -208,7 +216,7 @@ void backward(const char* name, Pool& pool, Cell cell, bool reverse,
   run(call, pool);
 }
 
-using Run = void(const char*, Pool&, Cell, bool, const abi::Call&);
+using Run = void(const char*, Pool&, Cell, Order, const abi::Call&);
 
 abi::Error* error(const abi::Call& frame, abi::Code code, const std::string& message) {
   auto made = abi::sized<abi::NewError>();
@@ -268,13 +276,14 @@ abi::Error* call(const char* name, Choose* choose, Run* in_float, Run* in_double
                  const abi::Call& frame) {
   if (told_version(frame)) return nullptr;
   try {
-    const bool reverse = flag(name, frame.attributes, "reverse");
+    const Order order{flag(name, frame.attributes, "reverse"),
+                      flag(name, frame.attributes, "batch_major")};
     const Cell cell = choose(name, frame.attributes);
     const abi::Type type = Reader(name, "argument", frame.arguments).next("xs", 3).element_type();
     if (type != abi::float32 && type != abi::float64)
       throw Refused{std::string(name) + ": the argument xs needs dtype float32 or float64"};
     Pool pool = xla_pool(frame.api, frame.context);
-    (type == abi::float32 ? in_float : in_double)(name, pool, cell, reverse, frame);
+    (type == abi::float32 ? in_float : in_double)(name, pool, cell, order, frame);
     return nullptr;
   } catch (const Refused& refused) {
     return error(frame, abi::invalid_argument, refused.why);
@@ -299,7 +308,7 @@ HANDLER(rj_elman_forward, elman, forward)
 HANDLER(rj_elman_backward, elman, backward)
 
 extern "C" {
-__attribute__((visibility("default"))) int rj_version() { return 1; }
+__attribute__((visibility("default"))) int rj_version() { return 2; }
 
 __attribute__((visibility("default"))) int rj_ffi_version() {
   return 1000 * abi::major_version + abi::minor_version;

@@ -112,7 +112,7 @@ struct Call {
       for (auto& value : values) value = Real(normal(random));
       return values;
     };
-    auto [T, B, D, H, reverse] = n;
+    auto [T, B, D, H, reverse, batch_major] = n;
     const int G = gates(cell);
     has_valid = random() % 2, has_reset = random() % 2, biases = random() % 2;
     saving = true, wants = unsigned(random() % 4 ? 31 : random() % 32);
@@ -128,7 +128,7 @@ struct Call {
     if (has_valid)  // what a skipped step holds reaches nothing
       for (int64_t i = 0; i < T * B; i++)
         if (!valid[i])
-          for (int64_t k = 0; k < D; k++) xs[i * D + k] = std::numeric_limits<Real>::quiet_NaN();
+          for (int64_t k = 0; k < D; k++) xs[n.row(i / B, i % B) * D + k] = std::numeric_limits<Real>::quiet_NaN();
   }
 
   Flags flags() const {
@@ -143,7 +143,7 @@ using Arrays = std::vector<std::vector<Real>>;
 // The results of forward and backward. `saved` are the residuals, which skipped steps leave.
 template <class Real, class F, class B>
 Arrays<Real> run_both(const Call<Real>& x, const F& forward, const B& backward) {
-  auto [T, B_, D, H, reverse] = x.n;
+  auto [T, B_, D, H, reverse, batch_major] = x.n;
   const int64_t G = gates(x.cell), S = saved_gates(x.cell), size = B_ * H;
   const bool lstm = x.cell == Cell::lstm;
   std::vector<Real> gates_(T * size * S, 7), cells(lstm ? T * size : 0, 7);
@@ -204,9 +204,9 @@ bool check(Random& random, Cell cell, Sizes n, Pool* pools, int pool_count) {
     if (!i) first = got;
     const bool same = first == got;
     if (d > most || !same) {
-      std::printf("%s cell %d T %ld B %ld D %ld H %ld reverse %d flags %d %d real%zu pool %d: "
+      std::printf("%s cell %d T %ld B %ld D %ld H %ld reverse %d batch first %d flags %d %d real%zu pool %d: "
                   "result %d differs by %.1e%s\n",
-                  isa_name(), int(cell), long(n.T), long(n.B), long(n.D), long(n.H), n.reverse,
+                  isa_name(), int(cell), long(n.T), long(n.B), long(n.D), long(n.H), n.reverse, n.batch_major,
                   call.has_valid, call.has_reset, sizeof(Real), i, where, d,
                   same ? "" : ", not the same as with pool 0");
       return false;
@@ -217,7 +217,7 @@ bool check(Random& random, Cell cell, Sizes n, Pool* pools, int pool_count) {
 
 // Several callers at once, each with the same call, on one pool of few threads.
 bool check_callers(Random& random, Pool pool) {
-  Call<float> call(random, Cell::lstm, {30, 20, 5, 40, false});
+  Call<float> call(random, Cell::lstm, {30, 20, 5, 40, false, false});
   auto once = [&] {
     return run_both(
         call, [&](const auto& f) { run(f, pool); }, [&](const auto& b) { run(b, pool); });
@@ -246,7 +246,7 @@ int main_(int calls, unsigned seed) {
     if (std::strcmp(set_isa(set), set)) set_isa(nullptr);
     auto up_to = [&](int64_t most) { return int64_t(random() % (most + 1)); };
     Sizes n{up_to(12), up_to(random() % 3 ? 9 : 40), up_to(20), 1 + up_to(random() % 3 ? 20 : 90),
-            random() % 2 == 0};
+            random() % 2 == 0, random() % 2 == 0};
     const Cell cell = Cell(random() % 5);
     const bool single = random() % 3;
     // Over many steps, rounding brings some sum of relu to the other side of zero. In

@@ -35,11 +35,11 @@ inline std::vector<int64_t> sources(const Sizes& n, const Flags& flags) {
 
 // One sequence b of an array over time, an initial and a fresh carry.
 template <class Real>
-const Real* before(int64_t source, const Sizes& n, int64_t b, const Real* over_time,
+const Real* before(int64_t source, int64_t row, const Sizes& n, int64_t b, const Real* over_time,
                    const Real* initial, const Real* fresh) {
   if (source == from_initial) return initial + b * n.H;
   if (source == from_fresh) return fresh + b * n.H;
-  return over_time + (source * n.B + b) * n.H;
+  return over_time + row * n.H;
 }
 
 // z + a K for one row.
@@ -51,7 +51,7 @@ void add_product(Real* z, const Real* a, const Real* kernel, int64_t rows, int64
 
 template <class Real>
 void forward(const Forward<Real>& a) {
-  const auto [T, B, D, H, reverse] = a.sizes;
+  const auto [T, B, D, H, reverse, batch_major] = a.sizes;
   const int G = gates(a.cell);
   const bool lstm = a.cell == Cell::lstm, gru = G == 3;
   std::vector<Real> h(a.initial.h, a.initial.h + B * H), c(B * H);
@@ -60,8 +60,8 @@ void forward(const Forward<Real>& a) {
   for (int64_t s = 0; s < T; s++) {
     int64_t t = reverse ? T - 1 - s : s;
     for (int64_t b = 0; b < B; b++) {
-      int64_t row = t * B + b;
-      Real *y = a.ys + row * H, *hb = h.data() + b * H, *cb = c.data() + b * H;
+      int64_t row = t * B + b, outer = a.sizes.row(t, b);  // in what is given and returned
+      Real *y = a.ys + outer * H, *hb = h.data() + b * H, *cb = c.data() + b * H;
       if (a.flags.valid && !a.flags.valid[row]) {
         for (int64_t j = 0; j < H; j++) y[j] = 0;
         continue;
@@ -73,7 +73,7 @@ void forward(const Forward<Real>& a) {
         }
       std::vector<Real> z(G * H, 0), u(G * H, 0), next(H);
       if (a.weights.bias) z.assign(a.weights.bias, a.weights.bias + G * H);
-      add_product(z.data(), a.xs + row * D, a.weights.kernel, D, G * H);
+      add_product(z.data(), a.xs + outer * D, a.weights.kernel, D, G * H);
       if (a.weights.recurrent_bias)
         for (int64_t j = 0; j < H; j++) u[2 * H + j] = a.weights.recurrent_bias[j];
       add_product(u.data(), hb, U, H, G * H);
@@ -120,7 +120,7 @@ void forward(const Forward<Real>& a) {
 
 template <class Real>
 void backward(const Backward<Real>& a) {
-  const auto [T, B, D, H, reverse] = a.sizes;
+  const auto [T, B, D, H, reverse, batch_major] = a.sizes;
   const int G = gates(a.cell), S = saved_gates(a.cell);
   const bool lstm = a.cell == Cell::lstm, gru = G == 3, after = a.cell == Cell::gru_after;
   auto zero = [](Real* p, int64_t n) {
@@ -137,15 +137,18 @@ void backward(const Backward<Real>& a) {
   for (int64_t s = T - 1; s >= 0; s--) {
     int64_t t = reverse ? T - 1 - s : s;
     for (int64_t b = 0; b < B; b++) {
-      int64_t row = t * B + b;
+      int64_t row = t * B + b, outer = a.sizes.row(t, b);
       if (a.flags.valid && !a.flags.valid[row]) continue;
-      const Real* h = before(source[row], a.sizes, b, a.ys, a.initial.h, a.fresh.h);
-      const Real* c = lstm ? before(source[row], a.sizes, b, a.cells, a.initial.c, a.fresh.c) : nullptr;
+      const int64_t from = source[row];
+      const Real* h =
+          before(from, a.sizes.row(from, b), a.sizes, b, a.ys, a.initial.h, a.fresh.h);
+      const Real* c =
+          lstm ? before(from, from * B + b, a.sizes, b, a.cells, a.initial.c, a.fresh.c) : nullptr;
       Real *dhb = dh.data() + b * H, *dcb = dc.data() + b * H;
       std::vector<Real> dz(G * H), du, back(H, 0), drh(H, 0);
       const Real* gate = a.gates + row * S * H;
       for (int64_t j = 0; j < H; j++) {
-        Real d = dhb[j] + a.d_ys[row * H + j];
+        Real d = dhb[j] + a.d_ys[outer * H + j];
         if (lstm) {
           Real i = gate[j], f = gate[H + j], g = gate[2 * H + j], o = gate[3 * H + j];
           Real tc = std::tanh(a.cells[row * H + j]), dcell = dcb[j] + d * o * (1 - tc * tc);
@@ -158,7 +161,7 @@ void backward(const Backward<Real>& a) {
           dz[2 * H + j] = d * (1 - k) * (1 - n * n);
           back[j] = d * k;
         } else {
-          Real y = a.ys[row * H + j];
+          Real y = a.ys[outer * H + j];
           dz[j] = a.cell == Cell::tanh ? d * (1 - y * y) : y > 0 ? d : 0;
         }
       }
@@ -185,8 +188,8 @@ void backward(const Backward<Real>& a) {
       }
       for (int64_t j = 0; j < G * H; j++) {
         for (int64_t k = 0; k < D; k++) {
-          if (a.d_kernel) a.d_kernel[k * G * H + j] += a.xs[row * D + k] * dz[j];
-          if (a.d_xs) a.d_xs[row * D + k] += dz[j] * W[k * G * H + j];
+          if (a.d_kernel) a.d_kernel[k * G * H + j] += a.xs[outer * D + k] * dz[j];
+          if (a.d_xs) a.d_xs[outer * D + k] += dz[j] * W[k * G * H + j];
         }
         if (a.d_bias) a.d_bias[j] += dz[j];
         if (a.d_recurrent_bias && j >= 2 * H) a.d_recurrent_bias[j - 2 * H] += du[j];
