@@ -10,7 +10,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import batching
 
-from recurrent_jax.kernels._forms import Along, chosen
+from recurrent_jax.kernels._forms import Along, chosen, put
 from recurrent_jax.kernels._primitives import Call, forward_p, tangent_p
 
 Axes = list[int | None]  # the batch axis of each array, or None for a parameter
@@ -25,32 +25,38 @@ def register(primitive: Primitive, form: Callable[..., Any]) -> None:
         )
         axes, out_axes = _axes(primitive, call, **how)
         pairs = zip(dims, axes, strict=True)
-        if all(dim is None or axis is not None for dim, axis in pairs):
-            if None not in out_axes:
-                merged = _merged(call, size)
-                each = zip(args, dims, axes, strict=True)
-                new = [_merge(a, dim, axis, size) for a, dim, axis in each]
-                out = primitive.bind(*new, call=merged, **how)
-                both = zip(out, out_axes, strict=True)
-                return [_part(a, axis, size) for a, axis in both], out_axes
-            # Each mapped call sums its own gradients of the parameters.
-            mapped = jax.vmap(lambda *a: form(*a, call=call, **how), in_axes=dims)
-            out = mapped(*args)
-            return out, [0] * len(out)
-        # Every mapped call has parameters of its own.
+        alike = all(dim is None or axis is not None for dim, axis in pairs)
+        if alike and None not in out_axes:
+            merged = _merged(call, size)
+            each = zip(args, dims, axes, strict=True)
+            new = [_merge(a, dim, axis, size) for a, dim, axis in each]
+            out = primitive.bind(*new, call=merged, **how)
+            both = zip(out, out_axes, strict=True)
+            return [_part(a, axis, size) for a, axis in both], out_axes
+        if alike:
+            # Each mapped call sums its own gradients of the parameters. On a CPU, many
+            # small kernels are faster than the form, which runs the loop once more.
+            out = lax.platform_dependent(
+                *args,
+                cpu=lambda *a: one_by_one(a, dims, call, how),
+                default=jax.vmap(lambda *a: form(*a, call=call, **how), in_axes=dims),
+            )
+        else:  # every mapped call has parameters of its own
+            out = one_by_one(args, dims, call, how)
+        return out, [0] * len(out)
+
+    def one_by_one(args: Any, dims: Any, call: Call, how: Any) -> list[jax.Array]:
         moved = [
             a if d is None else jnp.moveaxis(a, d, 0)
             for a, d in zip(args, dims, strict=True)
         ]
-        there = [d is not None for d in dims]
+        there = tuple(d is not None for d in dims)
 
         def one(some: list[jax.Array]) -> list[jax.Array]:
-            left = iter(some)
-            full = [next(left) if t else a for a, t in zip(moved, there, strict=True)]
-            return primitive.bind(*full, call=call, **how)
+            full = put(there, some, moved)
+            return list(primitive.bind(*full, call=call, **how))
 
-        out = lax.map(one, chosen(tuple(there), moved))
-        return out, [0] * len(out)
+        return list(lax.map(one, chosen(there, moved)))
 
     batching.primitive_batchers[primitive] = rule
 
