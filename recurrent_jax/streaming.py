@@ -6,6 +6,7 @@ whole sequence. Train with `unroll`, and serve with `step`.
 """
 
 import dataclasses
+import importlib
 import io
 import zipfile
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from recurrent_jax import _checks
 from recurrent_jax._checks.kinds import Parts, Plain
+from recurrent_jax._core import extras
 from recurrent_jax._core.input_types import Arrays, Model
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Size
@@ -130,6 +132,7 @@ def export(
 
     Raises:
         TypeError, ValueError: if the type of the carry changes from step to step.
+        ModuleNotFoundError: without the package `flatbuffers`, which JAX writes with.
 
     Example:
         >>> import functools
@@ -147,8 +150,7 @@ def export(
         >>> y.shape
         (5, 3)
     """
-    from jax import export as jax_export
-
+    jax_export = _jax_export("export")
     size = _size(batch)
     order = "(carry, x) -> (carry, y)"
     step = _checks.pairing("export", "step", step, order)
@@ -195,6 +197,7 @@ def load(data: Bytes) -> Stream:
 
     Raises:
         ValueError: if the bytes are not from `export`.
+        ModuleNotFoundError: without the package `flatbuffers`, which JAX reads with.
 
     Example:
         >>> import recurrent_jax as rj
@@ -203,14 +206,19 @@ def load(data: Bytes) -> Stream:
             ...
         ValueError: load: data is not what streaming.export returned
     """
-    from jax import export as jax_export
-
+    jax_export = _jax_export("load")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = [bytearray(archive.read(name)) for name in ("start", "step")]
     except (zipfile.BadZipFile, KeyError):
         raise ValueError("load: data is not what streaming.export returned") from None
     return Stream(*(jax.jit(jax_export.deserialize(part).call) for part in parts))
+
+
+def _jax_export(where: str) -> Any:
+    """Return `jax.export`, if it can write and read."""
+    extras.package("flatbuffers", f"{where} needs FlatBuffers", "flatbuffers")
+    return importlib.import_module("jax.export")
 
 
 def _size(batch: int | str | None) -> Any:

@@ -16,7 +16,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_on_a_page_runs_and_gives_what_its_comments_say(page):
+def test_the_code_on_a_page_runs_and_gives_what_its_comments_say(
+    page, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)  # for files that a page writes
     namespace = {"__name__": "docs"}
     for code in pages.blocks(page.read_text()):
         # Optax mixes integers and floats on purpose.
@@ -59,3 +62,13 @@ def test_badges_and_citations_say_what_the_package_says():
     assert f"license: {project['license']}\n" in cff
     entry = (ROOT / "docs" / "citation.md").read_text()
     assert f"version = {{{rj.__version__}}}" in entry
+
+
+def test_actions_of_workflows_that_publish_are_pinned():
+    for name in ("release", "site", "wheels"):
+        text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text()
+        used = re.findall(r"uses: (?!\./)\S+@(\S+)(.*)", text)
+        assert used
+        for version, comment in used:
+            assert re.fullmatch(r"[0-9a-f]{40}", version), f"{name}.yml: {version}"
+            assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), f"{name}.yml"

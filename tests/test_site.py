@@ -1,24 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The site: what makes its build fail, and how its pages look in a browser.
+"""The site: what makes its build fail, and what its pages hold.
 
-The browser needs the built site, `python -m sphinx -W -b html docs build/site`, and
-Chromium or Chrome. The stage `site` of `.ci/run` has built it before these tests.
+Some tests need the built site, `python -m sphinx -W -b html docs build/site`. The stage
+`site` of `.ci/run` has built it before.
 """
 
-import functools
-import http.server
 import json
 import pathlib
-import shutil
+import re
 import sys
-import threading
 import types
 
 import pytest
 
 pytest.importorskip("sphinx")
 pytest.importorskip("jupytext")
-playwright = pytest.importorskip("playwright.sync_api")
 
 ROOT = pathlib.Path(__file__).parents[1]
 SITE = ROOT / "build" / "site"
@@ -33,22 +29,9 @@ from sphinx.errors import ExtensionError  # noqa: E402
 
 import recurrent_jax as rj  # noqa: E402
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 built = pytest.mark.skipif(
     not (SITE / "index.html").exists(), reason="the site is not built"
 )
-browsed = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium or Chrome")
-# Every page that was written, and some of the reference, which all look alike.
-PAGES = sorted(
-    path.relative_to(SITE).as_posix()
-    for path in [*SITE.glob("*.html"), *SITE.glob("course/*.html")]
-)
-PAGES += [
-    f"reference/{name}.html"
-    for name in ("index", "recurrent_jax", "cells", "cells/lstm", "cells/mlstm")
-]
-PAGES += ["reference/tasks.html", "reference/training.html", "project/changes.html"]
 
 
 def test_every_public_name_is_an_entry():
@@ -88,6 +71,15 @@ def test_equations_and_references_of_a_docstring_become_markdown():
     assert len([line for line in text.splitlines() if line.startswith("- ")]) == 12
 
 
+def test_references_are_listed_apart_and_from_the_notes_after_them():
+    text = docstrings.to_markdown(rj.GRU, lambda words: words)
+    assert text.split("**References**")[1].count("\n- ") == 3
+    text = docstrings.to_markdown(rj.MLSTM, lambda words: words)
+    references = text.split("**References**\n\n")[1]
+    assert references.startswith("- Beck et al., 2024. xLSTM")
+    assert ">\n\nThe paper divides the keys" in references
+
+
 def test_dead_links_are_found(tmp_path):
     page = '<a href="b.html#there">x</a><a href="b.html#gone">x</a><img src="c.png">'
     (tmp_path / "a.html").write_text(page)
@@ -118,11 +110,41 @@ def test_a_page_that_no_list_names_is_added_to_the_last(tmp_path):
     assert source == ["```{toctree}\ncells\nnew\n```\n"]
 
 
+def chapters():
+    found = sorted((ROOT / "docs" / "course").glob("[0-9]*.md"))
+    assert len(found) >= 10
+    return found
+
+
+def typed(text):
+    """Return fractions and percentages in the text of a chapter."""
+    text = re.sub(r"(?s)^---.*?---|```.*?```|\$\$.*?\$\$|`.*?`|\$.*?\$", "", text)
+    found = re.findall(r"(\d+\.\d+|\d+(?= ?%))( ?%)?", text)
+    return {float(number) / (100 if percent else 1) for number, percent in found}
+
+
+def test_no_result_is_typed_into_a_chapter():
+    assert typed("9 % of {eval}`a` % `7.5` $0.3$ 0.25\n```\n0.5\n```") == {0.09, 0.25}
+    for chapter in chapters():
+        text = chapter.read_text()
+        code = "\n".join(re.findall(r"(?s)```{code-cell}(.*?)```", text))
+        settings = {float(number) for number in re.findall(r"\d+\.\d+", code)}
+        assert typed(text) <= settings, chapter.name
+
+
+@built
+def test_no_number_in_a_chapter_has_too_many_digits():
+    for chapter in chapters():
+        page = (SITE / "course" / f"{chapter.stem}.html").read_text()
+        shown = re.findall(r'<span class="output text_plain">(.*?)</span>', page)
+        assert len(shown) == chapter.read_text().count("{eval}`")
+        for number in shown:
+            assert not re.search(r"\d\.\d{4}|\.\d*(000|999)", number), number
+
+
 @built
 def test_each_chapter_is_a_notebook():
-    chapters = sorted((ROOT / "docs" / "course").glob("[0-9]*.md"))
-    assert len(chapters) >= 10
-    for chapter in chapters:
+    for chapter in chapters():
         notebook = json.loads(
             (SITE / "notebooks" / f"{chapter.stem}.ipynb").read_text()
         )
@@ -131,72 +153,3 @@ def test_each_chapter_is_a_notebook():
         assert ".md" not in text
         hidden = [c for c in notebook["cells"] if "hide-cell" in str(c["metadata"])]
         assert len(hidden) == 3
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def address():
-    handler = functools.partial(Quiet, directory=SITE)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
-
-
-@built
-@browsed
-@pytest.mark.parametrize("width, scheme", [(390, "dark"), (1280, "light")])
-def test_pages_fit_and_load_without_errors(address, browser, width, scheme):
-    size = {"width": width, "height": 800}
-    page = browser.new_page(viewport=size, color_scheme=scheme)
-    wrong = []
-    page.on("console", lambda m: m.type == "error" and wrong.append(m.text))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on(
-        "request",
-        lambda r: (
-            r.url.startswith(("http://127.0.0.1", "data:")) or wrong.append(r.url)
-        ),
-    )
-    page.on("response", lambda r: r.status >= 400 and wrong.append(r.url))
-    for name in PAGES:
-        page.goto(f"{address}/{name}")
-        page.wait_for_function("!window.MathJax || MathJax.startup?.promise")
-        page.evaluate("window.MathJax?.startup?.promise")
-        wide = page.evaluate("document.documentElement.scrollWidth") - width
-        if wide > 0:
-            wrong.append(f"{name} is {wide} pixels too wide")
-        if page.locator("mjx-merror, [data-mjx-error]").count():
-            wrong.append(f"{name} has an equation in error")
-    page.close()
-    assert not wrong
-
-
-@built
-@browsed
-def test_search_finds_the_lstm_and_equations_are_drawn(address, browser):
-    page = browser.new_page()
-    page.goto(f"{address}/search.html?q=LSTM")
-    found = page.locator("#search-results li a")
-    found.first.wait_for()
-    page.wait_for_function("document.querySelectorAll('#search-results li').length > 5")
-    links = found.evaluate_all("all => all.map(a => a.href)")
-    assert any("reference/cells/lstm.html" in link for link in links)
-    page.goto(f"{address}/reference/cells/lstm.html")
-    page.locator("mjx-container svg").first.wait_for()
-    assert page.locator("mjx-container svg").count() > 5
-    page.close()

@@ -140,3 +140,16 @@ def test_another_process_runs_it_with_jax_alone(tmp_path):
     np.testing.assert_allclose(
         np.load(tmp_path / "y.npy"), jax.nn.softmax(ys[-1]), atol=1e-6
     )
+
+
+def test_the_package_that_jax_writes_with_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    cell = rj.GRU(2)
+    params = cell.init(jax.random.key(0), 2)
+    step = functools.partial(cell.step, params)
+    with pytest.raises(
+        ModuleNotFoundError, match="export .* pip install 'flatbuffers'"
+    ):
+        rj.streaming.export(step, cell.initial_carry, jnp.zeros(2))
+    with pytest.raises(ModuleNotFoundError, match="load needs FlatBuffers"):
+        rj.streaming.load(b"")

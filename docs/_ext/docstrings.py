@@ -19,7 +19,7 @@ SECTION = re.compile(rf"^({'|'.join(HEADINGS)}):$", re.MULTILINE)
 ARGUMENT = re.compile(r"^(\*{0,2}\w+(?:, \w+)*): *", re.MULTILINE)
 ADDRESS = re.compile(r"(?<![(<])https?://\S+[\w/)]")
 # A new reference begins with authors and a year, or the name of a project.
-REFERENCE = re.compile(r"^[A-Z][^.]*?(, \d{4}|[a-z])\. ")
+REFERENCE = re.compile(r"^[A-Z](?:[^.]|al\.)*?(, \d{4}|[a-z])\. ")
 # The argument that is described, beside the type and shape of what it may be.
 FIELD = re.compile(r"^ {4}(\w+): ([^#\n]+?)(?:  # (.*))?$", re.MULTILINE)
 
@@ -35,9 +35,12 @@ def to_markdown(thing: Any, link: Callable[[str], str]) -> str:
     first, *parts = SECTION.split(text)
     written = [link(_paragraphs(first))]
     for heading, body in zip(parts[::2], parts[1::2], strict=True):
+        # What is no longer indented is text again.
+        body, *notes = re.split(r"\n\n(?=\S)", body, maxsplit=1)
         body = textwrap.dedent(body).strip("\n")
         written.append(f"**{HEADINGS[heading]}**")
         written.append(_section(heading, body, link))
+        written += [link(_paragraphs(note)) for note in notes]
     return "\n\n".join(part.strip("\n") for part in written if part.strip())
 
 
