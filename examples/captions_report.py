@@ -148,7 +148,7 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
     axes.set_xlabel("digits in the picture")
     axes.set_xticks(digits)
     axes.set_ylabel("captions right")
-    axes.set_ylim(top=1.005)
+    axes.set_ylim(top=1.03)
     axes.grid(alpha=0.3)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
     axes.legend(frameon=False, fontsize=9, **below)

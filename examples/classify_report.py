@@ -140,6 +140,7 @@ def draw_gradients(axes: Axes, results: Results) -> None:
         axes.plot(epochs, highest, line, marker=".", color=COLOURS[clip], label=label)
     axes.axhline(results.max_norm, color=GREY, linewidth=1, linestyle=":")
     axes.text(epochs[0], results.max_norm, "clip", color=GREY, va="top")
+    axes.axhline(0, linewidth=0)  # so that the margin above is one of the whole range
     axes.set(xlabel="epoch", ylabel="gradient norm before clipping", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_title("the largest gradient of each epoch")

@@ -155,6 +155,9 @@ class Bar:
         self.console, self.total, self.unit = console, total, unit
         self.done, self.every, self.status = done, every, "compiling"
         self.began = self.printed = time.perf_counter()
+        self.first: tuple[float, float] | None = (
+            None  # when compiled, and what was done
+        )
         self.bar = progress.Progress(
             progress.TextColumn("training"),
             progress.BarColumn(bar_width=None),
@@ -179,12 +182,21 @@ class Bar:
         self.done += amount
         self.bar.update(self.task, advance=amount, description=self.text)
         now = time.perf_counter()
+        self.first = self.first or ((now, self.done) if amount else None)
         due = amount and now - self.printed >= self.every
         if due and not self.console.is_terminal:
             self.printed = now
             share = f"{self.done / self.total:.0%}" if self.total else ""
             text = f"training: {share}, {self.text}, {now - self.began:.0f} s so far"
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text + self._left(now), highlight=False, soft_wrap=True)
+
+    def _left(self, now: float) -> str:
+        """Return the time left, as the pace after compilation says, if it is known."""
+        since, before = self.first or (now, self.done)
+        if self.done <= before or self.done >= self.total:
+            return ""
+        seconds = (self.total - self.done) * (now - since) / (self.done - before)
+        return f", about {seconds:.0f} s left"
 
     def __enter__(self) -> Self:
         self.bar.start()

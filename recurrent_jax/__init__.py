@@ -27,7 +27,7 @@ from recurrent_jax import (
     tasks,
     wrappers,
 )
-from recurrent_jax._checks import names as _names
+from recurrent_jax._checks import attributes as _attributes
 from recurrent_jax._core import serial as _serial
 from recurrent_jax._core.arrays import (
     affine,
@@ -269,7 +269,7 @@ _ON_FIRST_USE = ("convert", "diagnostics", "linen", "nnx", "testing", "training"
 def __getattr__(name: str) -> Any:
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"recurrent_jax.{name}")
-    raise _names.attribute(name, __all__)
+    raise _attributes.of_package(name, __all__)
 
 
 def __dir__() -> list[str]:

@@ -814,6 +814,23 @@ CASES = {
     "no-recurrence/update": Case(
         lambda: Empty().update((), (), 0, 0), NotImplementedError, ("Empty must def",)
     ),
+    "cell-call": kind(
+        lambda: CELL(inputs(), start()),
+        "LSTM: it is a value and not called: unroll(cell, params, xs) runs it over a ",
+        "sequence; cell.step(params, carry, x) takes one step; linen.RNN(cell) and ",
+    ),
+    "cell-attribute": Case(
+        lambda: CELL.parameters(),
+        AttributeError,
+        (
+            "LSTM has no attribute parameters; a cell holds no arrays: params = ",
+            "cell.init(key, in_features) returns them",
+        ),
+    ),
+    "step-order": kind(
+        lambda: CELL.step(init(), inputs(BATCH, FEATURES), start()),
+        "LSTM.step: a carry came last; the order is (params, carry, x)",
+    ),
     "no-such-name": Case(
         lambda: rj.RNN,
         AttributeError,
@@ -1436,7 +1453,19 @@ CASES = {
     ),
     "flax-options": value(
         lambda: rj.nnx.from_flax(nnx.Linear(2, 2, rngs=nnx.Rngs(0))),
-        "from_flax: found 0 cells with 0 choices of (gate_fn, activation_fn, residual)",
+        "from_flax: there is no recurrent cell in the Linear",
+        "pass a cell, an nnx.RNN, an nnx.Bidirectional, or a Sequential of these",
+    ),
+    "flax-options/differ": value(
+        lambda: rj.nnx.from_flax(
+            nnx.Sequential(
+                *(
+                    nnx.RNN(nnx.LSTMCell(2, 2, gate_fn=gate, rngs=nnx.Rngs(0)))
+                    for gate in (nnx.sigmoid, nnx.hard_sigmoid)
+                )
+            )
+        ),
+        "from_flax: found 2 cells with 2 choices of (gate_fn, activation_fn, residual)",
         "there must be one. Convert layer by layer",
     ),
     "diagnose-no-step": value(

@@ -2,6 +2,7 @@
 """What `unroll` takes, how it composes with JAX, and what it costs to trace."""
 
 import functools
+import importlib
 import itertools
 
 import jax
@@ -222,3 +223,18 @@ def test_an_error_inside_a_cell_carries_a_note_about_the_axes():
         rj.unroll(cell, params, xs)
     notes = " ".join(caught.value.__notes__)
     assert "read as (time=6, batch=3, features=2)" in notes
+
+
+def test_outside_of_jit_nothing_is_computed_before_the_compiled_program(monkeypatch):
+    module = importlib.import_module("recurrent_jax._loop.unroll")
+    monkeypatch.setattr(module, "_run", lambda *arguments: (arguments, None))
+    cell = rj.LSTM(3)
+    params = cell.init(jax.random.key(0), in_features=2)
+    flags = jnp.ones((5, 7), bool)
+    given = jnp.ones((5, 7, 2)), jnp.full(5, 7), flags, ~flags
+    xs, lengths, mask, resets = given
+    arguments, _ = rj.unroll(
+        cell, params, xs, lengths=lengths, mask=mask, resets=resets, time_axis=1
+    )
+    handed = jax.tree.leaves(arguments[2:])
+    assert {id(a) for a in handed} == {id(a) for a in (*params, *given)}

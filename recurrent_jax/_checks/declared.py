@@ -196,9 +196,13 @@ def _checking(function: Callable[P, R], kinds: dict[str, Kind]) -> Callable[P, R
     kinds = {name: kind for name, kind in kinds.items() if name in parameters}
     defaults = {name: parameters[name].default for name in kinds}
     check_names = fit  # a variable, see below
+    fitting: set[Any] = set()  # names and counts that were checked before
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_names(where(args), parameters, args, kwargs)
+        names_given = (len(args), *kwargs)
+        if names_given not in fitting:
+            check_names(where(args), parameters, args, kwargs)
+            fitting.add(names_given)
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in kinds and value is not defaults[name]:
                 kinds[name].check(where(args), name, value)

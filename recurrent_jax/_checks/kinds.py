@@ -7,6 +7,7 @@ read as a plain `int`. `declared.kind_of` finds it there, for a field or an argu
 
 import abc
 import dataclasses
+import difflib
 import math
 from typing import Any
 
@@ -161,8 +162,10 @@ class Function(Kind):
         return "a function", ""
 
     def has_type(self, value: Any) -> bool:
-        """Say whether the value can be called."""
-        return callable(value) and (self.classes or not isinstance(value, type))
+        """Say whether the value can be called; a cell answers with an error."""
+        if isinstance(value, type):
+            return self.classes
+        return callable(value) and not hasattr(value, "initial_carry")
 
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error for what is no function, or the class of one."""
@@ -189,6 +192,15 @@ class Choice(Kind):
     def in_range(self, value: Any) -> bool:
         """Say whether it is an option."""
         return value in self.options
+
+    def check(self, where: str, argument: str, value: Any) -> None:
+        """Raise an error that names the option that is meant."""
+        names = [o for o in self.options if isinstance(o, str) and len(o) > 2]
+        close = difflib.get_close_matches(str(value), names, 1)
+        hint = f"did you mean {close[0]!r}?" if close and not self.hint else self.hint
+        super(Choice, dataclasses.replace(self, hint=hint)).check(
+            where, argument, value
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ _SAME = {
     **dict.fromkeys(("input_size", "in_size", "input_features"), "in_features"),
     **dict.fromkeys(("initial_state", "initial_carry", "init_carry"), "carry"),
     **dict.fromkeys(("h0", "hx", "h_0", "state", "init_state"), "carry"),
+    **dict.fromkeys(("hidden_state", "initial_hidden", "hstate"), "carry"),
     **dict.fromkeys(("seq_lengths", "sequence_length", "length"), "lengths"),
     **dict.fromkeys(("rng", "rngs", "dropout_key"), "key"),
     **dict.fromkeys(("reset", "episode_starts", "is_first"), "resets"),
@@ -36,11 +37,12 @@ _SAME = {
     "lr": "learning_rate",
     "batch_size": "size",
     "go_backwards": "reverse",
+    "merge_mode": "merge",
 }
 # What is done in another place here.
 ELSEWHERE = {
     **dict.fromkeys(
-        ("input_size", "in_features", "in_size", "input_features"),
+        ("input_size", "in_features", "in_size", "input_features", "input_shape"),
         "the number of input features is an argument of init: "
         "{0}(...).init(key, in_features=...)",
     ),
@@ -61,15 +63,30 @@ ELSEWHERE = {
         ("return_sequences", "return_state", "return_carry"),
         "unroll always returns the last carry and all outputs",
     ),
-    "return_carries": "WithCarry(cell) gives the carry of every step",
     **dict.fromkeys(
-        ("dones", "done"),
+        ("return_carries", "return_all_carries", "return_all_states"),
+        "WithCarry(cell) gives the carry of every step",
+    ),
+    "burn_in": "reinforcement.burn_in runs the first steps and returns the others",
+    **dict.fromkeys(
+        ("dones", "done", "terminated", "truncated", "terminations"),
         "reinforcement.resets_from_dones makes resets of them, a step later",
     ),
     "stateful": "the carry goes in and comes out: unroll(..., carry=carry)",
     **dict.fromkeys(
         ("dtype", "param_dtype", "key", "rngs", "rng", "seed"),
         "it is an argument of init: {0}(...).init(key, in_features, dtype)",
+    ),
+    **dict.fromkeys(
+        ("training", "train", "deterministic"),
+        "there is no mode: dropout acts where unroll gets key=...",
+    ),
+    "resets": "a step has none: jnp.where selects the new carry, see reinforcement",
+    "go_backwards": "say so when you run it: unroll(cell, params, xs, reverse=True)",
+    **dict.fromkeys(("proj_size", "num_proj"), "ProjectedLSTM has a projection"),
+    **dict.fromkeys(
+        ("kernel_regularizer", "recurrent_regularizer", "activity_regularizer"),
+        "penalties are a part of the loss; training has some",
     ),
     "device": "jax.device_put puts parameters on a device",
 }
@@ -110,7 +127,9 @@ def fit(
     order = ", ".join(placed[own:])
     if len(args) > len(placed) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         others = [*_packed(parameters), *(name for name in names if name not in placed)]
-        fix = f"; pass the others by name, such as {others[0]}=..." if others else ""
+        is_size = type(args[len(placed)]) is int and "in_features" in others
+        example = "in_features" if is_size else next(iter(others), "")
+        fix = f"; pass the others by name, such as {example}=..." if others else ""
         count = len(placed) - own
         raise TypeError(
             f"{where}: takes {count} argument{'s' * (count != 1)} by position, "
@@ -124,9 +143,9 @@ def fit(
     ]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise TypeError(
-            f"{where}: {' and '.join(missing)} {verb} missing; the order is ({order})"
-        )
+        by_name = not set(missing) & set(placed)
+        fix = f"pass {missing[0]}=..." if by_name else f"the order is ({order})"
+        raise TypeError(f"{where}: {' and '.join(missing)} {verb} missing; {fix}")
 
 
 def _packed(parameters: Parameters) -> Iterable[str]:
@@ -135,18 +154,3 @@ def _packed(parameters: Parameters) -> Iterable[str]:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             for options in typing.get_args(parameter.annotation):
                 yield from options.__annotations__
-
-
-def attribute(name: str, known: Iterable[str]) -> AttributeError:
-    """Return the error for a name that the package does not have."""
-    short = name.removesuffix("Cell").removesuffix("Layer")
-    alike = {one.lower(): one for one in known}
-    if short.lower() in ("rnn", "simplernn", "vanillarnn"):
-        hint = "; the plain RNN is Elman, and unroll runs any cell"
-    elif close := difflib.get_close_matches(short.lower(), alike, 1, 0.75):
-        hint = f"; did you mean {alike[close[0]]}?"
-    else:
-        hint = ""
-    return AttributeError(
-        f"module 'recurrent_jax' has no attribute {name!r}{hint}", name=name
-    )

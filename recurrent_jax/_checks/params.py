@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from recurrent_jax._checks.values import float_dtype
 from recurrent_jax._checks.words import describe, outline
 
+_TOKENS = ". Tokens need an embedding first: table[tokens], or jax.nn.one_hot"
+
 
 @functools.lru_cache
 def fresh(cell: Any, in_features: int) -> Any:
@@ -28,22 +30,28 @@ def features(reading: Any, params: Any, x: Any) -> None:
     which of them has the features, unless one is called `x`.
     """
     tree, leaves = structs((params, x))
-    first = jax.ShapeDtypeStruct(reading.first.shape, reading.first.dtype)
-    _features(reading._replace(first=first), tree, leaves, jnp.result_type(float))
+    # The first input is an array, which does not hash.
+    _features(reading._replace(first=None), tree, leaves, jnp.result_type(float))
 
 
 def structs(tree: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return structure, shapes and dtypes of a tree: what a check may be cached by."""
     leaves, structure = jax.tree.flatten(tree)
-    each = (jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    return structure, tuple(each)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+def of_structs(structure: Any, leaves: Any) -> Any:
+    """Return a tree of the shapes and dtypes that `structs` returned."""
+    each = (jax.ShapeDtypeStruct(shape, dtype) for shape, dtype in leaves)
+    return jax.tree.unflatten(structure, each)
 
 
 @functools.lru_cache(maxsize=512)
 def _features(reading: Any, tree: Any, leaves: Any, default: Any) -> None:
     """Check it once for the same shapes and dtypes, and the same default dtype."""
-    params, x = jax.tree.unflatten(tree, leaves)
-    cell, first = reading.cell, reading.first
+    params, x = of_structs(tree, leaves)
+    cell, first = reading.cell, jax.tree.leaves(x)[0]
+    reading = reading._replace(first=first)
     size = first.shape[-1] if cell.feature_axes and first.ndim else 1
     size = size or 1  # no params are made for none, whatever x has
     expected = _made(cell, size)
@@ -193,6 +201,7 @@ def _shapes(reading: Any, expected: Any, params: Any, x: Any, size: int) -> None
             f"{reading.where}: {reading.argument} has {shape[-1]} features, but "
             f"params were made for {other} ({reading})"
             + (". Features must be the last axis" if misplaced else "")
+            + (_TOKENS if jnp.issubdtype(reading.first.dtype, jnp.integer) else "")
         )
     fix = f"{cell!r}.init(key, in_features={size}) fits"
     raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from recurrent_jax._checks.array_kinds import OneKey
 from recurrent_jax._checks.kinds import PLAIN
-from recurrent_jax._checks.params import features, structs
+from recurrent_jax._checks.params import features, of_structs, structs
 from recurrent_jax._checks.values import array, built, float_dtype, integer
 from recurrent_jax._checks.words import describe, outline
 
@@ -141,9 +141,18 @@ def read(where: str, argument: str, cell: Any, x: Any, time_axis: Any) -> Readin
 
 def step(cell: Any, params: Any, carry_: Any, x: Any) -> None:
     """Check the arguments of one step."""
-    reading = read(f"{type(cell).__name__}.step", "x", cell, x, time_axis=None)
+    where = f"{type(cell).__name__}.step"
+    order(where, cell, carry_, x, "(params, carry, x)")
+    reading = read(where, "x", cell, x, time_axis=None)
     features(reading, params, x)
     carry(reading, params, "carry", carry_)
+
+
+def order(where: str, cell: Any, carry: Any, x: Any, order: str) -> None:
+    """Check that carry and input did not change places."""
+    kind = getattr(cell, "Carry", None)
+    if isinstance(kind, type) and isinstance(x, kind) and not isinstance(carry, kind):
+        raise TypeError(f"{where}: a carry came last; the order is {order}")
 
 
 def carry(reading: Reading, params: Any, argument: str, carry: Any) -> None:
@@ -178,14 +187,19 @@ def _start(
     cell: Any, batch_shape: Any, dtype: Any, tree: Any, leaves: Any, default: Any
 ) -> Any:
     """Return shapes and dtypes of a carry; integers follow the default dtype."""
-    params = jax.tree.unflatten(tree, leaves)
+    params = of_structs(tree, leaves)
     return jax.eval_shape(lambda p: cell.initial_carry(batch_shape, dtype, p), params)
 
 
 def _carry_hint(reading: Reading, got: Any, want: Any) -> str:
     batch = len(reading.batch_shape)
-    if reading.time_axis is None and got.shape == want.shape[1:]:
-        return ". A step takes no axis of time: unroll takes all steps, step takes x[t]"
+    if reading.time_axis is None and got.ndim + 1 == want.ndim:
+        return (
+            ". A step takes no axis of time: unroll takes all steps, step takes x[t]. "
+            f"If x is one step, its carry is initial_carry({reading.batch_shape})"
+        )
+    if got.shape == (1, *want.shape):
+        return ". It has an axis of layers; here a carry is that of one layer"
     if got.shape[batch:] != want.shape[batch:] and got.ndim == want.ndim:
         return (
             f". Its hidden size is {got.shape[batch:]}, that of the cell is "
@@ -253,6 +267,7 @@ def flags(reading: Reading, argument: str, flags: Any) -> None:
             f"{reading.where}: {argument} must be {tuple(shape)}, laid out as "
             f"{reading.argument} is; got {describe(flags)} ({reading})"
             + (f". Transpose it: {argument}.swapaxes(0, 1)" if swapped else "")
+            + (f". Pass {argument}[..., 0]" if flags.shape == (*shape, 1) else "")
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from recurrent_jax._checks.kinds import Choice, Integer, Number
 from recurrent_jax._checks.words import is_class, outline
@@ -79,10 +80,27 @@ def blocks(where: str, count: int, units: int) -> None:
 
 def array(where: str, argument: str, value: Any) -> jax.Array:
     """Return an array made of whatever JAX takes for one."""
+    if isinstance(value, jax.Array) and not value.weak_type:
+        return value
     try:
         return jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise TypeError(f"{where}: {argument} must be arrays. {error}") from error
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
+        reason = reason if len(reason) < 300 else f"{reason[:200]} ..."
+        raise TypeError(
+            f"{where}: {argument} must be arrays. {reason}{_numbers(argument, value)}"
+        ) from error
+
+
+def _numbers(argument: str, value: Any) -> str:
+    """Return the likely fix for a table of which not all columns are numbers."""
+    kinds: Any = getattr(value, "dtypes", getattr(value, "dtype", None))
+    if not any(str(kind)[:4] in ("obje", "date", "stri") for kind in np.ravel(kinds)):
+        return ""
+    return (
+        f". Columns of times and of words are no numbers: {argument} may have the "
+        "columns of numbers alone, such as frame[names].to_numpy('float32')"
+    )
 
 
 def arrays(where: str, argument: str, tree: Any) -> Any:

@@ -35,7 +35,11 @@ def given(value: Any) -> tuple[str, str]:
     if isinstance(value, type):
         return f"the class {value.__name__}", ""
     if isinstance(value, jax.Array):
-        return describe(value), "under jit make it static: static_argnames"
+        is_number = value.ndim == 0 and not jax.dtypes.issubdtype(
+            value.dtype, jax.dtypes.prng_key
+        )
+        fix = "under jit make it static: static_argnames" if is_number else ""
+        return describe(value), fix
     if isinstance(value, np.ndarray):
         return describe(value), ""
     shown = repr(value)

@@ -9,13 +9,23 @@ parameters, not fields. They live in the pytree that `init` returns.
 import abc
 import dataclasses
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, final
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    final,
+)
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks import attributes
 from recurrent_jax._core import serial, tracing
 from recurrent_jax._core.names import pickled, spell
 from recurrent_jax._core.value import settle
@@ -144,6 +154,12 @@ class Cell(abc.ABC, Generic[P, C, Y]):
             _checks.constructor(cls, args, kwargs)
             return object.__new__(cls)
 
+        def __getattr__(self, name: str) -> Any:
+            raise attributes.of_cell(self, name)
+
+        def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+            attributes.called_like_a_function(self, steps=True)
+
     def __post_init__(self) -> None:
         settle(self)
         _checks.fields(self)
@@ -236,6 +252,7 @@ class Cell(abc.ABC, Generic[P, C, Y]):
         return self.update(params, carry, z, self.feedback(params, carry))
 
     @final
+    @_checks.called
     def step(self, params: P, carry: C, x: Any) -> tuple[C, Y]:
         """Return `(carry, y)` after one step: `prepare`, `project`, then `recur`.
 

@@ -14,6 +14,8 @@ from recurrent_jax._checks.kinds import Kind, Plain
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.network import Network
 
+_MODULES = ("recurrent_jax.linen.", "recurrent_jax.nnx.")
+
 
 @dataclasses.dataclass(frozen=True)
 class PartKind(Kind):
@@ -28,7 +30,13 @@ class PartKind(Kind):
         return isinstance(value, Cell | Network)
 
     def check(self, where: str, argument: str, value: Any) -> None:
-        """Raise an error, with a hint for a cell of Flax."""
+        """Raise an error, with a hint for a module of Flax, theirs or ours."""
+        is_module = type(value).__module__.startswith(_MODULES)
+        if is_module and not self.has_type(value):
+            raise TypeError(
+                f"{where}: {argument} must be {self.words()[0]}, got a module, "
+                f"{type(value).__name__}; pass the cell that is in it"
+            )
         if hasattr(value, "initialize_carry") and not isinstance(value, type):
             theirs = type(value)
             room = "linen" if "linen" in theirs.__module__ else "nnx"

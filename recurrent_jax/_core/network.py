@@ -3,12 +3,13 @@
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn
 
 import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks import attributes
 from recurrent_jax._core.cell import C, Cell, P, Y, output_is_array
 from recurrent_jax._core.value import settle
 
@@ -64,14 +65,10 @@ class Network(abc.ABC, Generic[P, C, Y]):
             return super().__class_getitem__(output_is_array(cls, types))
 
         def __getattr__(self, name: str) -> Any:
-            text = f"{type(self).__name__} has no attribute {name}"
-            if name == "step":
-                text += (
-                    ", since a layer may need the whole sequence; unroll runs it, "
-                    "recurrent_jax.streaming.step steps a Deep, and a Stack of cells "
-                    "is a cell"
-                )
-            raise AttributeError(text, name=name, obj=self)
+            raise attributes.of_cell(self, name)
+
+        def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+            attributes.called_like_a_function(self, steps=False)
 
     def __post_init__(self) -> None:
         settle(self)

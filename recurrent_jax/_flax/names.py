@@ -17,7 +17,9 @@ _THEIRS = {
     "batch_first": "a module reads (batch, time, features), unless its time_axis says "
     "otherwise",
     "seq_lengths": "it is lengths here, of the call",
-    "initial_carry": "it is carry here, of the call",
+    "initial_carry": "it is carry here, of the call; networks of Flax run its own RNN, "
+    "and Bidirectional(cell) is there for ours",
+    **dict.fromkeys(("train", "training"), "it is deterministic=not training here"),
     "return_carry": "the carry is always returned, before the outputs",
     "keep_order": "outputs always stand where their inputs do",
     "time_major": "it is time_axis=0 of the module here",
@@ -63,7 +65,11 @@ def of_the_call(module: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def known(method: Callable[P, R]) -> Callable[P, R]:
     """Refuse arguments that a method does not have, and name the right ones."""
-    parameters = inspect.signature(method).parameters
+    parameters = {
+        # Flax puts its own two fields behind those of a module, and no user does.
+        name: p.replace(kind=p.KEYWORD_ONLY) if name in ("parent", "name") else p
+        for name, p in inspect.signature(method).parameters.items()
+    }
 
     @functools.wraps(method)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:

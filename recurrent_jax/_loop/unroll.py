@@ -18,6 +18,7 @@ from recurrent_jax._loop.loop import (
     Arrays,
     Backward,
     Flags,
+    Loop,
     Method,
     Static,
     join,
@@ -141,24 +142,20 @@ def _unroll_cell(
     lengths, method, backward = asked.lengths, asked.method, asked.backward
     if lengths is not None:
         lengths = _checks.lengths(reading, lengths)
-    valid = valid_steps(time, lengths, _flags(reading, "mask", asked.mask))
-    reset = _flags(reading, "resets", asked.resets)
-    if reset is not None and valid is not None:
-        reset = reset & valid
+    mask = _flags(reading, "mask", asked.mask)
+    resets = _flags(reading, "resets", asked.resets)
     if method is None:
         method = default_method(cell, params, xs, time, backward)
     _checks.method("unroll", method)
     backward = method.backward if backward is None else backward
     _checks.strategy("unroll", backward)
 
-    carry = _start(reading, params, xs, "carry", asked.carry)
-    fresh = carry  # without resets, nothing reads it
-    if reset is not None:
-        fresh = _start(reading, params, xs, "reset_carry", asked.reset_carry)
+    carry = _given(reading, params, "carry", asked.carry)
+    fresh = _given(reading, params, "reset_carry", asked.reset_carry)
     static = Static(cell, asked.reverse, reading.batch_shape, axis, method)
-    arrays = Arrays(params, xs, Flags(valid, reset), fresh)
+    arrays = Arrays(params, xs, Flags(mask, resets), fresh)
     try:
-        return _run(backward, static, arrays, carry, asked.key)
+        return _run(backward, static, arrays, carry, lengths, asked.key)
     except Exception as error:
         error.add_note(f"unroll: {reading}")
         if "scan body function carry" in str(error):
@@ -170,25 +167,22 @@ def _unroll_cell(
         raise
 
 
-def _start(
-    reading: _checks.Reading, params: Any, xs: Any, argument: str, given: Any
-) -> Any:
-    """Return a carry that the user passed, checked, or the initial one."""
+def _given(reading: _checks.Reading, params: Any, argument: str, given: Any) -> Any:
+    """Return a carry that the user passed, checked, or None."""
     if given is None:
-        dtype = _checks.float_dtype(params, xs)
-        return reading.cell.initial_carry(reading.batch_shape, dtype, params)
+        return None
     given = jax.tree.map(_strong, _checks.arrays("unroll", argument, given))
     _checks.carry(reading, params, argument, given)
     return given
 
 
 def _flags(reading: _checks.Reading, argument: str, given: ArrayLike | None) -> Any:
-    """Return bools that the user passed, checked, with time as the first axis."""
+    """Return bools that the user passed, checked, or None."""
     if given is None:
         return None
     given = _checks.array("unroll", argument, given)
     _checks.flags(reading, argument, given)
-    return jnp.moveaxis(given, reading.time_axis or 0, 0)
+    return given
 
 
 # Compiled here with the cell as a static argument, so that calls outside `jit` are
@@ -199,13 +193,18 @@ def _run(
     static: Static,
     arrays: Arrays,
     carry: Any,
+    lengths: Any,
     key: jax.Array | None,
 ) -> tuple[Any, Any]:
     """Return the final carry and the outputs, with the time axis of the inputs."""
     cell, axis = static.cell, static.time_axis
     dtype = _checks.float_dtype(arrays.params, arrays.xs)
-    xs = jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), arrays.xs)
-    loop = join(static, arrays._replace(xs=xs))
+    carry, fresh = _starts(static, arrays, carry, dtype)
+    xs, flags = jax.tree.map(
+        lambda a: jnp.moveaxis(a, axis, 0), (arrays.xs, arrays.flags)
+    )
+    loop = join(static, Arrays(arrays.params, xs, flags, fresh))
+    loop = loop._replace(flags=_valid(loop, lengths))
     if loop.flags.valid is not None:
         # Mask before the cell reads the inputs. A NaN that is masked only afterwards is
         # already in the gradient, as 0 * NaN.
@@ -220,6 +219,27 @@ def _run(
     _checks.refusal("unroll", loop)
     carry, ys = backward.run(loop, carry)
     return carry, jax.tree.map(lambda y: jnp.moveaxis(y, 0, axis), ys)
+
+
+def _starts(static: Static, arrays: Arrays, carry: Any, dtype: Any) -> tuple[Any, Any]:
+    """Return the carries of the start and of a reset: those given, or the cell's own.
+
+    Without resets, nothing reads the second.
+    """
+    fresh, has_resets = arrays.fresh, arrays.flags.reset is not None
+    own = None
+    if carry is None or (has_resets and fresh is None):
+        own = static.cell.initial_carry(static.batch_shape, dtype, arrays.params)
+    carry = own if carry is None else carry
+    if not has_resets:
+        return carry, carry
+    return carry, own if fresh is None else fresh
+
+
+def _valid(loop: Loop, lengths: Any) -> Flags:
+    """Return the flags of a loop, of which `lengths` skip steps too."""
+    valid, reset = valid_steps(loop.time, lengths, loop.flags.valid), loop.flags.reset
+    return Flags(valid, reset if reset is None or valid is None else reset & valid)
 
 
 def _strong(x: ArrayLike) -> jax.Array:

@@ -101,12 +101,23 @@ def file(where: str, argument: str, value: Any) -> str:
     return found
 
 
+def _named(value: Any) -> str:
+    """Return the likely fix for a module, its parameters, or a path."""
+    if hasattr(value, "state_dict"):
+        return "; pass module.state_dict()"
+    if hasattr(value, "send"):
+        return "; without their names, it is unknown what they are"
+    if isinstance(value, str):
+        return "; read the file first, as torch.load or read_safetensors does"
+    return ""
+
+
 def mapping(where: str, name: str, value: Any, holds: str) -> Mapping[Any, Any]:
     """Check that a value is a dictionary."""
     if not isinstance(value, Mapping):
         raise TypeError(
             f"{where}: {name} must be a dictionary of {holds}, "
-            f"got {type(value).__name__}"
+            f"got {type(value).__name__}{_named(value)}"
         )
     return value
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameter trees of single cells of Flax."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,9 @@ from recurrent_jax.convert._gates import (
 from recurrent_jax.convert._layers import Direction
 
 Tree = Mapping[str, Any]
+
+
+_COMPACT = re.compile(r"Cell_\d+$")  # as @nn.compact names cells
 
 
 class Settings(NamedTuple):
@@ -98,6 +102,13 @@ def from_linen(settings: Settings, tree: Tree) -> Direction:
             if form.kind is MGU and "hn/bias" not in weights:
                 continue  # without a reset gate, which is UGRNN
             return _by_gate(settings, form, weights)
+    if cells := sorted(name for name in modules if _COMPACT.search(name)):
+        raise ValueError(
+            f"{settings.where}: this is a whole model, with the cells {cells}; pass "
+            f"the parameters of its layers as a list, [params[{cells[0]!r}], ...], and "
+            "of two directions {'forward': params[...], 'backward': params[...]} for "
+            "each layer"
+        )
     raise ValueError(
         f"{settings.where}: {sorted(modules)} are the parts of no cell of Flax. The "
         "cell of an RNN stands under 'cell', the layers of a Sequential under "

@@ -78,6 +78,12 @@ def _direction(where: str, cell: Any, params: Any) -> Direction:
             f"{where}: params must be those of {cell!r}, got "
             f"{type(params).__name__}; the order is (cell, params)"
         )
+    if hasattr(params.kernel, "_fields"):
+        raise TypeError(
+            f"{where}: the other libraries have no {cell!r}, whose kernel is "
+            f"{_checks.outline(params.kernel)}; save_safetensors keeps the weights of "
+            "any cell"
+        )
     params = export(_checks.arrays(where, "params", params))
     if params.kernel.ndim < 2:
         raise ValueError(
@@ -146,6 +152,12 @@ def _plain(cell: Any) -> Any:
     return dataclasses.replace(cell, **start)
 
 
+_OF_FLAX = ("from_linen", "from_nnx", "from_flax")
+_BOTH = (
+    "; if they are two directions of one layer, pass {'forward': ..., 'backward': ...}"
+)
+
+
 def deep(
     where: str, parts: Sequence[tuple[Layer, Any]], dropout: float = 0.0
 ) -> tuple[Any, Any]:
@@ -159,6 +171,7 @@ def deep(
             raise ValueError(
                 f"{where}: layer {n} takes {sorted(takes)} features, but is given "
                 f"{'one and the same input' if given is None else given}"
+                + (_BOTH if where in _OF_FLAX else "")
             )
         given = layer.out_features(takes.pop()) if _is_merged(layer) else None
     if len(parts) == 1:

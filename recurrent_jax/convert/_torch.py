@@ -148,6 +148,10 @@ def _read(
         if not str(name).startswith(prefix):
             continue
         match = _NAME.fullmatch(str(name)[len(prefix) :])
+        if match is None and prefix and str(name)[len(prefix) :].startswith("."):
+            raise ValueError(
+                f"from_torch: prefix must end with its dot: prefix={prefix + '.'!r}"
+            )
         if match is None:
             raise ValueError(
                 f"from_torch: {name!r} is no weight of a recurrent module; of a larger "

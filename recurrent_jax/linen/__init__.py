@@ -5,7 +5,10 @@ Inputs are batch-major, `(batch, time, features)`, as everywhere in Flax. Parame
 a nested dict by field name: `{"kernel": ..., "recurrent_kernel": ..., "bias": ...}`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from recurrent_jax import _flax as _flax  # first: its error says how to install Flax
+from recurrent_jax._checks import attributes as _attributes
 from recurrent_jax.linen._from_flax import FromFlax
 from recurrent_jax.linen._rnn_cell import RNNCell
 from recurrent_jax.linen._sequence import RNN, Bidirectional, Deep
@@ -22,3 +25,8 @@ __all__ = [
     "to_flax",
     "unpack",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise _attributes.of_module("linen", name)

@@ -39,6 +39,7 @@ class RNNCell(Module, nn.RNNCellBase):
         self, carry: Any, inputs: Any, *, deterministic: bool | None = None
     ) -> tuple[Any, Any]:
         """Return `(carry, y)` after one step, in Flax's order of arguments."""
+        _checks.order("RNNCell", self.cell, carry, inputs, "(carry, inputs)")
         features = adapters.in_features("RNNCell", inputs, self.in_features)
         params = self._params(self.cell, features)
         carry = _checks.arrays("RNNCell", "carry", carry)

@@ -28,7 +28,7 @@ def default_method(
     if cell.linear:
         at_once = cell.chunked or not tuning((params, xs)).walks
         return Chunked() if at_once and not needs_steps else Sequential()
-    if backward is None and are_on_cpu((params, xs)) and kernels.chosen_by_default():
+    if backward is None and kernels.chosen_by_default() and are_on_cpu((params, xs)):
         refused = isinstance(kernel_for(cell, (params, xs)), str)
         if not refused and _gains(cell, params, xs, time, tuning((params, xs))):
             return Fused()

@@ -2,7 +2,7 @@
 """A network that reads a sequence in both directions of time."""
 
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, Y
 from recurrent_jax._core.network import Network, Options, per_part
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.networks._steps import time_of, valid
@@ -33,7 +33,7 @@ class BidirectionalCarry(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Bidirectional(Network[BidirectionalParams, BidirectionalCarry, Any]):
+class Bidirectional(Network[BidirectionalParams, BidirectionalCarry, Y]):
     r"""Two cells that read a sequence in opposite directions.
 
     $$
@@ -77,6 +77,24 @@ class Bidirectional(Network[BidirectionalParams, BidirectionalCarry, Any]):
 
     Params = BidirectionalParams
     Carry = BidirectionalCarry
+
+    if TYPE_CHECKING:  # the output is an array, or a pair if `merge` is None
+
+        @overload
+        def __init__(
+            self: "Bidirectional[jax.Array]",
+            forward: Cell | Network,
+            backward: Cell | Network | None = None,
+            merge: _Merge = "concatenate",
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: "Bidirectional[Any]",
+            forward: Cell | Network,
+            backward: Cell | Network | None = None,
+            merge: _Merge | None = "concatenate",
+        ) -> None: ...
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __post_init__(self) -> None:
         for argument, layer in zip(("forward", "backward"), self._both, strict=True):

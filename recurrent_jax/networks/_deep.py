@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import select, zeros
-from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.cell import Cell, Y
 from recurrent_jax._core.mesh import shard_alike
 from recurrent_jax._core.network import Network, Options, per_part
 from recurrent_jax._core.types import Rate
@@ -19,7 +19,7 @@ from recurrent_jax.networks._steps import time_of, valid
 
 
 @dataclasses.dataclass(frozen=True)
-class Deep(Network[tuple[Any, ...], tuple[Any, ...], Any]):
+class Deep(Network[tuple[Any, ...], tuple[Any, ...], Y]):
     r"""Layers that each run over the whole sequence before the next one starts.
 
     $$
@@ -67,7 +67,7 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...], Any]):
         (dropout only between layers). https://arxiv.org/abs/1409.2329
     """
 
-    layers: tuple[Cell | Network, ...]
+    layers: tuple[Cell[Any, Any, Y] | Network[Any, Any, Y], ...]
     residual: bool = False
     skip: bool = False
     dropout: Rate = 0.0
@@ -109,18 +109,21 @@ class Deep(Network[tuple[Any, ...], tuple[Any, ...], Any]):
             _checks.one_array("Deep", xs, "residual and skip go around one array alone")
         carries: list[Any] = []
         ys: list[Any] = []
-        y, axis = xs, 0
+        y: Any = xs
+        axis = 0
         starts = per_part("unroll", "carry", options.carry, count)
         fresh = per_part("unroll", "reset_carry", options.reset_carry, count)
         for n, layer in enumerate(self.layers):
-            key, x = options.key, y
+            key = options.key
+            x: Any = y
             if key is not None:
                 key, key_drop = jax.random.split(jax.random.fold_in(key, n))
                 x = _dropped(x, key_drop, self.dropout, options) if n else x
             x = jnp.concatenate([x, xs], axis=-1) if self.skip and n else x
             mine = options._replace(carry=starts[n], reset_carry=fresh[n], key=key)
-            before = y
-            carry, y = unroll(layer, params[n], x, **mine._asdict())
+            before: Any = y
+            ran: tuple[Any, Any] = unroll(layer, params[n], x, **mine._asdict())
+            carry, y = ran
             if self.residual:
                 _checks.residual(n, before.shape[-1], y.shape[-1])
                 y = y + (before if n else _shown(before, options))

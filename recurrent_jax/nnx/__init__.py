@@ -5,7 +5,10 @@ Inputs are batch-major, `(batch, time, features)`, as everywhere in Flax. Parame
 `nnx.Param` leaves by field name: `rnn.params.kernel`, `rnn.params.recurrent_kernel`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from recurrent_jax import _flax as _flax  # first: its error says how to install Flax
+from recurrent_jax._checks import attributes as _attributes
 from recurrent_jax.nnx._from_flax import FromFlax
 from recurrent_jax.nnx._module import unpack
 from recurrent_jax.nnx._rnn_cell import RNNCell
@@ -23,3 +26,8 @@ __all__ = [
     "to_flax",
     "unpack",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise _attributes.of_module("nnx", name)

@@ -54,7 +54,17 @@ class Module(nnx.Module):
         # If nothing draws random numbers, there is no stream. Its state would prevent
         # users from splitting a model into parameters and nothing else.
         self.draws = adapters.draws(network, in_features)
-        self.rngs: Any = rngs["dropout"].fork() if self.draws else nnx.data(None)
+        self.rngs: Any = self._stream(rngs) if self.draws else nnx.data(None)
+
+    def _stream(self, rngs: nnx.Rngs) -> nnx.RngStream:
+        """Return a stream of keys of its own for dropout."""
+        try:
+            return rngs["dropout"].fork()
+        except KeyError:
+            raise ValueError(
+                f"{type(self).__name__}: rngs has no stream dropout, of which random "
+                "numbers are drawn; pass nnx.Rngs(0), or nnx.Rngs(params=0, dropout=1)"
+            ) from None
 
     def _key(self, flag: bool | None, given: Streams | None) -> Any:
         """Return a key from the stream `dropout`, or None for evaluation mode."""

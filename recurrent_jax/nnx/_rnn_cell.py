@@ -44,6 +44,7 @@ class RNNCell(Module, nnx.RNNCellBase):
         rngs: Streams | None = None,
     ) -> tuple[Any, Any]:
         """Return `(carry, y)` after one step, in Flax's order of arguments."""
+        _checks.order("RNNCell", self.cell, carry, inputs, "(carry, inputs)")
         carry = _checks.arrays("RNNCell", "carry", carry)
         inputs = _checks.arrays("RNNCell", "inputs", inputs)
         params, carry, x = adapters.promote(self.dtype, unpack(self), carry, inputs)

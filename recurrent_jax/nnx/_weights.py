@@ -82,6 +82,11 @@ def from_flax(module: FlaxModule) -> RNN:
         )
         for cell in cells
     }
+    if not cells:
+        raise ValueError(
+            f"from_flax: there is no recurrent cell in the {type(module).__name__}; "
+            "pass a cell, an nnx.RNN, an nnx.Bidirectional, or a Sequential of these"
+        )
     if len(options) != 1:
         raise ValueError(
             f"from_flax: found {len(cells)} cells with {len(options)} choices of "

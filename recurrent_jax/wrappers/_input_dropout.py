@@ -8,13 +8,13 @@ import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Sampled
+from recurrent_jax._core.cell import C, P, Sampled, Y
 from recurrent_jax._core.types import Rate
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of, plain, replace
 
 
 @dataclasses.dataclass(frozen=True)
-class InputDropout(Wrapper):
+class InputDropout(Wrapper[P, C, Y]):
     r"""Variational dropout on the input: one mask for the whole sequence.
 
     $$

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.cell import Sampled
+from recurrent_jax._core.cell import C, P, Sampled, Y
 from recurrent_jax._core.tracing import features_of, output
 from recurrent_jax._core.types import Rate
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputDropout(Wrapper):
+class OutputDropout(Wrapper[P, C, Y]):
     r"""Variational dropout on the output: one mask for the whole sequence.
 
     $$

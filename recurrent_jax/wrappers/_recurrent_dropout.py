@@ -7,14 +7,14 @@ from typing import Any
 import jax
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.cell import Sampled, feedback, update
+from recurrent_jax._core.cell import C, P, Sampled, Y, feedback, update
 from recurrent_jax._core.tracing import carry_of, features_of, multiplies, reads
 from recurrent_jax._core.types import Rate
 from recurrent_jax.wrappers._wrapper import Wrapper, keep_mask, noise_of
 
 
 @dataclasses.dataclass(frozen=True)
-class RecurrentDropout(Wrapper):
+class RecurrentDropout(Wrapper[P, C, Y]):
     r"""Variational dropout on recurrent connections: one mask for the whole sequence.
 
     $$

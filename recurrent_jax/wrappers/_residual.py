@@ -5,11 +5,12 @@ import dataclasses
 from typing import Any
 
 from recurrent_jax import _checks
+from recurrent_jax._core.cell import C, P, Y
 from recurrent_jax.wrappers._wrapper import Wrapper, plain
 
 
 @dataclasses.dataclass(frozen=True)
-class Residual(Wrapper):
+class Residual(Wrapper[P, C, Y]):
     r"""Add the input to the output, so that the cell learns a difference.
 
     $$ y_t \leftarrow y_t + x_t $$

@@ -8,11 +8,11 @@ import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Cell, Sampled, feedback, update
+from recurrent_jax._core.cell import C, Cell, P, Sampled, Y, feedback, update
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrapper(Cell[Any, Any, Any]):
+class Wrapper(Cell[P, C, Y]):
     """A cell that wraps another cell. A subclass overrides what it changes.
 
     Params, carry and output are those of the inner cell. A wrapper that draws random
@@ -41,7 +41,7 @@ class Wrapper(Cell[Any, Any, Any]):
         True
     """
 
-    cell: Cell[Any, Any, Any]
+    cell: Cell[P, C, Y]
 
     def __post_init__(self) -> None:
         _checks.part(type(self).__name__, "cell", self.cell, (Cell,))
@@ -52,7 +52,7 @@ class Wrapper(Cell[Any, Any, Any]):
         """The number of feature axes of the input of the inner cell."""
         return self.cell.feature_axes
 
-    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> Any:
+    def init(self, key: jax.Array, in_features: int, dtype: DTypeLike = float) -> P:
         """Return fresh parameters of the inner cell."""
         return self.cell.init(key, in_features, dtype)
 
@@ -60,8 +60,8 @@ class Wrapper(Cell[Any, Any, Any]):
         self,
         batch_shape: tuple[int, ...] = (),
         dtype: DTypeLike = float,
-        params: Any = None,
-    ) -> Any:
+        params: P | None = None,
+    ) -> C:
         """Return the initial carry of the inner cell."""
         return self.cell.initial_carry(batch_shape, dtype, params)
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._core.cell import Sampled
+from recurrent_jax._core.cell import C, P, Sampled, Y
 from recurrent_jax._core.tracing import carry_of, features_of
 from recurrent_jax.wrappers._wrapper import Wrapper, noise_of
 
 
 @dataclasses.dataclass(frozen=True)
-class Zoneout(Wrapper):
+class Zoneout(Wrapper[P, C, Y]):
     r"""Keep random units of the state at their previous value, drawn at each step.
 
     $$

@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 
 import recurrent_jax as rj
-from recurrent_jax.cells import HiddenCarry, HiddenCellCarry, LSTMParams
+from recurrent_jax.cells import (
+    ComplexCarry,
+    HiddenCarry,
+    HiddenCellCarry,
+    LRUParams,
+    LSTMParams,
+)
+from recurrent_jax.networks import BidirectionalCarry
 
 key, xs = jax.random.key(0), jnp.ones((7, 5, 2))
 
@@ -36,11 +43,40 @@ rj.unroll(gru, lstm_params, xs)  # type: ignore
 rj.LSTM(3, forget_bais=1.0)  # type: ignore
 print(carry.n)  # type: ignore
 
+rj.LSTM(3)(xs, carry)  # type: ignore
+rj.LSTM(3).parameters()  # type: ignore
+
+linear = rj.LRU(3)
+linear_params = linear.init(key, 2)
+assert_type(linear_params, LRUParams)
+in_parallel = rj.unroll(linear, linear_params, xs, method=rj.Associative())
+assert_type(in_parallel, tuple[ComplexCarry, jax.Array])
+
+
+def loss(params: LSTMParams) -> jax.Array:
+    last, outputs = rj.unroll(lstm, params, xs)
+    assert_type(last.h, jax.Array)
+    return jnp.mean(last.h) + rj.training.squared_error(outputs, outputs)
+
+
+value, gradient = jax.value_and_grad(loss)(lstm_params)
+
+# A wrapper has the parameters, the carry and the output of its cell.
+dropped = rj.RecurrentDropout(rj.Zoneout(lstm, 0.1), 0.1)
+assert_type(dropped.init(key, 2), LSTMParams)
+assert_type(
+    rj.unroll(dropped, lstm_params, xs, key=key), tuple[HiddenCellCarry, jax.Array]
+)
+
 both = rj.Bidirectional(rj.LSTM(3))
-ends, _ = rj.unroll(both, both.init(key, 2), xs)
-print(ends.forward)
+ends, both_ys = rj.unroll(both, both.init(key, 2), xs)
+assert_type(ends, BidirectionalCarry)
+assert_type(both_ys, jax.Array)
 deep = rj.Deep((rj.LSTM(3), rj.GRU(4)), dropout=0.1)
-rj.unroll(deep, deep.init(key, 2), xs, key=key, backward=rj.Checkpointed())
+_, deep_ys = rj.unroll(deep, deep.init(key, 2), xs, key=key, backward=rj.Checkpointed())
+assert_type(deep_ys, jax.Array)
+mixed = rj.Deep((both, rj.GRU(4)))
+assert_type(rj.unroll(mixed, mixed.init(key, 2), xs)[1], jax.Array)
 rj.unroll(deep, deep.init(key, 2), xs, backward="checkpointed")  # type: ignore
 
 rj.training.clipping(max_norm=1.0)
