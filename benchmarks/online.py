@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Online gradients beside back-propagation: `python -m benchmarks.online --help`.
 
-Two tables. In the first, the loss is that of the last output alone, so T is how far
+Three tables. In the first, the loss is that of the last output alone, so T is how far
 back the gradient must reach; it has the cosine between both gradients. The second has
-how many numbers a learner keeps and the time of a step, against the units.
+the mean of many draws of the random ones, beside its standard error. The third has how
+many numbers a learner keeps and the time of a step, against the units.
 """
 
 import dataclasses
@@ -21,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 import recurrent_jax as rj
-from benchmarks import online_cost, program, results
+from benchmarks import online_cost, online_mean, program, results
 
-D = 3
+D, MEAN_TIME = 3, 16
 # Programs of the first table run for milliseconds. Optimising them took minutes.
 QUICKLY = {"xla_backend_optimization_level": 0}
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
@@ -33,14 +34,16 @@ CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "DiagonalGRU": rj.DiagonalGRU,
     "LRU": rj.LRU,
 }
-PAGE = "GRU", "DiagonalGRU"
+PAGE = "GRU", "LSTM", "DiagonalGRU"
 LEARNERS = {
     "RTRL": rj.online.RTRL,
     "SnAp1": rj.online.SnAp1,
     "SnAp2": rj.online.SnAp2,
     "EProp": rj.online.EProp,
     "UORO": rj.online.UORO,
+    "KFRTRL": rj.online.KFRTRL,
 }
+RANDOM = "UORO", "KFRTRL"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Config:
         depths: the numbers of layers in a stack.
         times: the numbers of steps.
         draws: parameters, inputs and losses that are drawn; the mean is shown.
+        signs: draws of the signs of the random learners; not of parameters.
         sizes: units of a layer, for costs. None are measured if it is empty.
         rounds: times the learners take their turn, at least.
         output: folder for results and the picture.
@@ -63,12 +67,13 @@ class Config:
     depths: tuple[int, ...] = (1, 2, 3)
     times: tuple[int, ...] = (2, 8, 32, 128)
     draws: int = 16
+    signs: int = 4000
     sizes: tuple[int, ...] = (4, 16, 64)
     rounds: int = 7
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
     def __post_init__(self) -> None:
-        counts = self.hidden, self.draws, self.rounds
+        counts = self.hidden, self.draws, self.signs, self.rounds
         if min(*counts, *self.depths, *self.times, *self.sizes) < 1:
             raise ValueError("all numbers must be at least 1")
         if unknown := set(self.cells) - set(CELLS):
@@ -95,18 +100,25 @@ def measure(config: Config, name: str, depth: int) -> list[Row]:
     draws = run(functools.partial(drawn, cell, max(config.times)), keys)
     want = run(functools.partial(through_time, cell, config.times), *draws)
     rows = []
-    for label, make in LEARNERS.items():
-        try:
-            learner = make(cell)
-        except TypeError:  # it has no separate recurrent product
-            continue
-        kept = jax.eval_shape(functools.partial(start, learner), keys[0]).memory
-        numbers = sum(a.size for a in jax.tree.leaves(kept))
+    for label, learner in learners_of(cell, D).items():
+        numbers = online_cost.numbers(learner, D)
         got = run(functools.partial(forward, learner, config.times), *draws, keys)
         for time, mean in zip(config.times, cosines(got, want), strict=True):
             rows.append(Row(name, depth, time, label, float(mean), numbers))
     jax.clear_caches()
     return rows
+
+
+def learners_of(cell: rj.Cell, features: int) -> dict[str, Any]:
+    """Return the learners that can run a cell."""
+    found = {}
+    for label, make in LEARNERS.items():
+        try:
+            found[label] = make(cell)
+            online_cost.numbers(found[label], features)
+        except TypeError:  # the recurrent product is not of the form that it needs
+            found.pop(label, None)
+    return found
 
 
 def run(function: Callable[..., Any], *args: Any) -> Any:
@@ -119,12 +131,6 @@ def cosines(got: jax.Array, want: jax.Array) -> np.ndarray:
     got, want = (np.asarray(each, float) for each in (got, want))
     size = np.linalg.norm(got, axis=-1) * np.linalg.norm(want, axis=-1)
     return np.mean(np.sum(got * want, axis=-1) / size, axis=0)
-
-
-def start(learner: Any, key: jax.Array) -> Any:
-    """Return the first state of a learner."""
-    params = learner.cell.init(key, D, jnp.float32)
-    return learner.init(params, jnp.zeros(D), key=key)
 
 
 def drawn(cell: rj.Cell, time: int, key: jax.Array) -> tuple[Any, ...]:
@@ -216,6 +222,10 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     from benchmarks import online_plots  # late: slow to import
 
     online_plots.cosines(config.output, rows)
+    means = means_of(config)
+    for line in online_mean.markdown(means):
+        screen.print(line, soft_wrap=True)
+    results.save(config.output, "online-mean", about, means)
     if config.sizes:
         costs = costs_of(config)
         for line in online_cost.markdown(costs):
@@ -226,12 +236,26 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     return 0
 
 
+def means_of(config: Config) -> list[dict]:
+    """Return how far the mean of each random learner is from back-propagation."""
+    rows: list[online_mean.Row] = []
+    for name in config.cells:
+        cell = CELLS[name](config.hidden)
+        sample = drawn(cell, MEAN_TIME, jax.random.key(0))
+        for label, learner in learners_of(cell, D).items():
+            if label in RANDOM:
+                rows.append(online_mean.measure(cell, learner, sample, config.signs))
+        jax.clear_caches()
+    return [dataclasses.asdict(row) for row in rows]
+
+
 def costs_of(config: Config) -> list[dict]:
     """Return what each learner keeps and takes, by cell and units."""
     rows: list[online_cost.Row] = []
     for cell in online_cost.CELLS:
         for size in config.sizes:
-            rows += online_cost.measure(cell, size, LEARNERS, config.rounds)
+            made = learners_of(online_cost.CELLS[cell](size), online_cost.D)
+            rows += online_cost.measure(cell, size, made, config.rounds)
     return [dataclasses.asdict(row) for row in rows]
 
 

@@ -14,6 +14,7 @@ from benchmarks import timing
 D, T = 8, 64
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "GRU": rj.GRU,
+    "LSTM": rj.LSTM,
     "DiagonalGRU": rj.DiagonalGRU,
 }
 
@@ -31,30 +32,32 @@ class Row:
 
 
 def measure(name: str, hidden: int, learners: dict[str, Any], rounds: int) -> list[Row]:
-    """Return a row for each learner of a cell."""
+    """Return a row for each learner of a cell, which is given by label."""
     cell, keys = CELLS[name](hidden), jax.random.split(jax.random.key(0), 2)
     params = cell.init(keys[0], D, jnp.float32)
     xs = jax.random.normal(keys[1], (T, D))
-    made = {label: make(cell) for label, make in learners.items()}
     calls = {"BPTT": compiled(back_propagation(cell), params, xs)}
-    for label, learner in made.items():
+    for label, learner in learners.items():
         calls[label] = compiled(forward(learner), params, xs)
     found = timing.interleave(calls, rounds)
     us = {label: 1e6 / T * min(samples) for label, samples in found.items()}
     rows = []
-    for label, learner in made.items():
-        kept = numbers(learner, params)
+    for label, learner in learners.items():
+        kept = numbers(learner, D)
         rows.append(Row(name, hidden, label, kept, us[label], us[label] / us["BPTT"]))
     jax.clear_caches()
     return rows
 
 
-def numbers(learner: Any, params: Any) -> int:
+def numbers(learner: Any, features: int) -> int:
     """Return how many numbers a learner keeps of the past of a sequence."""
-    begin = jax.eval_shape(
-        lambda p: learner.init(p, jnp.zeros(D), key=jax.random.key(0)), params
-    )
-    return sum(leaf.size for leaf in jax.tree.leaves(begin.memory))
+
+    def begin(key: jax.Array) -> Any:
+        params = learner.cell.init(key, features, jnp.float32)
+        return learner.init(params, jnp.zeros(features), key=key)
+
+    memory = jax.eval_shape(begin, jax.random.key(0)).memory
+    return sum(leaf.size for leaf in jax.tree.leaves(memory))
 
 
 def compiled(run: Callable[..., Any], *args: Any) -> Callable[[], Any]:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradients in mixed precision beside float64: `python -m benchmarks.precision --help`.
+"""Few bits beside float64: `python -m benchmarks.precision --help`.
 
-Each row is the relative distance of a gradient from the one in float64, over all
-parameters of one name: |g - g64| / |g64|. The loss reads every output, with random
-weights. Three ways are compared: float32, `MixedPrecision` with products in bfloat16,
-and everything in bfloat16.
+Two tables. In the first, each row is the relative distance of a gradient from the one
+in float64, over all parameters of one name: |g - g64| / |g64|. The loss reads every
+output, with random weights. Three ways are compared: float32, `MixedPrecision` with
+products in bfloat16, and everything in bfloat16. The second has the outputs of cells
+whose `Chunked` form inverts a triangular system: how far they are in float32 from those
+in float64, relative to the largest.
 """
 
 import dataclasses
@@ -29,6 +31,13 @@ STRATEGIES = {
     "Autodiff": rj.Autodiff(),
 }
 WAYS = ("float32", "mixed", "bfloat16")
+SOLVING: dict[str, Callable[[int], rj.Cell]] = {
+    "DeltaNet": rj.DeltaNet,
+    "GatedDeltaNet": rj.GatedDeltaNet,
+    "RWKV7": rj.RWKV7,
+}
+# A chunk is set, since without one a CPU may take the steps in a loop.
+METHODS = {"Sequential": rj.Sequential(), "Chunked": rj.Chunked(64)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Config:
         hidden: units.
         time: steps.
         batch: sequences.
+        long_time: steps for outputs; those of no cell are measured if it is zero.
+        seeds: draws for outputs, of which the worst counts.
         output: folder for results.
     """
 
@@ -49,11 +60,16 @@ class Config:
     hidden: int = 64
     time: int = 1000
     batch: int = 8
+    long_time: int = 4096
+    seeds: int = 4
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
     def __post_init__(self) -> None:
-        if min(self.hidden, self.time, self.batch) < 1:
-            raise ValueError("all numbers must be at least 1")
+        if (
+            min(self.hidden, self.time, self.batch, self.seeds) < 1
+            or self.long_time < 0
+        ):
+            raise ValueError("all numbers must be at least 1, and long_time 0")
         for given, known in ((self.cells, CELLS), (self.strategies, STRATEGIES)):
             if unknown := set(given) - set(known):
                 raise ValueError(f"no {sorted(unknown)}; there are {list(known)}")
@@ -78,6 +94,27 @@ def measure(config: Config, name: str) -> list[dict[str, Any]]:
                 far = {k: distance(got[k], exact[k]) for k in exact}
                 rows.append({"cell": name, "strategy": label, "way": way} | far)
     return rows
+
+
+def outputs(config: Config, name: str) -> list[dict[str, Any]]:
+    """Return how far the outputs of a cell in float32 are, for each method."""
+    cell, far = SOLVING[name](config.hidden), dict.fromkeys(METHODS, 0.0)
+
+    def run(method: Any, params: Any, xs: jax.Array) -> np.ndarray:
+        call = jax.jit(lambda p, x: rj.unroll(cell, p, x, method=method)[1])
+        return np.asarray(call(params, xs), "float64")
+
+    for seed in range(config.seeds):
+        keys = jax.random.split(jax.random.key(seed))
+        with jax.enable_x64(True):
+            xs = jax.random.normal(keys[1], (config.long_time, 1, config.hidden))
+            drawn = cell.init(keys[0], config.hidden), xs
+            exact = run(rj.Sequential(), *drawn)
+            few = jax.tree.map(lambda a: a.astype("float32"), drawn)
+            for label, method in METHODS.items():
+                error = np.abs(run(method, *few) - exact).max() / np.abs(exact).max()
+                far[label] = max(far[label], float(error))
+    return [{"cell": name, "method": label, "error": far[label]} for label in METHODS]
 
 
 def gradient(
@@ -132,6 +169,11 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     rows = [{name: row.get(name) for name in names} for row in rows]
     screen.print("\n".join(markdown(rows)), markup=False)
     results.save(config.output, "precision", about, rows)
+    if config.long_time:
+        rows = [row for name in SOLVING for row in outputs(config, name)]
+        for row in rows:
+            screen.print(f"{row['cell']}, {row['method']}: {row['error']:.1e}")
+        results.save(config.output, "precision-outputs", about, rows)
     screen.print(f"results are in {config.output}")
     return 0
 

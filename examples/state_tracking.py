@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show what cells that are linear in their state can and cannot do.
 
-Three tasks are learned by networks that differ in their cell alone:
+Four tasks are learned by networks that differ in their cell alone:
 
-- Parity: is the number of ones so far odd? The state must turn around at each one. The
-  networks learn on short strings and are tested on a longer one.
+- Parity: is the number of ones so far odd? The state must turn around at each one.
+- Swaps: in which order are three things after all swaps so far? The order of the swaps
+  matters. As in parity, the networks learn on short sequences and are tested on a
+  longer one.
 - Selective copying: which symbols stood among the blanks? The state must choose what
   it keeps.
 - Recall: which symbol came first, a long time ago? The state must forget slowly.
@@ -57,8 +59,9 @@ class Config:
         batch_size: new sequences in each update.
         learning_rate: of Adam at its peak.
         parity_updates: for each network.
-        parity_length: of the bit strings in training.
-        tested_length: of the bit strings in the test.
+        swaps_updates: for each network.
+        tracked_length: of the sequences of both in training.
+        tested_length: of the sequences of both in the test.
         copying_updates: for each network.
         copying_length: of the sequences.
         recall_updates: for each network.
@@ -73,7 +76,8 @@ class Config:
     batch_size: int = 32
     learning_rate: float = 5e-3
     parity_updates: int = 600
-    parity_length: int = 40
+    swaps_updates: int = 1000
+    tracked_length: int = 40
     tested_length: int = 256
     copying_updates: int = 1000
     copying_length: int = 32
@@ -87,14 +91,14 @@ class Config:
         for name in ("seeds", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        for name in ("parity_updates", "copying_updates", "recall_updates"):
-            if getattr(self, name) < CHECKS or getattr(self, name) % CHECKS:
-                raise ValueError(f"{name} must be a multiple of {CHECKS}")
+        for task in ("parity", "swaps", "copying", "recall"):
+            if (count := getattr(self, f"{task}_updates")) < CHECKS or count % CHECKS:
+                raise ValueError(f"{task}_updates must be a multiple of {CHECKS}")
         if self.hidden_size < 4 or self.hidden_size % 4:
             raise ValueError("hidden_size must be a multiple of 4")
-        if not report.WINDOW <= self.parity_length < self.tested_length:
+        if not report.WINDOW <= self.tracked_length < self.tested_length:
             raise ValueError(
-                f"parity_length must be at least {report.WINDOW} and below "
+                f"tracked_length must be at least {report.WINDOW} and below "
                 "tested_length"
             )
         if self.copying_length < 2 * tasks.COPIED or self.recall_length < 2:
@@ -111,7 +115,8 @@ QUICK = {
     "hidden_size": 8,
     "batch_size": 4,
     "parity_updates": 20,
-    "parity_length": 8,
+    "swaps_updates": 20,
+    "tracked_length": 8,
     "tested_length": 16,
     "copying_updates": 20,
     "copying_length": 16,
@@ -152,7 +157,7 @@ class Run(NamedTuple):
 def runs(config: Config) -> list[Run]:
     """Return all networks, task by task."""
     H = config.hidden_size
-    parity = {
+    tracking = {
         "LRU": rj.LRU(H),
         "MinGRU": rj.MinGRU(H),
         "Mamba2": rj.Mamba2(H),
@@ -169,11 +174,13 @@ def runs(config: Config) -> list[Run]:
         "MinLSTM, 3 layers": (rj.MinLSTM(H),) * 3,
     }
     recall = {"LRU": rj.LRU(H, min_radius=0.99), "LSTM": rj.LSTM(H)}
-    of_parity = tasks.PARITY, config.parity_length, config.parity_updates
+    of_parity = tasks.PARITY, config.tracked_length, config.parity_updates
+    of_swaps = tasks.SWAPPING, config.tracked_length, config.swaps_updates
     of_copying = tasks.COPYING, config.copying_length, config.copying_updates
     of_recall = tasks.RECALL, config.recall_length, config.recall_updates
     return [
-        *(Run("parity", name, (cell,), *of_parity) for name, cell in parity.items()),
+        *(Run("parity", name, (cell,), *of_parity) for name, cell in tracking.items()),
+        *(Run("swaps", name, (cell,), *of_swaps) for name, cell in tracking.items()),
         *(Run("copying", name, cells, *of_copying) for name, cells in copying.items()),
         *(Run("recall", name, (cell,), *of_recall) for name, cell in recall.items()),
     ]
@@ -284,7 +291,7 @@ def train(config: Config, run: Run, advance: Callable[[int], None]) -> report.Re
         found = accuracy(run, run.length, CHECKED, states.params, key_test)
         curve.append(np.asarray(found).mean(-1).tolist())
         advance(count)
-    length = config.tested_length if run.panel == "parity" else run.length
+    length = config.tested_length if run.panel in report.TRACKING else run.length
     steps = accuracy(
         run, length, TESTED, states.params, jax.random.fold_in(key_test, 1)
     )
@@ -344,10 +351,10 @@ def execute(config: Config, console: Console, stop: threading.Event) -> list[Pat
     results = measure(config, stop, console)
     if not results:
         raise cli.Failure("stopped before the first network was trained")
-    report.table(console, results, config.parity_length, config.tested_length)
+    report.table(console, results, config.tracked_length, config.tested_length)
     picture = config.output / "state_tracking.png"
     lengths = {"copying": config.copying_length, "recall": config.recall_length}
-    report.picture(picture, results, config.parity_length, lengths)
+    report.picture(picture, results, config.tracked_length, lengths)
     return [picture]
 
 

@@ -21,12 +21,13 @@ CELLS = {  # colours and markers of the other panels
     "MinLSTM": ("#d55e00", "*"),
     "LSTM": ("#000000", "X"),
 }
+TRACKING = {"parity": "Parity", "swaps": "Swaps of three things"}
 TITLES = {"copying": "Selective copying", "recall": "Recall"}
 NOTE = (
     "Means over {seeds} seeds; bold if every seed is at least {solved:.0%} right.\n"
     "Chance: {chances}.\n"
-    "Parity is learned over {length} steps. The accuracy up to a step is that of the\n"
-    "last {window} answers. Negative stands for negative_eigenvalues=True."
+    "Parity and swaps are learned over {length} steps. The accuracy up to a step is\n"
+    "that of the last {window} answers. Negative stands for negative_eigenvalues=True."
 )
 
 
@@ -49,14 +50,17 @@ class Result(NamedTuple):
 def table(console: Console, results: list[Result], length: int, tested: int) -> None:
     """Print the accuracy of every network, for each task."""
     steps = marks(length, tested)
-    shown = Table(title="Parity: accuracy up to a step", title_justify="left")
-    shown.add_column("")
-    for step in steps:
-        shown.add_column(str(step), justify="right")
-    for result in results:
-        if result.panel == "parity":
-            shown.add_row(result.name, *(entry(result.upto(step)) for step in steps))
-    console.print(shown)
+    for panel, title in TRACKING.items():
+        shown = Table(title=f"{title}: accuracy up to a step", title_justify="left")
+        shown.add_column("")
+        for step in steps:
+            shown.add_column(str(step), justify="right")
+        for result in results:
+            if result.panel == panel:
+                each = (entry(result.upto(step)) for step in steps)
+                shown.add_row(result.name, *each)
+        if shown.rows:
+            console.print(shown)
     for panel, title in TITLES.items():
         shown = Table(title=f"{title}: accuracy", title_justify="left")
         shown.add_column("")
@@ -99,16 +103,17 @@ def marks(length: int, tested: int) -> list[int]:
 def picture(
     path: Path, results: list[Result], length: int, lengths: dict[str, int]
 ) -> None:
-    """Save the accuracy by step of parity, and the curves of the other tasks."""
-    figure = Figure(figsize=(14, 6), layout="constrained")
+    """Save the accuracy by step of two tasks, and the curves of the other two."""
+    figure = Figure(figsize=(11, 11), layout="constrained")
     figure.suptitle(
         "What cells that are linear in their state can and cannot do",
         fontsize=14,
         fontweight="bold",
     )
-    panels = figure.subplots(1, 3)
-    draw_parity(panels[0], results, length)
-    for axes, (panel, title) in zip(panels[1:], TITLES.items(), strict=True):
+    panels = figure.subplots(2, 2).ravel()
+    for axes, panel in zip(panels[:2], TRACKING, strict=True):
+        draw_tracking(axes, results, panel, length)
+    for axes, (panel, title) in zip(panels[2:], TITLES.items(), strict=True):
         draw_curves(axes, results, panel)
         axes.set(title=f"{title}, {lengths[panel]:,} steps", xlabel="updates")
     for axes in panels:
@@ -122,9 +127,9 @@ def picture(
     figure.savefig(path, dpi=130)
 
 
-def draw_parity(axes: Axes, results: list[Result], length: int) -> None:
+def draw_tracking(axes: Axes, results: list[Result], panel: str, length: int) -> None:
     """Draw the accuracy of each network by step, after training."""
-    shown = [result for result in results if result.panel == "parity"]
+    shown = [result for result in results if result.panel == panel]
     axes.axvspan(0, length, color="#999999", alpha=0.15, lw=0)
     for n, result in enumerate(shown):
         steps = np.asarray(result.steps)
@@ -134,9 +139,10 @@ def draw_parity(axes: Axes, results: list[Result], length: int) -> None:
         draw(axes, at, each, result.name, COLOURS[n], STYLES[n], MARKERS[n])
     chance(axes, shown)
     axes.text(
-        length / 2, 0.05, "trained", color="#555555", ha="center", rotation="vertical"
+        length / 2, 0.22, "trained", color="#555555", ha="center", rotation="vertical"
     )
-    axes.set(title=f"Parity, trained on {length} steps", xlabel="step of the test")
+    title = f"{TRACKING[panel]}, trained on {length} steps"
+    axes.set(title=title, xlabel="step of the test")
 
 
 def draw_curves(axes: Axes, results: list[Result], panel: str) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three tasks for the state of a network, with new data for every update."""
+"""Four tasks for the state of a network, with new data for every update."""
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,6 +10,13 @@ import jax.numpy as jnp
 
 COPIED, ALPHABET = 4, 4  # symbols to copy, and symbols to choose from
 BLANK, SIGNAL = ALPHABET, ALPHABET + 1  # further codes
+ORDERS = tuple(itertools.permutations(range(3)))  # the six orders of three things
+SWAPS = (
+    (0, 1, 2),
+    (1, 0, 2),
+    (0, 2, 1),
+    (2, 1, 0),
+)  # places to read from
 
 
 class Batch(NamedTuple):
@@ -41,6 +49,25 @@ def parity(key: jax.Array, length: int, size: int) -> Batch:
     return Batch(bits, jnp.cumsum(bits, axis=0) % 2)
 
 
+def swaps(key: jax.Array, length: int, size: int) -> Batch:
+    """Return swaps of two of three places; the target is the order after each.
+
+    One code in four swaps nothing, or else the time would tell half of the answer.
+
+    Merrill et al., 2024. The illusion of state in state-space models.
+    https://arxiv.org/abs/2404.08819
+    """
+    codes = jax.random.randint(key, (length, size), 0, len(SWAPS))
+    after = [[ORDERS.index(tuple(o[n] for n in s)) for s in SWAPS] for o in ORDERS]
+    table = jnp.asarray(after)  # the number of the order after a swap
+
+    def step(order: jax.Array, code: jax.Array) -> tuple[jax.Array, jax.Array]:
+        order = table[order, code]
+        return order, order
+
+    return Batch(codes, jax.lax.scan(step, jnp.zeros(size, int), codes)[1])
+
+
 def selective_copying(key: jax.Array, length: int, size: int) -> Batch:
     """Return symbols among blanks, then signals, each of which asks for one symbol.
 
@@ -68,5 +95,6 @@ def recall(key: jax.Array, length: int, size: int) -> Batch:
 
 
 PARITY = Task(parity, codes=2, classes=2)
+SWAPPING = Task(swaps, codes=len(SWAPS), classes=len(ORDERS))
 COPYING = Task(selective_copying, codes=ALPHABET + 2, classes=ALPHABET)
 RECALL = Task(recall, codes=ALPHABET + 1, classes=ALPHABET)

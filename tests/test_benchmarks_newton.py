@@ -2,6 +2,7 @@
 """`benchmarks.newton`, `.online` and `.precision`: their cells, files and tables."""
 
 import pathlib
+import re
 import sys
 
 import jax
@@ -19,6 +20,7 @@ from benchmarks import (  # noqa: E402
     newton_tables,
     online,
     online_cost,
+    online_mean,
     precision,
     results,
 )
@@ -57,6 +59,7 @@ def test_newton(tmp_path, capsys):
 def test_online(tmp_path, capsys):
     flags = ["--cells", "DiagonalGRU", "--hidden", "2", "--depths", "1"]
     flags += ["--times", "2", "5", "--draws", "2", "--sizes", "2", "--rounds", "1"]
+    flags += ["--signs", "100"]
     flags += ["--output", str(tmp_path)]
     assert online.main(flags) == 0
     rows = results.load(tmp_path / "online.json")["rows"]
@@ -68,6 +71,9 @@ def test_online(tmp_path, capsys):
     assert kept["DiagonalGRU", "RTRL"] == P and kept["DiagonalGRU", "SnAp2"] == 2 * P
     assert kept["DiagonalGRU", "UORO"] == P + 2
     assert min(row["times_bptt"] for row in costs) > 0
+    (mean,) = results.load(tmp_path / "online-mean.json")["rows"]
+    assert mean["learner"] == "UORO"  # KFRTRL cannot run the cell
+    assert mean["distance"] < 4 * mean["standard_error"] < mean["noise"]
     assert (tmp_path / "online.png").exists()
     assert (tmp_path / "online-cost.png").exists()
     assert "cosine to back-propagation" in capsys.readouterr().out
@@ -82,11 +88,17 @@ def test_the_tables_of_online_gradients_are_what_was_measured():
     assert "\n".join(online.markdown(rows)) in text
     rows = results.load(docs / "results" / "online-cost.csv")["rows"]
     assert "\n".join(online_cost.markdown(rows)) in text
+    rows = results.load(docs / "results" / "online-mean.csv")["rows"]
+    assert "\n".join(online_mean.markdown(rows)) in text
+    assert {row["learner"] for row in rows} == set(online.RANDOM)
+    for row in rows:  # nothing is biased
+        assert row["distance"] < 1.5 * row["standard_error"]
 
 
 def test_precision(tmp_path, capsys):
     flags = ["--cells", "GRU", "--hidden", "4", "--time", "20", "--batch", "2"]
     flags += ["--strategies", "Autodiff", "--output", str(tmp_path)]
+    flags += ["--long-time", "0"]
     assert precision.main(flags) == 0
     rows = results.load(tmp_path / "precision.json")["rows"]
     wide, mixed, few = (row["kernel"] for row in rows)
@@ -102,6 +114,19 @@ def test_the_gradients_on_the_page_are_what_was_measured():
     mixed = [r for r in rows if r["way"] == "mixed"]
     kernels = [r[k] for r in mixed for k in ("kernel", "recurrent_kernel")]
     assert max(kernels) < 0.005 and "within 0.5 %" in page
+
+
+@pytest.mark.parametrize("name", precision.SOLVING)
+def test_the_precision_in_a_docstring_is_what_was_measured(name):
+    docs = pathlib.Path(__file__).parents[1] / "docs"
+    rows = results.load(docs / "results" / "precision-outputs.csv")["rows"]
+    told = re.findall(r"within\s+(\S+e-\d+)", getattr(rj, name).__doc__)
+    chunked, loop = (
+        next(r["error"] for r in rows if (r["cell"], r["method"]) == (name, method))
+        for method in ("Chunked", "Sequential")
+    )
+    for text, error in zip(told, (chunked, loop), strict=True):
+        assert 0.5 * float(text) <= error <= float(text)
 
 
 def test_the_table_of_the_page_is_what_was_measured():

@@ -16,6 +16,7 @@ from recurrent_jax.scans import (
     Outer,
     Stabilised,
     StabilisedCarry,
+    _delta,
 )
 from recurrent_jax.testing import check_cell
 
@@ -135,3 +136,36 @@ def test_sums_of_16_bits_are_made_in_32():
         assert carry.h.dtype == ys.dtype == jnp.bfloat16
         assert carry.h[0] == 1000
     assert rj.unroll(Sum(), (), ones, method=rj.Sequential())[0].h[0] == 256
+
+
+@pytest.mark.parametrize("size", [5, 24])
+def test_the_inverse_of_a_delta_rule(size, x64):
+    """Values and gradients, of sizes that halve and sizes that do not."""
+    drawn = 0.3 * jax.random.normal(jax.random.key(0), (2, 3, size, size))
+
+    def loss(inverse, a):
+        X = inverse(jnp.tril(a, -1))
+        return jnp.sum(jnp.sin(X)), X
+
+    def dense(lower):
+        return jnp.linalg.inv(jnp.eye(size)[None, None] - lower)
+
+    (mine, ours), (other, want) = (
+        jax.grad(lambda a, f=f: loss(f, a), has_aux=True)(drawn)
+        for f in (_delta.inverse, dense)
+    )
+    np.testing.assert_allclose(ours, want, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-10)
+
+
+def test_a_delta_rule_calls_no_solver():
+    """Solves that run at the same time can wait for each other on a CPU."""
+    cell = rj.GatedDeltaNet(4, heads=2)
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), 3))
+
+    def loss(params, xs):
+        return rj.unroll(cell, params, xs, method=rj.Chunked(4))[1].sum()
+
+    text = jax.jit(jax.grad(loss)).lower(params, jnp.ones((8, 2, 3))).as_text()
+    assert "dot_general" in text
+    assert "triangular_solve" not in text and "trsm" not in text

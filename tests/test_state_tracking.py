@@ -42,6 +42,19 @@ def test_parity():
         np.testing.assert_array_equal(target, odd)
 
 
+def test_swaps():
+    codes, targets = draw(tasks.SWAPPING)
+    assert set(np.unique(codes)) == set(range(4)) and set(np.unique(targets)) <= set(
+        range(6)
+    )
+    things = np.tile(np.arange(3), (N, 1))
+    for code, target in zip(codes, targets, strict=True):
+        for n, pair in ((1, (0, 1)), (2, (1, 2)), (3, (0, 2))):
+            rows = np.flatnonzero(code == n)
+            things[np.ix_(rows, pair)] = things[np.ix_(rows, pair[::-1])]
+        np.testing.assert_array_equal(np.array(tasks.ORDERS)[target], things)
+
+
 def test_selective_copying():
     codes, targets = draw(tasks.COPYING)
     assert (codes[-tasks.COPIED :] == tasks.SIGNAL).all()
@@ -160,7 +173,7 @@ def test_what_a_user_sees(capsys, tmp_path, monkeypatch):
             f"recall_updates must be a multiple of {state_tracking.CHECKS}",
         ),
         ("--hidden-size 6", "hidden_size must be a multiple of 4"),
-        ("--parity-length 300", "parity_length must be at least 8 and below"),
+        ("--tracked-length 300", "tracked_length must be at least 8 and below"),
         ("--copying-length 7", "copying_length must be at least 8"),
         ("--learning-rate 0", "learning_rate must be positive"),
     ],

@@ -48,9 +48,9 @@ class DeltaNet(HeadsCell[DeltaNetParams, MatrixCarry]):
     a value for the key already. A step moves it towards the new value by the share
     $\beta$, and leaves what other, orthogonal keys hold as it is. Nothing decays.
 
-    `Chunked` solves a triangular system for each chunk. In float32 on a CPU, with 64
-    channels and 4,000 steps, its outputs were within 3e-6 of those in float64, relative
-    to the largest. Those of `Sequential` were within 1.2e-6.
+    `Chunked` inverts a triangular matrix for each chunk, by products. In float32 on a
+    CPU, with 64 units and 4,096 steps, its outputs were within 6e-7 of those in
+    float64, relative to the largest. Those of `Sequential` were within 5e-7.
 
     Args:
         hidden_size: H, the number of output features, H / N of each head.

@@ -52,9 +52,9 @@ class GatedDeltaNet(HeadsCell[GatedDeltaNetParams, MatrixCarry]):
     for each head, with $\mathrm{unit}(a) = a / \sqrt{\|a\|^2 + 10^{-6}}$. The decay
     clears the memory as a whole, and the delta rule replaces the value of one key.
 
-    `Chunked` solves a triangular system for each chunk. In float32 on a CPU, with 64
-    channels and 4,000 steps of slow decay, its outputs were within 5e-7 of those in
-    float64, relative to the largest, and those of `Sequential` as well.
+    `Chunked` inverts a triangular matrix for each chunk, by products. In float32 on a
+    CPU, with 64 units and 4,096 steps, its outputs were within 5e-7 of those in
+    float64, relative to the largest. Those of `Sequential` were within 6e-7.
 
     Args:
         hidden_size: H, the number of output features, H / N of each head.
