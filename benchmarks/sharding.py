@@ -28,12 +28,19 @@ import recurrent_jax as rj  # noqa: E402
 from benchmarks import program, results  # noqa: E402
 from benchmarks.accelerators import devices, hlo  # noqa: E402
 
-CELLS: dict[str, Callable[[int], rj.Cell]] = {"LSTM": rj.LSTM, "GRU": rj.GRU}
+LINEAR: dict[str, Callable[[int], rj.Cell]] = {
+    "LRU": rj.LRU,
+    "GatedDeltaNet": rj.GatedDeltaNet,
+}
+CELLS = {"LSTM": rj.LSTM, "GRU": rj.GRU} | LINEAR
 # What is stored in parts, and the method for it.
+WHOLE = "sequences over data"  # and parameters whole
 WAYS = {
+    WHOLE: rj.Sharded(batch="data"),
     "parameters over data": rj.Sharded(batch="data"),
     "units over model": rj.Sharded(units="model"),
     "both": rj.Sharded(units="model", batch="data"),
+    "steps over model": rj.Sharded(time="model"),  # of linear cells
 }
 MODEL = 4  # devices that share the units
 D = 16
@@ -43,8 +50,11 @@ D = 16
 class Config:
     """Count the exchanges of a gradient on a mesh of n x 4 devices.
 
+    The steps of linear cells are shared out, and the units of others.
+
     Attributes:
-        device: `host`, for eight devices of this one, or a TPU such as `v5e-64`.
+        device: `host`, for eight devices of this one, a TPU such as `v5e-64`, or
+            `h100-8`.
         cells: which cells.
         ways: what is stored in parts.
         hidden: units.
@@ -56,12 +66,12 @@ class Config:
     cells: tuple[str, ...] = tuple(CELLS)
     ways: tuple[str, ...] = tuple(WAYS)
     hidden: int = 32
-    time: int = 6
+    time: int = 8
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
     def __post_init__(self) -> None:
-        if self.time < 1 or self.hidden < 1:
-            raise ValueError("time and hidden must be at least 1")
+        if self.time < 1 or self.time % MODEL or self.hidden < 1:
+            raise ValueError(f"time must be a multiple of {MODEL}, and hidden positive")
         for given, known in ((self.cells, CELLS), (self.ways, WAYS)):
             if unknown := set(given) - set(known):
                 raise ValueError(f"no {sorted(unknown)}; there are {list(known)}")
@@ -77,31 +87,41 @@ def mesh_of(device: str) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(grid, ("data", "model"), axis_types=axes)
 
 
-def measure(
-    mesh: Any, config: Config, name: str, way: str, chosen: bool
-) -> dict[str, Any]:
-    """Return the row of a cell that is stored in some way.
+def choices(way: str) -> dict[str, dict[str, Any]]:
+    """Return the options of `unroll` that are compared, by the name of a method."""
+    chosen = {"Sharded": {"method": WAYS[way]}}
+    if way != WHOLE:
+        return {"default": {}, **chosen}
+    ways = rj.Deferred(block=4), rj.Autodiff()
+    return {f"{one!r}": {"backward": one} for one in ways} | chosen
 
-    `chosen` says whether `unroll` gets the method, or its default one.
-    """
-    method, cell, time = WAYS[way], CELLS[name](config.hidden), config.time
+
+def measure(
+    mesh: Any, config: Config, name: str, way: str, label: str
+) -> dict[str, Any]:
+    """Return the row of a cell that is stored in some way, and run as `label` says."""
+    cell, time = CELLS[name](config.hidden), config.time
     row: dict[str, Any] = {"devices": mesh.size, "cell": name, "stored": way}
-    row["method"] = "Sharded" if chosen else "default"
+    row["method"] = label
     for steps in (time, 2 * time):
-        counted = exchanges(mesh, cell, method, chosen, steps)
-        row |= {f"{kind}, T = {steps}": counted[kind] for kind in hlo.COLLECTIVES}
+        counted = exchanges(mesh, cell, way, label, steps)
+        for kind in hlo.COLLECTIVES:
+            row[f"{kind}, T = {steps}"] = counted.collectives[kind]
+            row[f"bytes of {kind}, T = {steps}"] = counted.bytes[kind]
     return row
 
 
-def exchanges(mesh: Any, cell: Any, method: Any, chosen: bool, time: int) -> Any:
-    """Return how often each kind of exchange is executed for one gradient."""
+def exchanges(mesh: Any, cell: Any, way: str, label: str, time: int) -> Any:
+    """Return what is counted in the compiled program of one gradient."""
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), D))
+    method, options = WAYS[way], choices(way)[label]
     places = method.shardings(mesh, params)
-    over = NamedSharding(mesh, PartitionSpec(None, method.batch))
+    if way == WHOLE:
+        places = jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), params)
+    over = NamedSharding(mesh, PartitionSpec(method.time, method.batch))
 
     def loss(params: Any, xs: jax.Array) -> jax.Array:
-        how = method if chosen else None
-        return jnp.sum(jnp.sin(rj.unroll(cell, params, xs, method=how)[1]))
+        return jnp.sum(jnp.sin(rj.unroll(cell, params, xs, **options)[1]))
 
     xs = jax.ShapeDtypeStruct((time, 2 * mesh.shape["data"], D), jnp.float32)
     given = jax.tree.map(
@@ -112,7 +132,7 @@ def exchanges(mesh: Any, cell: Any, method: Any, chosen: bool, time: int) -> Any
     with jax.set_mesh(mesh):
         gradient = jax.jit(jax.grad(loss), out_shardings=places)
         text = gradient.lower(*given).compile().as_text()
-    return hlo.count(text).collectives
+    return hlo.count(text)
 
 
 def markdown(rows: list[dict[str, Any]]) -> list[str]:
@@ -147,10 +167,11 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Count, print and save; return the exit status."""
     mesh = mesh_of(config.device)
     rows = [
-        measure(mesh, config, name, way, chosen)
+        measure(mesh, config, name, way, label)
         for name in config.cells
         for way in config.ways
-        for chosen in (False, True)
+        if (name in LINEAR) == (WAYS[way].time is not None)
+        for label in choices(way)
     ]
     screen.print("\n".join(markdown(rows)), markup=False)
     name = "sharding" if config.device == "host" else f"sharding-{config.device}"

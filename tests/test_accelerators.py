@@ -74,6 +74,34 @@ def test_a_program_of_a_tpu_is_read():
     assert counts.bytes["all-reduce"] == 6 * 4 * 8 * 4
 
 
+HIDDEN = """HloModule m
+
+%start (x: f32[4]) -> (f32[4], f32[8]) {
+  %x = f32[4]{0} parameter(0)
+  %all-gather.1 = f32[8]{0} all-gather(%x), channel_id=2, dimensions={0}
+  ROOT %both = (f32[4]{0}, f32[8]{0}) tuple(%x, %all-gather.1)
+}
+
+%done (x: f32[4], y: f32[8]) -> f32[8] {
+  %x = f32[4]{0} parameter(0)
+  ROOT %all-gather.2 = f32[8]{0} all-gather(%x), channel_id=2, dimensions={0}
+}
+
+ENTRY %main (x: f32[4]) -> f32[8] {
+  %x = f32[4]{0} parameter(0)
+  %s = (f32[4]{0}, f32[8]{0}) fusion(%x), kind=kCustom, calls=%start
+  %y = f32[8]{0} get-tuple-element(%s), index=1
+  ROOT %d = f32[8]{0} fusion(%x, %y), kind=kCustom, calls=%done
+}
+"""
+
+
+def test_an_exchange_behind_other_work_counts_once():
+    counts = hlo.count(HIDDEN)
+    assert counts.collectives == {"all-gather": 1}
+    assert counts.bytes == {"all-gather": 8 * 4}
+
+
 @pytest.mark.parametrize("kind", ["cpu", "TPU v5 lite", "NVIDIA H100 80GB HBM3"])
 def test_the_device_is_read_off_the_arrays(kind):
     """A CPU walks through the steps of a linear cell, and no other device does."""

@@ -262,7 +262,7 @@ def test_exchanges_on_eight_devices(tmp_path):
     assert sharding.per_step(chosen) == {"all-gather": 1, "reduce-scatter": 1}
 
 
-@pytest.mark.parametrize("device", ["", "-v5e", "-v5e-64"])
+@pytest.mark.parametrize("device", ["", "-v5e", "-v5e-64", "-h100-8"])
 def test_the_exchanges_on_the_page_are_what_was_counted(device):
     pytest.importorskip("tyro")
     sys.path.insert(0, str(ROOT))
@@ -273,9 +273,14 @@ def test_the_exchanges_on_the_page_are_what_was_counted(device):
     page = (ROOT / "docs" / "accelerators.md").read_text()
     assert "\n".join(sharding.markdown(rows)) in page
     # The compiler of a TPU makes an all-reduce of some reduce-scatters.
-    one = {"all-gather"}, {"all-reduce"} if device else {"reduce-scatter"}
+    is_tpu = device.startswith("-v5e")
+    one = {"all-gather"}, {"all-reduce"} if is_tpu else {"reduce-scatter"}
     for row in rows:
         if row["method"] == "Sharded":
-            want = set() if row["stored"] == "parameters over data" else set.union(*one)
+            by_units = row["stored"] in ("units over model", "both")
+            want = set.union(*one) if by_units else set()
             steps = sharding.per_step(row)
             assert set(steps) == want and set(map(round, steps.values())) <= {1}
+        if row["stored"] == sharding.WHOLE and row["method"] != "Autodiff()":
+            by_blocks = {"all-reduce"} if "Deferred" in row["method"] else set()
+            assert set(sharding.per_step(row)) == (set() if device else by_blocks)

@@ -21,7 +21,8 @@ TOPOLOGIES = {
     "v5e-256": "v5e:16x16",
 }
 H100 = "h100"
-DEVICES = (*TOPOLOGIES, H100)
+GPUS = {H100: "1x1x1", "h100-8": "1x1x8"}  # in one process of one machine
+DEVICES = (*TOPOLOGIES, *GPUS)
 
 
 @functools.cache
@@ -34,12 +35,12 @@ def devices(name: str) -> list[Any]:
     if name not in DEVICES:
         raise ValueError(f"no device {name!r}; there are {list(DEVICES)}")
     try:
-        if name == H100:
+        if name in GPUS:
             target = pathlib.Path(__file__).with_name("h100.txtpb").read_text()
             found = topologies.get_topology_desc(
                 topology_name="",
                 platform="cuda",
-                topology="1x1x1",
+                topology=GPUS[name],
                 target_config=target,
             )
         else:

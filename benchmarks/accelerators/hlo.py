@@ -69,15 +69,24 @@ def count(text: str) -> Counts:
     flops = launches = 0
     collectives: Counter = Counter()
     size: Counter = Counter()
+    # A TPU hides an exchange behind other work: each fusion on the way names it.
+    hidden: dict[tuple[str, str], tuple[int, int]] = {}
     for computation, instruction, times, launched in _walk(program, entry, 1, True):
         flops += times * _flops(instruction, program[computation])
+        kind = instruction.opcode.removesuffix("-start")
+        moved = _bytes(instruction.shape) if kind in COLLECTIVES else 0
+        if kind in COLLECTIVES and not launched:
+            (channel,) = re.findall(r"\bchannel_id=\d+", instruction.rest) or [""]
+            hidden[kind, channel or instruction.name] = times, moved
         if not launched or not _is_launched(instruction):
             continue
         launches += times
-        kind = instruction.opcode.removesuffix("-start")
         if kind in COLLECTIVES:
             collectives[kind] += times
-            size[kind] += times * _bytes(instruction.shape)
+            size[kind] += times * moved
+    for (kind, _), (times, moved) in hidden.items():
+        collectives[kind] += times
+        size[kind] += times * moved
     return Counts(flops, launches, collectives, size)
 
 

@@ -89,11 +89,13 @@ def mesh_of(tree: Any) -> Any:
 def place(tree: Any, specs: Any) -> Any:
     """Return arrays with these specs, if their mesh has explicit axes.
 
-    `specs` may be a prefix of the tree. Automatic axes are left to the compiler.
+    `specs` may be a prefix of the tree. Automatic axes are left to the compiler. An
+    array on no mesh goes to that of `jax.set_mesh`.
     """
+    under = jax.sharding.get_abstract_mesh()
 
     def one(a: jax.Array, spec: PartitionSpec) -> jax.Array:
-        mesh = explicit_mesh(a)
+        mesh = explicit_mesh(a) or (under if _ask(under, "explicit_axes") else None)
         if mesh is None:
             return a
         return jax.sharding.reshard(a, NamedSharding(mesh, spec))

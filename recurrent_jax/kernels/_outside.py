@@ -67,24 +67,26 @@ def befores(loop: Loop, h: jax.Array, ys: jax.Array) -> jax.Array:
 
 
 def of_arrays(
-    call: Call, loop: Loop, dz: jax.Array, h: jax.Array, saved: list[jax.Array]
+    call: Call, loop: Loop, made: list[jax.Array], h: jax.Array
 ) -> tuple[Any, jax.Array]:
     """Return the cotangents of the parameters, and of the inputs.
 
     Args:
         call: the call.
         loop: its loop.
-        dz: the cotangent of the projected inputs, zero at skipped steps.
+        made: what the cotangents of the steps made, zero at skipped steps.
         h: what `befores` returns.
-        saved: what the steps saved.
     """
     params, H = loop.params, h.shape[-1]
+    dz = made[0][..., : params.kernel.shape[-1]]
     found = {"kernel": _over_steps(loop.xs, dz), "bias": jnp.sum(dz, (0, 1))}
     if call.kernel.name == "gru":
-        r, rest, dn = saved[0][..., :H], dz[..., : 2 * H], dz[..., 2 * H :]
-        found["recurrent_bias"] = jnp.sum(dn * r, (0, 1))
         reset_after = dict(call.kernel.attributes)["reset_after"]
-        last = (h, dn * r) if reset_after else (r * h, dn)
+        rest, last = dz[..., : 2 * H], (made[-1], dz[..., 2 * H :])
+        if reset_after:
+            du = made[0][..., 3 * H :]
+            found["recurrent_bias"] = jnp.sum(du, (0, 1))
+            last = h, du
         parts = [_over_steps(h, rest), _over_steps(*last)]
         found["recurrent_kernel"] = jnp.concatenate(parts, -1)
     else:

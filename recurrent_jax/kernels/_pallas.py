@@ -107,10 +107,11 @@ def backward(
         d_y, *streams = (as_float(ref[s]) for ref in given.streams)
         V = [ref[...] for ref in given.weights]
         kept, h = streams[: n - 1], streams[n - 1 :]
-        d_z, before = step.backward([d[0] + d_y, *d[1:]], h, kept, V)
+        found, before = step.backward([d[0] + d_y, *d[1:]], h, kept, V)
         if code is not None:
-            there = _code(given, s, d_z) != 0
-            d_z = jnp.where(there, d_z, jnp.zeros_like(d_z))
+            found = [
+                jnp.where(_code(given, s, a) != 0, a, jnp.zeros_like(a)) for a in found
+            ]
             before = [
                 jnp.where(code != 0, a, b) for a, b in zip(before, d, strict=True)
             ]
@@ -119,17 +120,17 @@ def backward(
             for ref, b in zip(made.sums, before, strict=True):
                 ref[...] += jnp.where(code == 2, b, zero)
             before = [jnp.where(code == 2, zero, b) for b in before]
-        _write(made, s, [d_z])
+        _write(made, s, found)
         return before
 
-    gates, has_resets = weights[0].shape[0], loop.flags.reset is not None
-    widths = [a.shape[-1] for a in given.streams]
-    # Nothing reads these again but the gates of a GRU, for the gradient of its U.
-    is_gru = call.kernel.name == "gru"
-    same = [(at, 0) for at, width in enumerate(widths) if width == gates]
-    places = {} if is_gru else dict(same[:1])
-    made = run(call, "backward", given, one, [gates], has_resets, places)
-    d_params, d_xs = _outside.of_arrays(call, loop, made.streams[0], h, saved)
+    H, has_resets = h.shape[-1], loop.flags.reset is not None
+    widths = [width * H for width in step.makes]
+    # Nothing reads d_y and what was saved again. What is made first takes a place.
+    same = [
+        (at, 0) for at, a in enumerate(given.streams[:n]) if a.shape[-1] == widths[0]
+    ]
+    made = run(call, "backward", given, one, widths, has_resets, dict(same[:1]))
+    d_params, d_xs = _outside.of_arrays(call, loop, made.streams, h)
     return _outside.wanted(call, along, d_params, d_xs, made.carry, made.sums)
 
 

@@ -26,6 +26,8 @@ class Step(Protocol):
     Attributes:
         reads: which h the cotangent reads: the one `before` the step, the one `after`
             it, or none.
+        makes: the widths of the arrays that the cotangent makes, as multiples of the
+            hidden size. Side by side, they begin with the cotangent of z.
     """
 
     @property
@@ -33,12 +35,17 @@ class Step(Protocol):
         """Return which h the cotangent reads."""
         ...
 
+    @property
+    def makes(self) -> tuple[int, ...]:
+        """Return the widths of what the cotangent makes."""
+        ...
+
     def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
         """Return the new carry, of which the first is h, and what is saved."""
         ...
 
     def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
-        """Return the cotangents of z and of the carry before the step.
+        """Return what the cotangent makes, and that of the carry before the step.
 
         The one parameter is V, the transpose of U.
         """
@@ -57,6 +64,7 @@ class LSTM:
     """It saves the gates i, f, g, o and the c before the step."""
 
     reads: ClassVar[str | None] = None
+    makes: ClassVar[tuple[int, ...]] = (4,)
 
     def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
         """Return h and c, and what is saved."""
@@ -68,7 +76,7 @@ class LSTM:
         return [o * jnp.tanh(new), new], [jnp.concatenate([i, f, g, o], -1), c]
 
     def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
-        """Return the cotangents of z, and of h and c before the step."""
+        """Return the cotangent of z, and those of h and c before the step."""
         dh, dc = d
         gates, c = saved
         (V,) = params
@@ -78,16 +86,26 @@ class LSTM:
         di, df, dg, do = dc * g, dc * c, dc * i, dh * s
         parts = [of_sigmoid(di, i), of_sigmoid(df, f), of_tanh(dg, g)]
         dz = jnp.concatenate([*parts, of_sigmoid(do, o)], -1)
-        return dz, [dot(dz, V), dc * f]
+        return [dz], [dot(dz, V), dc * f]
 
 
 @dataclasses.dataclass(frozen=True)
 class GRU:
-    """It saves r, z and n, and h U of n if the reset comes after this product."""
+    """It saves r, z and n, and h U of n if the reset comes after this product.
+
+    Backwards it makes the cotangents of r, z and n, and what the gradient of the U of n
+    reads: the cotangent of h U of n if the reset comes after this product, and else r
+    h. So nothing reads again what was saved, and what is made can take its place.
+    """
 
     reset_after: bool
 
     reads = "before"
+
+    @property
+    def makes(self) -> tuple[int, ...]:
+        """Return the widths of what the cotangent makes."""
+        return (4,) if self.reset_after else (3, 1)
 
     def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
         """Return h, and what is saved."""
@@ -109,7 +127,7 @@ class GRU:
         return [(1 - z) * n + z * h], [saved]
 
     def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
-        """Return the cotangents of z, and of h before the step."""
+        """Return what the cotangent makes, and that of h before the step."""
         (dh,), (h,) = d, hs
         (V,), H = params, dh.shape[-1]
         r, z, n = (saved[0][:, k * H : (k + 1) * H] for k in range(3))
@@ -118,12 +136,14 @@ class GRU:
         if self.reset_after:
             dr = of_sigmoid(dn * saved[0][:, 3 * H :], r)
             before = dot(jnp.concatenate([dr, dz, dn * r], -1), V)
+            made = [jnp.concatenate([dr, dz, dn, dn * r], -1)]
         else:
             drh = dot(dn, V[2 * H :])  # the cotangent of r * h
             dr = of_sigmoid(drh * h, r)
             both = jnp.concatenate([dr, dz], -1)
             before = drh * r + dot(both, V[: 2 * H])
-        return jnp.concatenate([dr, dz, dn], -1), [before + dh * z]
+            made = [jnp.concatenate([dr, dz, dn], -1), r * h]
+        return made, [before + dh * z]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +153,7 @@ class Elman:
     activation: str
 
     reads = "after"
+    makes: ClassVar[tuple[int, ...]] = (1,)
 
     def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
         """Return h, and nothing that is saved."""
@@ -144,13 +165,13 @@ class Elman:
         return [h], nothing
 
     def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
-        """Return the cotangents of z, and of h before the step."""
+        """Return the cotangent of z, and that of h before the step."""
         (dh,), (h,), (V,) = d, hs, params
         if self.activation == "relu":
             dz = jnp.where(h > 0, dh, jnp.zeros_like(dh))
         else:
             dz = of_tanh(dh, h)
-        return dz, [dot(dz, V)]
+        return [dz], [dot(dz, V)]
 
 
 def sigmoid(a: jax.Array) -> jax.Array:

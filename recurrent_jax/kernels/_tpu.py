@@ -23,7 +23,7 @@ from recurrent_jax.kernels._kernel import Kernel
 from recurrent_jax.kernels._library import turned_off
 from recurrent_jax.kernels._pallas import Given, Made, as_float
 from recurrent_jax.kernels._primitives import Call, cotangent_p, forward_p
-from recurrent_jax.kernels._steps import Values
+from recurrent_jax.kernels._steps import Values, step_of
 
 DTYPES = "float32", "bfloat16"  # an array of another has a form, and no kernel
 _LANES, _ROWS, _STEPS = 128, 16, 8
@@ -107,8 +107,10 @@ def _bytes(kernel: Kernel, H: int, dtype: Any, rows: int, steps: int) -> int:
     parts = 2 if kernel.name == "lstm" else 1
     wide = -(-H // _LANES) * _LANES
     rows = -(-rows // _ROWS) * _ROWS
-    # Of each step: z or its cotangent, y or its, h, what is saved, and the codes.
-    each = (gates + 2 + sum(kernel.residuals)) * wide * size + _LANES * 4
+    # Of each step: z or what is made backwards, y or its cotangent, h, what is saved,
+    # and the codes.
+    made = sum(step_of(kernel).makes)
+    each = (made + 2 + sum(kernel.residuals)) * wide * size + _LANES * 4
     carries = 6 * parts * wide * 4
     values = 3 * gates * wide * 4  # of the step that is computed
     # The compiler may copy the weights once more before a product.

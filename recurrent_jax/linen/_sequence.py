@@ -93,7 +93,7 @@ class RNN(Sequence):
         partition: a dict from the name of a parameter (`kernel`, or its path
             `0/kernel`) to a function that wraps its initialiser:
             `functools.partial(nn.with_partitioning, names=(None, "model"))`, or
-            `nn.with_logical_partitioning`.
+            `nn.with_logical_partitioning`. `logical_axes` names all parameters.
 
     Raises:
         TypeError, ValueError: as `unroll` does.

@@ -12,11 +12,10 @@ from recurrent_jax import _checks
 from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import cached_steps, in_blocks
 from recurrent_jax._loop.loop import Arrays, Loop, Static, join, part, run_steps
-from recurrent_jax._loop.tuning import tuning
 from recurrent_jax.backward import Autodiff
-from recurrent_jax.methods._linear import at_once, element_of, reason
+from recurrent_jax.methods._linear import at_once, element_of, order_of, reason
 from recurrent_jax.methods._sequential import Sequential
-from recurrent_jax.scans import Diagonal, Order, Tree, Walk
+from recurrent_jax.scans import Diagonal, Walk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,8 @@ class Chunked:
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
         matrix = not isinstance(element_of(loop), Diagonal)
-        if self.size is None and matrix and _walks(loop) and _is_wide(carry):
+        walks = order_of(loop) == Walk()
+        if self.size is None and matrix and walks and _is_wide(carry):
             return _by_loop(self, *part(loop), carry)
         return self.chunks(loop, carry)
 
@@ -85,7 +85,7 @@ class Chunked:
         if not isinstance(element, Diagonal):
             chunk = self.size or element.chunk_size
         size = self.size or _block(loop, chunk or 1)
-        order: Order = Walk() if _walks(loop) else Tree()
+        order = order_of(loop)
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
             if size >= loop.time:
@@ -128,11 +128,6 @@ def _derivative(
 
 
 _by_loop.defjvp(_derivative, symbolic_zeros=True)
-
-
-def _walks(loop: Loop) -> bool:
-    """Return whether a loop over the steps is best where the arrays are."""
-    return tuning((loop.params, loop.xs)).walks
 
 
 def _is_wide(carry: Any) -> bool:

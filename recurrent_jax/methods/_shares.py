@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loop whose units and sequences are shared out over the devices of a mesh."""
+"""A loop whose units, sequences or steps are shared out over the devices of a mesh."""
 
 import functools
 from typing import Any, NamedTuple
@@ -10,10 +10,14 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from recurrent_jax._core.mesh import place, vary_alike
-from recurrent_jax._loop.loop import Loop
+from recurrent_jax._loop.loop import Flags, Loop
 from recurrent_jax.methods._default import default_method
+from recurrent_jax.methods._linear import at_once, element_of, order_of
 from recurrent_jax.methods._sequential import Sequential
 from recurrent_jax.methods._units import Kinds, Share, resized, units_of
+from recurrent_jax.scans import Across, Diagonal
+
+Axes = tuple[str | None, ...]
 
 
 def manual(mesh: Any) -> tuple[str, ...]:
@@ -26,12 +30,19 @@ class Shares(NamedTuple):
 
     units: str | None
     batch: str | None
+    time: str | None
     mesh: Any
     kinds: Kinds
     loop: Loop
 
     def over(self, carry: Any) -> tuple[Any, Any]:
         """Run each share on its device, under `jit`."""
+        steps = self.loop.time
+        if self.time is not None and (more := -steps % self.mesh.shape[self.time]):
+            final, ys = self._replace(loop=longer(self.loop, more)).over(carry)
+            # A share of explicit axes cannot be cut into fewer steps.
+            ys = place(ys, PartitionSpec(*(None, self.batch)[: 1 + bool(self.batch)]))
+            return final, jax.tree.map(lambda a: a[:steps], ys)
         loop, kinds = self.loop, self.kinds
         # With explicit axes, a sharded axis cannot be cut into gates.
         params = place(loop.params, PartitionSpec())
@@ -40,10 +51,12 @@ class Shares(NamedTuple):
             lambda a, k: self._spec(k, a.ndim), gates, kinds.params
         )
         of_carry = jax.tree.map(
-            lambda a, k: self._spec(k, a.ndim, 0), carry, kinds.carry
+            lambda a, k: self._spec(k, a.ndim, (self.batch,)), carry, kinds.carry
         )
-        of_time, lead = PartitionSpec(None, self.batch), 1 + len(loop.batch_shape)
-        of_ys = jax.tree.map(lambda k: self._spec(k, lead + 1, 1), kinds.y)
+        rank, lead = 2 + len(loop.batch_shape), (self.time, self.batch)
+        # Arrays without batch axes may have time alone.
+        of_time = PartitionSpec(*(lead if self.batch else lead[:1]))
+        of_ys = jax.tree.map(lambda k: self._spec(k, rank, lead), kinds.y)
         specs = (of_params, of_time, of_time, of_carry, of_carry)
         given = (gates, loop.xs, loop.flags, loop.fresh, carry)
         run = jax.shard_map(
@@ -79,6 +92,11 @@ class Shares(NamedTuple):
         local = self.loop._replace(
             params=params, xs=xs, flags=flags, fresh=fresh, batch_shape=lead
         )
+        if self.time is not None:
+            element = element_of(local)
+            chunk = None if isinstance(element, Diagonal) else element.chunk_size
+            across = Across(self.time, local.reverse)
+            return at_once(local, carry, order_of(local), chunk, across)
         if self.units is None:
             method = default_method(local.cell, params, xs, local.time, None)
         else:
@@ -98,13 +116,9 @@ class Shares(NamedTuple):
         units = units_of(self.loop.cell)
         return a.reshape(*a.shape[:-1], a.shape[-1] // units, units)
 
-    def _spec(
-        self, is_units: bool, rank: int, batch: int | None = None
-    ) -> PartitionSpec:
-        """Return where units and sequences are. `batch` is the axis of the latter."""
-        axes: list[str | None] = [None] * rank
-        if batch is not None and batch < rank:
-            axes[batch] = self.batch
+    def _spec(self, is_units: bool, rank: int, lead: Axes = ()) -> PartitionSpec:
+        """Return where units and sequences are. `lead` is where the first axes are."""
+        axes = [*lead, *[None] * rank][:rank]
         if is_units:
             axes[-1] = self.units
         return PartitionSpec(*axes)
@@ -125,3 +139,19 @@ class Shares(NamedTuple):
         whole = vary_alike(whole, a)
         whole = lax.dynamic_update_slice_in_dim(whole, a, place * size, a.ndim - 1)
         return lax.psum(whole, self.units)
+
+
+def longer(loop: Loop, more: int) -> Loop:
+    """Return the loop with that many skipped steps at its end."""
+
+    def one(a: jax.Array) -> jax.Array:
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            return jnp.concatenate([a, *[a[-1:]] * more])
+        return jnp.pad(a, [(0, more)] + [(0, 0)] * (a.ndim - 1))
+
+    valid, reset = loop.flags
+    if valid is None:
+        valid = jnp.ones((loop.time, *loop.batch_shape), bool)
+    flags = Flags(valid, reset)
+    xs, flags = jax.tree.map(one, (loop.xs, flags))
+    return loop._replace(xs=xs, flags=flags)

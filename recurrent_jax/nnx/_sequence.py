@@ -95,7 +95,7 @@ class RNN(Sequence):
         param_dtype: the dtype of the parameters.
         metadata: a dict from the name of a parameter (`kernel`, or its path `0/kernel`)
             to the metadata of its `nnx.Param`, such as
-            `{"out_sharding": (None, "model")}`.
+            `{"out_sharding": (None, "model")}`. `logical_axes` names all parameters.
         rngs: the stream `params` and, if random numbers are drawn, `dropout`.
 
     Raises:

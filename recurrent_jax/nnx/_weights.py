@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import jax
 from flax import nnx
+from jax.sharding import NamedSharding
 
 from recurrent_jax import _checks, convert
 from recurrent_jax._checks.kinds import Plain
@@ -19,6 +20,8 @@ FlaxModule = Annotated[nnx.Module, Plain("a module of flax.nnx", (nnx.Module,))]
 @_checks.checked
 def load(module: AnyModule, params: Params) -> None:
     """Write the parameters of a cell or network into its module.
+
+    On a mesh, they go where those of the module are.
 
     Raises:
         ValueError: if names or shapes differ from those of the module.
@@ -48,7 +51,16 @@ def load(module: AnyModule, params: Params) -> None:
                 f"load: params{jax.tree_util.keystr(path)} is {new.dtype}, but that of "
                 f"the module is {old.dtype}; nothing is cast silently"
             )
-    nnx.update(module.params, tree)
+    nnx.update(module.params, jax.tree.map(_place, tree, adapters.nest(now)))
+
+
+def _place(new: Any, old: Any) -> Any:
+    """Return an array where another is, if that is on a mesh."""
+    where = getattr(old, "sharding", None)
+    is_placed = isinstance(where, NamedSharding) and not isinstance(
+        old, jax.core.Tracer
+    )
+    return jax.device_put(new, where) if is_placed else new
 
 
 @_checks.checked

@@ -5,6 +5,7 @@ A `LinearCell` describes its step as one of these values. `rj.Associative` and
 `rj.Chunked` run it.
 """
 
+from recurrent_jax.scans._across import Across
 from recurrent_jax.scans._blocks import Blocks
 from recurrent_jax.scans._chunks import read_in_chunks
 from recurrent_jax.scans._delta import Delta
@@ -21,6 +22,7 @@ from recurrent_jax.scans._outer import MatrixCarry, Outer
 from recurrent_jax.scans._stabilised import Read, Stabilised, StabilisedCarry
 
 __all__ = [
+    "Across",
     "Blocks",
     "Complex",
     "Delta",

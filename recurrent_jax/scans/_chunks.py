@@ -6,16 +6,18 @@ chunks at once. Each chunk is then one step of the state, and only these steps a
 one after the other.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._loop.loop import Flags
-from recurrent_jax.scans._diagonal import Diagonal, Order, Walk, diagonal_states
+from recurrent_jax.scans._across import Across
+from recurrent_jax.scans._diagonal import Order, Walk
 from recurrent_jax.scans._sums import spans
+from recurrent_jax.scans._walk import walk
 from recurrent_jax.scans._wide import like, wide
 
 
@@ -27,6 +29,7 @@ def read_in_chunks(
     fresh: Any,
     size: int,
     order: Order = Walk(),  # noqa: B008  (a frozen value)
+    across: Across | None = None,
 ) -> tuple[Any, Any]:
     """Return the final carry, and what the queries read at each step.
 
@@ -39,6 +42,7 @@ def read_in_chunks(
         size: the number of steps in a chunk.
         order: the order in which the states between chunks are computed, if the step
             of a chunk is diagonal.
+        across: the mesh axis that shares time, if any.
     """
     if flags.valid is not None:
         element = select(flags.valid, element, element.kept())
@@ -66,7 +70,8 @@ def read_in_chunks(
         bad = cut(_not_finite(element, lead), lead)
         reset = cut(reset, lead)
     element, query = jax.tree.map(lambda a: cut(a, lead + 1), (element, query))
-    final, read = _chunks(element, query, carry, reset, fresh, bad, order)
+    walks = functools.partial(walk if across is None else across.walk, order)
+    final, read = _chunks(element, query, carry, reset, fresh, bad, walks)
     return like(final, start), jax.tree.map(join, read)
 
 
@@ -77,7 +82,7 @@ def _chunks(
     reset: jax.Array | None,
     fresh: Any,
     bad: jax.Array | None,
-    order: Order,
+    walks: Any,
 ) -> tuple[Any, Any]:
     """Return the final carry, and what is read, with the axes of chunks.
 
@@ -89,40 +94,20 @@ def _chunks(
     where = spans(reset, size, lead)
     if reset is None or bad is None:
         step, asked = element.chunk(query, where)
-        starts, final = _walk(order, step, carry, None, fresh)
+        starts, final = walks(step, carry, None, fresh)
         return final, asked.read(starts, fresh, None)
 
     element = select(bad[..., None, :], zeros(element), element)
     reached = jnp.any(where.together[..., 0, :, :] & bad[..., None, :], axis=-1)
     step, asked = element.chunk(query, where)
     step = step._replace(added=select(reached[..., -1], _nan(step.added), step.added))
-    starts, final = _walk(order, step, carry, jnp.any(reset, axis=-1), fresh)
+    starts, final = walks(step, carry, jnp.any(reset, axis=-1), fresh)
 
     bad_start = _not_finite(starts, lead)
     starts = select(bad_start, zeros(starts), starts)
     read = asked.read(starts, fresh, where.restarted)
     spoilt = reached | (bad_start[..., None] & (jnp.cumsum(reset, axis=-1) == 0))
     return final, select(spoilt[..., None, :], _nan(read), read)
-
-
-def _walk(
-    order: Order, step: Any, carry: Any, reset: jax.Array | None, fresh: Any
-) -> tuple[Any, Any]:
-    """Return the carry before each chunk, and the final one."""
-    if isinstance(step, Diagonal):
-        states = diagonal_states(order, step, carry, Flags(None, reset), fresh)
-        starts = jax.tree.map(
-            lambda a, b: jnp.concatenate([a[None], b[:-1]]), carry, states
-        )
-        return starts, jax.tree.map(lambda a: a[-1], states)
-
-    def body(carry: Any, now: Any) -> tuple[Any, Any]:
-        step, reset = now
-        before = carry if reset is None else select(reset, fresh, carry)
-        return step.apply(before), carry
-
-    final, starts = lax.scan(body, carry, (step, reset))
-    return starts, final
 
 
 def _nan(tree: Any) -> Any:

@@ -102,6 +102,13 @@ class Dense(NamedTuple):
         S = self.decay * carry.S + self.matrix @ carry.S
         return MatrixCarry(S + self.added.S)
 
+    def after(self, first: "Dense") -> "Dense":
+        """Return one step that is `first` and then this one."""
+        a, M, _ = self
+        earlier, first_M, added = first
+        matrix = a * first_M + M * jnp.swapaxes(earlier, -1, -2) + M @ first_M
+        return Dense(a * earlier, matrix, self.apply(added))
+
 
 SMALL = 8  # the size below which halves are not worth their own products
 

@@ -93,7 +93,7 @@ class Tree:
     def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
         """Return the carry after each step, with time as the first axis."""
         elements = _every(element, flags), flags.reset
-        return _started(lax.associative_scan(_join, elements), carry, fresh)
+        return started(lax.associative_scan(join, elements), carry, fresh)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -131,18 +131,18 @@ def _derivative(order: Order, primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def times(decay: Any, state: Any) -> Any:
-    r"""Return $a \odot s$ for each array of a tree, or for a complex pair."""
+    r"""Return $a \odot s$ for each array of a tree, or for each complex pair of it."""
     if not isinstance(decay, Complex):
         return jax.tree.map(lambda s: decay * s, state)
-    real, imag = jax.tree.leaves(state)
-    product = (
-        decay.real * real - decay.imag * imag,
-        decay.real * imag + decay.imag * real,
+    leaves, structure = jax.tree.flatten(state)
+    products = (
+        (decay.real * real - decay.imag * imag, decay.real * imag + decay.imag * real)
+        for real, imag in zip(leaves[::2], leaves[1::2], strict=True)
     )
-    return jax.tree.structure(state).unflatten(product)
+    return structure.unflatten(part for pair in products for part in pair)
 
 
-def _join(first: Any, second: Any) -> Any:
+def join(first: Any, second: Any) -> Any:
     """Return two elements in a row. A reset in the second forgets the first."""
     (one, before), (other, reset) = first, second
     both = other.after(one)
@@ -151,7 +151,7 @@ def _join(first: Any, second: Any) -> Any:
     return select(reset, other, both), before | reset
 
 
-def _started(elements: Any, carry: Any, fresh: Any) -> Any:
+def started(elements: Any, carry: Any, fresh: Any) -> Any:
     """Return the states that elements lead to from the carry, or from a reset."""
     element, reset = elements
 

@@ -9,6 +9,7 @@ import jax
 
 from recurrent_jax._core.cell import C, Cell, P
 from recurrent_jax._loop.loop import Flags
+from recurrent_jax.scans._across import Across
 from recurrent_jax.scans._chunks import read_in_chunks
 from recurrent_jax.scans._diagonal import Diagonal, Order, diagonal_states
 from recurrent_jax.scans._wide import like, wide
@@ -23,18 +24,24 @@ class Steps(NamedTuple):
         order: the order in which the states of diagonal steps are computed.
         chunk: the number of steps in a chunk of a matrix state. None computes every
             state, as `order` says.
+        across: the mesh axis that shares time, or None if one device has all steps.
     """
 
     flags: Flags
     fresh: Any
     order: Order
     chunk: int | None
+    across: Across | None = None
 
     def states(self, element: Any, carry: Any) -> tuple[Any, Any]:
         """Return the final carry, and the carry after each step."""
         element, start, fresh = wide((element, carry, self.fresh))
         if not isinstance(element, Diagonal):
             element = element.diagonal(start)
+        if self.across is not None:
+            given = self.order, element, start, self.flags, fresh
+            _, states, final = self.across.states(*given)
+            return like(final, carry), like(states, carry)
         states = diagonal_states(self.order, element, start, self.flags, fresh)
         states = like(states, carry)
         return jax.tree.map(lambda a: a[-1], states), states
@@ -171,6 +178,13 @@ class MatrixCell(LinearCell[P, C]):
             return super().steps(params, carry, z, how)
         element, query = self.element(params, z), self.query(params, z)
         final, read = read_in_chunks(
-            element, query, carry, how.flags, how.fresh, how.chunk, how.order
+            element,
+            query,
+            carry,
+            how.flags,
+            how.fresh,
+            how.chunk,
+            how.order,
+            how.across,
         )
         return final, self.finish(params, read, z)

@@ -100,6 +100,10 @@ class Rescaled(NamedTuple):
         C = old[..., None] * carry.C + new[..., None] * self.added.C
         return StabilisedCarry(C, old * carry.n + new * self.added.n, m)
 
+    def after(self, first: "Rescaled") -> "Rescaled":
+        """Return one step that is `first` and then this one."""
+        return Rescaled(self.log_decay + first.log_decay, self.apply(first.added))
+
 
 class AskedScaled(NamedTuple):
     """The queries of the steps of chunks, and what they read of their own chunk."""

@@ -2,6 +2,7 @@
 """Products in one precision, and the state in another."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import is_float
 from recurrent_jax._core.cell import feedback, update
+from recurrent_jax._core.mesh import shard_alike
 from recurrent_jax._core.types import DType
 from recurrent_jax.wrappers._stack import Stack
 from recurrent_jax.wrappers._wrapper import Wrapper
@@ -44,7 +46,9 @@ class MixedPrecision(Wrapper):
 
     Parameters are stored as `init` returns them, and are rounded once a sequence. Their
     gradients have the dtype of the parameters and are summed over blocks, or over
-    steps, in it. The rounding itself has the derivative 1.
+    steps, in it. Those of biases, and of other vectors, are also summed over the
+    sequences and over the steps of a block in it, if `project` reads one array and the
+    cell computes each row by itself. The rounding itself has the derivative 1.
 
     Put this wrapper directly around a cell, and other wrappers around it. Inputs may be
     of the dtype of the parameters or of `compute`. float16 has a small range: gradients
@@ -95,11 +99,12 @@ class MixedPrecision(Wrapper):
         """Return the projection of the inner cell, in the dtype of products."""
         if not _floats(params.stored):  # there are no products
             return self.cell.project(params.stored, x)
-        return self.cell.project(_tied(params), self._cast(x))
+        return self._by_rows(self.cell.project, params, self._cast(x))
 
     def feedback(self, params: MixedPrecisionPrepared, carry: Any) -> Any:
         """Return the recurrent product, in the dtype of products."""
-        return feedback(self.cell, _tied(params), self._cast(carry))
+        product = functools.partial(feedback, self.cell)
+        return self._by_rows(product, params, self._cast(carry))
 
     def update(
         self, params: MixedPrecisionPrepared, carry: Any, z: Any, u: Any
@@ -130,6 +135,40 @@ class MixedPrecision(Wrapper):
     def _cast(self, tree: Any) -> Any:
         return _in_dtype(tree, self.compute)
 
+    def _by_rows(self, function: Any, params: Any, argument: Any) -> Any:
+        """Return `function(params, argument)` with rounded parameters.
+
+        Each row has its own copy of each vector, which was copied before the rounding.
+        So their gradients are rounded after the sum over rows, and not before.
+        """
+        tied, lead = _tied(params), self._rows(params.stored, argument)
+        if not lead:
+            return function(tied, argument)
+        like = jax.tree.leaves(argument)[0]
+
+        def copied(stored: Any, low: Any) -> Any:
+            if not _is_vector(stored):
+                return low
+            rows = jnp.broadcast_to(
+                stored.reshape((1,) * len(lead) + stored.shape), (*lead, *stored.shape)
+            )
+            return shard_alike(rows, like, slice(len(lead))).astype(low.dtype)
+
+        axes = jax.tree.map(lambda a: 0 if _is_vector(a) else None, params.stored)
+        for _ in lead:
+            function = jax.vmap(function, (axes, 0))
+        return function(jax.tree.map(copied, params.stored, tied), argument)
+
+    def _rows(self, stored: Any, argument: Any) -> tuple[int, ...]:
+        """Return the axes of rows, if vectors can be copied for each row, or ()."""
+        leaves = jax.tree.leaves(stored)
+        shapes = {a.shape for a in jax.tree.leaves(argument)}
+        rowwise = self.cell.rowwise or all(map(is_float, leaves))
+        if not rowwise or len(shapes) != 1 or not any(map(_is_vector, leaves)):
+            return ()
+        (shape,) = shapes
+        return tuple(shape[: -self.cell.feature_axes])
+
 
 def _in_dtype(tree: Any, dtype: Any) -> Any:
     """Return the tree with its floats in a dtype."""
@@ -141,6 +180,10 @@ def _back(params: MixedPrecisionPrepared, tree: Any) -> Any:
     if not _floats(params.stored):
         return tree
     return _in_dtype(tree, _checks.float_dtype(params.stored, ()))
+
+
+def _is_vector(a: jax.Array) -> bool:
+    return is_float(a) and a.ndim == 1
 
 
 def _floats(tree: Any) -> bool:

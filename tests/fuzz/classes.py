@@ -174,7 +174,7 @@ def built(name: str, cls: type) -> Row:
         if not field.init or field.name in ("parent", "name"):
             continue
         value = field.default
-        if name == "Sharded":  # it needs one of its arguments
+        if (name, field.name) == ("Sharded", "units"):  # it needs one of its arguments
             value = "model"
         if value is dataclasses.MISSING:
             value = GIVEN[field.name]

@@ -57,6 +57,43 @@ def test_gradients_are_summed_in_the_dtype_of_the_parameters(backward):
     np.testing.assert_allclose(got.bias, [1000], rtol=0.005)
 
 
+@pytest.mark.parametrize("backward", STRATEGIES, ids=lambda b: type(b).__name__)
+def test_gradients_of_biases_are_summed_in_many_bits(backward):
+    """Over sequences and steps: 990 is no number of bfloat16, which has 988 and 992."""
+    cell = rj.MixedPrecision(rj.Elman(1, jax.nn.identity), jnp.bfloat16)
+    params = rj.Elman.Params(jnp.zeros((1, 1)), jnp.zeros((1, 1)), jnp.zeros(1))
+
+    def loss(bias, xs):
+        changed = params._replace(bias=bias)
+        return rj.unroll(cell, changed, xs, backward=backward)[1].sum()
+
+    each = jax.vmap(jax.grad(loss), (None, 0))
+    got = jax.jit(each)(params.bias, jnp.ones((2, 30, 33, 1)))
+    np.testing.assert_array_equal(got, [[990], [990]])
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_biases_against_float64(name):
+    """They are nearer than the kernels, whose products are rounded."""
+    exact = getattr(rj, name)(8)
+    cell = rj.MixedPrecision(exact, jnp.bfloat16)
+    params, xs = drawn(cell, time=100, batch=8)
+    weights = jax.random.normal(KEY, (100, 8, 8))
+
+    def gradient(cell, dtype):
+        def loss(params):
+            ys = rj.unroll(cell, params, xs.astype(dtype))[1]
+            return jnp.sum(ys * weights.astype(dtype))
+
+        return jax.jit(jax.grad(loss))(jax.tree.map(lambda a: a.astype(dtype), params))
+
+    with jax.enable_x64(True):
+        want, got = gradient(exact, jnp.float64), gradient(cell, jnp.float32)
+    for field in ("bias", "recurrent_bias")[: 1 + (name == "GRU")]:
+        a, b = (np.asarray(getattr(one, field), float) for one in (got, want))
+        assert np.linalg.norm(a - b) < 0.004 * np.linalg.norm(b), field
+
+
 def casts(jaxpr, shape, inside=False):
     """Return for each cast to bfloat16 of an array of a shape: is it in a loop?"""
     for one in jaxpr.eqns:
