@@ -65,14 +65,14 @@ MUTATIONS = [
     ),
     Mutation(
         "_loop/unroll.py",
-        "reset = reset & valid",
-        "pass",
+        "reset if reset is None or valid is None else reset & valid",
+        "reset",
         "tests/test_unroll.py -k does_nothing",
     ),
     Mutation(
         "_loop/unroll.py",
-        "jnp.moveaxis(given, reading.time_axis or 0, 0)",
-        "given",
+        "lambda a: jnp.moveaxis(a, axis, 0), (arrays.xs, arrays.flags)",
+        "lambda a: jnp.moveaxis(a, axis * (a.ndim > 2), 0), (arrays.xs, arrays.flags)",
         "tests/test_combinations.py -k lstm",
     ),
     Mutation(

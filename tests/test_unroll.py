@@ -46,14 +46,16 @@ def test_any_batch_rank_with_lengths(batch_shape):
 
 
 @pytest.mark.nans
-def test_a_reset_or_nan_in_the_padding_does_nothing():
+@pytest.mark.parametrize("method", [rj.Sequential(), rj.Fused()], ids=str)
+def test_a_reset_or_nan_in_the_padding_does_nothing(method):
     cell = rj.LSTM(4)
     params, xs = draw(cell)
     lengths = jnp.array([2, 6, 0])
     padding = jnp.arange(TIME)[:, None] >= lengths[None]
-    want = rj.unroll(cell, params, xs, lengths=lengths)
+    run = functools.partial(rj.unroll, cell, params, lengths=lengths, method=method)
+    want = run(xs)
     xs = jnp.where(padding[..., None], jnp.nan, xs)
-    got = rj.unroll(cell, params, xs, lengths=lengths, resets=padding)
+    got = run(xs, resets=padding)
     close(got, want)
 
 

@@ -96,7 +96,7 @@ FIELDS: dict[str, k.Kind] = {
     "compute": k.DTYPE,
     # Names of mesh axes.
     **dict.fromkeys(
-        ("units", "batch"), k.Kind(lambda v: v is None or isinstance(v, str))
+        ("units", "batch", "time"), k.Kind(lambda v: v is None or isinstance(v, str))
     ),
 }
 OWN: dict[tuple[str, str], k.Kind] = {

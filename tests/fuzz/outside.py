@@ -218,13 +218,24 @@ def of_linen() -> Iterator[Row]:
         also=("params",),
         inside=("to_linen",),
     )
+    yield from of_axes("linen", linen)
     theirs = linen.to_flax(cell, packed)
     arguments = read("linen", theirs)
     also = ("weight", "weights")
     yield Row("linen.from_flax", linen.from_flax, arguments, False, also)
 
 
+def of_axes(room: str, module: Any) -> Iterator[Row]:
+    """The functions that name axes of parameters, in either room of modules."""
+    axis = k.Kind(lambda v: v is None or isinstance(v, str))
+    arguments = {"batch": ("data", axis), "units": (None, axis), "fsdp": (None, axis)}
+    yield Row(f"{room}.axis_rules", module.axis_rules, arguments, False)
+    arguments = {"network": (rj.LSTM(4), k.MODEL), "in_features": (FEATURES, k.SIZE)}
+    yield Row(f"{room}.logical_axes", module.logical_axes, arguments, False)
+
+
 def of_nnx() -> Iterator[Row]:
+    yield from of_axes("nnx", ours)
     cell = rj.LSTM(4)
     given = {
         "in_features": (FEATURES, k.SIZE),
