@@ -133,7 +133,7 @@ MUTATIONS = [
         "cells/_gru.py",
         "n = self.activation(n + r * u[..., 2 * H :])",
         "n = self.activation(n + z * u[..., 2 * H :])",
-        "tests/parity/test_flax.py -k gru",
+        "tests/kernels/test_values.py -k wide",
     ),
     Mutation(
         "cells/_slstm.py",
