@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from recurrent_jax import _flax as _flax  # first: its error says how to install Flax
 from recurrent_jax._checks import attributes as _attributes
-from recurrent_jax._flax.axes import axis_rules
+from recurrent_jax._flax.axis_names import axis_rules
 from recurrent_jax.nnx._axes import logical_axes
 from recurrent_jax.nnx._from_flax import FromFlax
 from recurrent_jax.nnx._module import unpack

@@ -6,7 +6,7 @@ from typing import Any
 from recurrent_jax import _checks
 from recurrent_jax._core.kinds import Part
 from recurrent_jax._core.types import Size
-from recurrent_jax._flax.axes import names_of
+from recurrent_jax._flax.axis_names import names_of
 
 
 @_checks.checked

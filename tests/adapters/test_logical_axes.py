@@ -10,7 +10,7 @@ from flax import nnx
 from test_sharded import eight_devices
 
 import recurrent_jax as rj
-from recurrent_jax._flax.axes import names_of
+from recurrent_jax._flax.axis_names import names_of
 
 KEY, XS = jax.random.key(0), jnp.ones((2, 5, 3))
 ROWS, COLUMNS = ("features", "units"), ("hidden", "units")
