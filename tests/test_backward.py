@@ -670,7 +670,8 @@ for cell in cells:
 def text(xs):
     cell = rj.LSTM(8)
     params = cell.init(jax.random.key(0), in_features=3)
-    return str(jax.make_jaxpr(lambda x: rj.unroll(cell, params, x))(xs))
+    loop = rj.Sequential()
+    return str(jax.make_jaxpr(lambda x: rj.unroll(cell, params, x, method=loop))(xs))
 
 auto = jax.make_mesh((8,), ("b",), axis_types=(jax.sharding.AxisType.Auto,))
 split = jax.device_put(xs, jax.sharding.NamedSharding(auto, P(None, "b")))
