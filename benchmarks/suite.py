@@ -29,7 +29,7 @@ class Row:
         layout: the order of axes that it was given.
         status: timed, disagrees (not timed) or failed (raised).
         note: why, if it was not timed.
-        difference: the worst of any array from ours, relative to its largest number.
+        difference: the worst of any array from ours, relative to its norm.
         first_call_s: of the first call, which traces and compiles.
         rounds: how often it was timed.
         min_ms: its best time.
@@ -133,7 +133,7 @@ def _agrees(row: Row, answer: dict, want: dict, lacks: tuple[str, ...]) -> bool:
     row.difference, where = disagreement(answer, want, lacks)
     if row.difference > tolerance():
         row.status = DISAGREES
-        row.note = f"{where} differ by {row.difference:.1e} of the largest"
+        row.note = f"{where} differ by {row.difference:.1e} of the norm"
     return row.status == TIMED
 
 

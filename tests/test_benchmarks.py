@@ -29,8 +29,10 @@ if str(ROOT) not in sys.path:
 
 import benchmarks.__main__ as command  # noqa: E402
 from benchmarks import (  # noqa: E402
+    busy,
     compare,
     memory,
+    pages,
     parallel,
     peers,
     results,
@@ -247,20 +249,30 @@ def test_memory(tmp_path, capsys):
     assert "us/step" in capsys.readouterr().out
 
 
-def test_the_table_of_the_readme_is_that_of_the_results():
+def test_the_tables_of_speed_are_those_of_the_results():
     rows = results.load(ROOT / "docs" / "results" / "benchmarks.csv")["rows"]
-    text = (ROOT / "README.md").read_text()
-    ways = {"forward and backward": "forward+backward", "forward alone": "forward"}
-    for cell in ("LSTM", "GRU", "Elman"):
-        for words, direction in ways.items():
-            table = results.ratios(rows, cell.lower(), direction)
-            each = [table[peer].values() for peer in ("best JAX peer", "best PyTorch")]
-            cells = [
-                f"{results.geometric_mean(v):.2f} ({min(v):.2f} to {max(v):.2f})"
-                for v in each
-            ]
-            assert {len(v) for v in each} == {8}
-            assert f"| {cell}, {words} | {' | '.join(cells)} |" in text
+    tables = {
+        "README.md": (pages.readme,),
+        "docs/performance.md": (pages.lstm, pages.cells),
+    }
+    for page, makers in tables.items():
+        for make in makers:
+            table = make(rows)
+            assert len(table) > 7 and "\n".join(table) in (ROOT / page).read_text()
+
+
+def test_beside_other_work(tmp_path, capsys):
+    flags = ["--cells", "gru", "--shapes", "5,2,3,4", "--busy", "0", "1"]
+    flags += ["--seconds", "0.01", "--output", str(tmp_path)]
+    assert busy.main(flags) == 0
+    rows = results.load(tmp_path / "busy.json")["rows"]
+    assert len(rows) == 2 and all(row["beside_1"] > 0 for row in rows)
+    assert "| gru | 5, 2, 3, 4 | forward |" in capsys.readouterr().out
+
+
+def test_the_table_of_busy_machines_is_that_of_the_results():
+    rows = results.load(ROOT / "docs" / "results" / "busy.csv")["rows"]
+    assert "\n".join(busy.markdown(rows)) in (ROOT / "docs" / "kernels.md").read_text()
 
 
 def test_the_tables_of_linear_cells_are_those_of_the_results():

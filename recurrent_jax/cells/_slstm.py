@@ -154,9 +154,10 @@ class SLSTM(Cell[SLSTMParams, SLSTMCarry]):
     def feedback(self, params: SLSTMParams, carry: SLSTMCarry) -> jax.Array:
         """Return $h U$ for the four gates, head by head."""
         batch, D = carry.h.shape[:-1], self.hidden_size // self.heads
-        h = carry.h.reshape(*batch, self.heads, D)
-        u = jnp.einsum("...nd,nde->...ne", h, params.recurrent_kernel)
-        by_gate = u.reshape(*batch, self.heads, 4, D).swapaxes(-3, -2)
+        # With heads first on both sides, the product is far faster on a CPU.
+        h = jnp.moveaxis(carry.h.reshape(*batch, self.heads, D), -2, 0)
+        u = jnp.einsum("n...d,nde->n...e", h, params.recurrent_kernel)
+        by_gate = jnp.moveaxis(u.reshape(self.heads, *batch, 4, D), 0, -2)
         return by_gate.reshape(*batch, 4 * self.hidden_size)
 
     def update(
