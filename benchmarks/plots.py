@@ -13,7 +13,7 @@ from benchmarks.peers.ours import DEFAULT  # noqa: E402
 from benchmarks.results import BEST, ratios, unique  # noqa: E402
 
 COLORS = plt.get_cmap("tab10").colors
-MARKERS = "osDv^P*Xhd<"
+MARKERS = "osDv^P*Xhd<>p"
 GRAY = "0.35"
 
 
