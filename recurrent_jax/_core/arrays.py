@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small array helpers that every package uses."""
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,28 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
         if type(error).__module__.startswith("jax"):  # it says what it is about
             raise
         raise _not_affine(error, x, kernel, bias) from error
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def affine_columns(x: jax.Array, kernel: jax.Array, start: int, stop: int) -> jax.Array:
+    """Return `x @ kernel[:, start:stop]`.
+
+    XLA on a CPU merges the slice into the product with a single row, and computes that
+    number by number. It is 5 to 20 times as fast to compute all columns; a gradient
+    takes up to 1.3 times as long. Under `vmap` a row is all there is to see. A
+    derivative would pay for the other columns too, so it has the equation as it is.
+    """
+    if math.prod(x.shape[:-1]) == 1:
+        return affine(x, kernel)[..., start:stop]
+    return affine(x, kernel[:, start:stop])
+
+
+@affine_columns.defjvp
+def _(start: int, stop: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    def columns(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return affine(x, kernel[:, start:stop])
+
+    return jax.jvp(columns, primals, tangents)
 
 
 def _not_affine(error: Exception, *args: Any) -> Exception:

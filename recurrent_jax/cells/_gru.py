@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.arrays import affine, affine_columns
 from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer, PerGate, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -118,7 +118,7 @@ class GRU(Cell[GRUParams, HiddenCarry]):
         """Return $h U$ for r, z and n, or for r and z if the reset comes first."""
         H = self.hidden_size
         if not self.reset_after:
-            return affine(carry.h, params.recurrent_kernel[:, : 2 * H])
+            return affine_columns(carry.h, params.recurrent_kernel, 0, 2 * H)
         d = params.recurrent_bias
         bias = None if d is None else jnp.pad(d, (2 * H, 0))  # of n only
         return affine(carry.h, params.recurrent_kernel, bias)
@@ -134,8 +134,7 @@ class GRU(Cell[GRUParams, HiddenCarry]):
         if self.reset_after:
             n = self.activation(n + r * u[..., 2 * H :])
         else:
-            n = self.activation(
-                n + affine(r * carry.h, params.recurrent_kernel[:, 2 * H :])
-            )
+            u_n = affine_columns(r * carry.h, params.recurrent_kernel, 2 * H, 3 * H)
+            n = self.activation(n + u_n)
         h = (1 - z) * n + z * carry.h
         return HiddenCarry(h), h

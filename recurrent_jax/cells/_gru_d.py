@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.arrays import affine, affine_columns, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, Initializer, PerGate, Size
 from recurrent_jax.cells._forward_fill import Filled, check_filled
@@ -152,9 +152,10 @@ class GRUD(Cell[GRUDParams, HiddenCarry]):
         z_gates, decay = z
         h = decay * carry.h
         r, z_t, n = jnp.split(z_gates, 3, axis=-1)
-        u = affine(h, params.recurrent_kernel[:, : 2 * H])
+        u = affine_columns(h, params.recurrent_kernel, 0, 2 * H)
         r = self.gate_activation(r + u[..., :H])
         z_t = self.gate_activation(z_t + u[..., H:])
-        n = self.activation(n + affine(r * h, params.recurrent_kernel[:, 2 * H :]))
+        u_n = affine_columns(r * h, params.recurrent_kernel, 2 * H, 3 * H)
+        n = self.activation(n + u_n)
         h = (1 - z_t) * n + z_t * h
         return HiddenCarry(h), h

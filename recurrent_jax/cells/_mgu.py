@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._core.arrays import affine, expand_like
+from recurrent_jax._core.arrays import affine, affine_columns, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
 from recurrent_jax._core.types import Activation, PerGate, Size
 from recurrent_jax.initializers import glorot_uniform, orthogonal, per_gate, zeros
@@ -116,7 +116,9 @@ class MGU(Cell[MGUParams, HiddenCarry]):
     def feedback(self, params: MGUParams, carry: HiddenCarry) -> jax.Array:
         """Return $h U$ for f and n, or for f if the reset comes first."""
         gates = 2 if self.reset_after else 1
-        return affine(carry.h, params.recurrent_kernel[:, : gates * self.hidden_size])
+        return affine_columns(
+            carry.h, params.recurrent_kernel, 0, gates * self.hidden_size
+        )
 
     def update(
         self, params: MGUParams, carry: HiddenCarry, z: jax.Array, u: jax.Array
@@ -131,6 +133,7 @@ class MGU(Cell[MGUParams, HiddenCarry]):
                 u_n = u_n + expand_like(params.recurrent_bias, u_n)
             n = self.activation(n + f * u_n)
         else:
-            n = self.activation(n + affine(f * h, params.recurrent_kernel[:, H:]))
+            u_n = affine_columns(f * h, params.recurrent_kernel, H, 2 * H)
+            n = self.activation(n + u_n)
         h = f * h + (1 - f) * n if self.gate_keeps_old else (1 - f) * h + f * n
         return HiddenCarry(h), h
