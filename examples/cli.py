@@ -200,6 +200,8 @@ class Bar:
 
     def __enter__(self) -> Self:
         self.bar.start()
+        if not self.console.is_terminal:  # the first step may take a minute
+            self.console.print(f"training: {self.text}", highlight=False)
         return self
 
     def __exit__(self, *error: object) -> None:

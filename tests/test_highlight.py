@@ -226,6 +226,7 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch):
         for number in range(4):
             bar.advance(1, f"loss {number}")
     assert console.lines == [
+        "training: epoch 0 of 4, compiling",
         "training: 50%, epoch 2 of 4, loss 1, 12 s so far, about 12 s left",
         "training: 100%, epoch 4 of 4, loss 3, 24 s so far",
     ]
