@@ -27,12 +27,22 @@ SPECIAL: dict[str, Any] = {
     "ConvGRU": lambda H: rj.ConvGRU(2, spatial_shape=(4,)),
     "ConvLSTM": lambda H: rj.ConvLSTM(2, spatial_shape=(4,)),
     "RGLRU": lambda H: rj.RGLRU(D),
+    "S4D": lambda H: rj.S4D(D),
 }
 AGAINST_TIME = {
     "DiagonalGRU": rj.DiagonalGRU,
     "IndRNN": lambda H: rj.IndRNN(H, activation=jnp.tanh),
     "GRU": rj.GRU,
     "LSTM": rj.LSTM,
+}
+
+
+# Drawn cells, the parameters that a drawn gain multiplies, and the largest gain.
+DRAWN: dict[str, tuple[rj.Cell, str, float]] = {
+    "Elman": (rj.Elman(16), "recurrent_kernel", 3.0),
+    "GRU": (rj.GRU(16), "recurrent_kernel", 12.0),
+    "DiagonalGRU": (rj.DiagonalGRU(16), "recurrent_scale", 12.0),
+    "DiagonalLSTM": (rj.DiagonalLSTM(16), "recurrent_scale", 12.0),
 }
 
 
@@ -54,7 +64,7 @@ class Config:
     hidden: int = 4
     steps: int = 256
     times: tuple[int, ...] = (128, 1024, 8192, 65_536)
-    draws: int = 60
+    draws: int = 120
     rounds: int = 3
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
@@ -174,15 +184,14 @@ def against_time(config: Config) -> list[Row]:
 
 
 def drawn(config: Config) -> list[Row]:
-    """Return rows of Elman networks and GRUs with drawn gains, seeds and inputs."""
+    """Return rows of cells with drawn gains, seeds and inputs."""
     rows = []
-    for name, cell in {"Elman": rj.Elman(16), "GRU": rj.GRU(16)}.items():
-        for n in range(config.draws // 2):
+    for name, (cell, field, most) in DRAWN.items():
+        for n in range(config.draws // len(DRAWN)):
             keys = jax.random.split(jax.random.key(n), 4)
             params = cell.init(keys[0], D, jnp.float32)
-            most = 3.0 if name == "Elman" else 12.0
             gain = jax.random.uniform(keys[1], minval=0.3, maxval=most)
-            params = params._replace(recurrent_kernel=gain * params.recurrent_kernel)
+            params = params._replace(**{field: gain * getattr(params, field)})
             scale = jax.random.uniform(keys[2], minval=0.1, maxval=1.0)
             xs = scale * jax.random.normal(keys[3], (config.steps, D))
             rows.append(count("drawn", name, cell, params, xs))

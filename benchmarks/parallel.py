@@ -27,9 +27,12 @@ from benchmarks.problems import BOTH, FORWARD
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "lru": rj.LRU,
     "min_gru": rj.MinGRU,
+    "sru": rj.SRU,
+    "mamba": rj.Mamba,
     "mamba2": lambda H: rj.Mamba2(H, heads=2),
     "gated_linear_attention": lambda H: rj.GatedLinearAttention(H, heads=2),
     "gated_delta_net": lambda H: rj.GatedDeltaNet(H, heads=2),
+    "kda": lambda H: rj.KDA(H, heads=2),
     "mlstm": lambda H: rj.MLSTM(H, heads=2),
 }
 LOOP, DEFAULT = "Sequential", "default"

@@ -216,6 +216,8 @@ CELLS |= {
     "min_lstm_plain": rj.MinLSTM(4, log_space=False, use_bias=False),
     "ret_net": rj.RetNet(4, heads=2, key_size=3),
     "gated_linear_attention": rj.GatedLinearAttention(4, heads=2, key_size=3, rank=2),
+    "kda": rj.KDA(4, heads=2, key_size=3, rank=2),
+    "mamba": rj.Mamba(4, state_size=2, rank=3),
     "mamba2": rj.Mamba2(4, heads=2, key_size=3),
     "mamba2_groups": rj.Mamba2(4, heads=2, groups=2, activation=jnp.tanh),
     "lru": rj.LRU(4, state_size=3),
@@ -224,8 +226,19 @@ CELLS |= {
     "rg_lru_heads": rj.RGLRU(3, heads=3),
     "s5": rj.S5(4, state_size=2, blocks=2),
     "s5_bilinear": rj.S5(3, state_size=2, discretization="bilinear"),
+    "s4d": rj.S4D(3, state_size=2),
+    "sru": rj.SRU(4, activation=jnp.tanh),
+    "sru_peepholes": rj.SRU(4, peepholes=True),
     "ffm": rj.FFM(4, trace_size=2, context_size=2),
 }
+
+
+def as_wide(key, lead, dtype):
+    """Draw the features of a cell that needs as many as it has units."""
+    return jax.random.normal(key, (*lead, 3)).astype(dtype)
+
+
+INPUTS |= {"s4d": as_wide}
 
 # One row for each kind of carry and input, for what a loop does with them.
 LOOPS = (

@@ -151,5 +151,20 @@ def test_the_times_on_the_page_are_what_was_measured():
 def test_the_hit_rate_on_the_page_is_what_was_measured():
     docs = pathlib.Path(__file__).parents[1] / "docs"
     rows = results.load(docs / "results" / "newton-drawn.csv")["rows"]
-    right, of = newton_tables.hits(rows)
-    assert f"right for {right} of {of}" in (docs / "newton.md").read_text()
+    text = (docs / "newton.md").read_text()
+    for some in (
+        tuple(newton.DRAWN),
+        ("Elman", "GRU"),
+        ("DiagonalGRU", "DiagonalLSTM"),
+    ):
+        mine = [row for row in rows if row["cell"] in some]
+        right, of = newton_tables.hits(mine)
+        assert f"right for {right} of {of}" in text, some
+    converged = {True: [], False: []}
+    for row in rows:
+        converged[str(row["converged"]) == "True"].append(row)
+    assert max(float(row["exponent"]) for row in converged[True]) < 0
+    slow = [r for r in converged[False] if float(r["exponent"]) < 0]
+    assert min(float(row["exponent"]) for row in slow) > -0.23
+    counts = {int(r["iterations"]) for r in rows if float(r["exponent"]) < -0.3}
+    assert counts == {3, 4, 5}

@@ -14,10 +14,16 @@ from recurrent_jax._loop.loop import Loop
 from recurrent_jax._loop.tuning import tuning
 
 
-def cached_steps(loop: Loop) -> int:
-    """Return a block size for which the projected input fits into the cache."""
+def cached_steps(loop: Loop, states: Any = ()) -> int:
+    """Return a block size for which the projected input fits into the cache.
+
+    So do `states`, the shapes of what is computed for all steps of a block.
+    """
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
-    total = sum(z.size * z.dtype.itemsize for z in jax.tree.leaves(zs))
+    total = max(
+        sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))
+        for tree in (zs, states)
+    )
     blocks = max(1, round(total / tuning((loop.params, loop.xs)).block_bytes))
     return even(loop.time, math.ceil(loop.time / blocks))
 

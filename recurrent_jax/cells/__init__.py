@@ -50,6 +50,7 @@ from recurrent_jax.cells._indrnn import IndRNN, IndRNNParams
 from recurrent_jax.cells._irnn import IRNN
 from recurrent_jax.cells._janet import JANET, JANETParams
 from recurrent_jax.cells._jordan import Jordan, JordanCarry, JordanParams
+from recurrent_jax.cells._kda import KDA, KDAParams
 from recurrent_jax.cells._layer_norm_gru import LayerNormGRU, LayerNormGRUParams
 from recurrent_jax.cells._layer_norm_lstm import LayerNormLSTM, LayerNormLSTMParams
 from recurrent_jax.cells._leaky_elman import LeakyElman, LeakyElmanParams
@@ -58,6 +59,7 @@ from recurrent_jax.cells._light_gru import LightGRU, LightGRUParams
 from recurrent_jax.cells._lru import LRU, ComplexCarry, LRUParams
 from recurrent_jax.cells._lstm import LSTM, LSTMParams
 from recurrent_jax.cells._ltc import LTC, LTCParams, LTCPrepared
+from recurrent_jax.cells._mamba import Mamba, MambaCarry, MambaParams
 from recurrent_jax.cells._mamba2 import Mamba2, Mamba2Params
 from recurrent_jax.cells._mgu import MGU, MGUParams
 from recurrent_jax.cells._min_gru import MinGRU, MinGRUParams
@@ -76,10 +78,12 @@ from recurrent_jax.cells._residual_elman import ResidualElman, ResidualElmanPara
 from recurrent_jax.cells._ret_net import RetNet, RetNetParams
 from recurrent_jax.cells._rg_lru import RGLRU, RGLRUParams
 from recurrent_jax.cells._rwkv7 import RWKV7, RWKV7Params
+from recurrent_jax.cells._s4d import S4D, S4DParams, S4DPrepared
 from recurrent_jax.cells._s5 import S5, S5Params, S5Prepared
 from recurrent_jax.cells._slim_gru import SlimGRU, SlimGRUParams
 from recurrent_jax.cells._slim_mgu import SlimMGU, SlimMGUParams
 from recurrent_jax.cells._slstm import SLSTM, SLSTMCarry, SLSTMParams
+from recurrent_jax.cells._sru import SRU, SRUCarry, SRUParams
 from recurrent_jax.cells._time_aware_lstm import TimeAwareLSTM, TimeAwareLSTMParams
 from recurrent_jax.cells._timed import Timed
 from recurrent_jax.cells._ugrnn import UGRNN, UGRNNParams
@@ -93,6 +97,7 @@ __all__ = [
     "GRUD",
     "IRNN",
     "JANET",
+    "KDA",
     "LEM",
     "LRU",
     "LSTM",
@@ -101,8 +106,10 @@ __all__ = [
     "MLSTM",
     "RGLRU",
     "RWKV7",
+    "S4D",
     "S5",
     "SLSTM",
+    "SRU",
     "UGRNN",
     "AntisymmetricRNN",
     "AntisymmetricRNNParams",
@@ -165,6 +172,7 @@ __all__ = [
     "Jordan",
     "JordanCarry",
     "JordanParams",
+    "KDAParams",
     "LEMParams",
     "LRUParams",
     "LSTMParams",
@@ -180,8 +188,11 @@ __all__ = [
     "LightGRUParams",
     "MGUParams",
     "MLSTMParams",
+    "Mamba",
     "Mamba2",
     "Mamba2Params",
+    "MambaCarry",
+    "MambaParams",
     "MatrixCarry",
     "MinGRU",
     "MinGRUParams",
@@ -207,10 +218,14 @@ __all__ = [
     "ResidualElmanParams",
     "RetNet",
     "RetNetParams",
+    "S4DParams",
+    "S4DPrepared",
     "S5Params",
     "S5Prepared",
     "SLSTMCarry",
     "SLSTMParams",
+    "SRUCarry",
+    "SRUParams",
     "SlimGRU",
     "SlimGRUParams",
     "SlimMGU",

@@ -13,6 +13,7 @@ from recurrent_jax import _checks
 from recurrent_jax._core.cell import C, P
 from recurrent_jax._core.types import Size
 from recurrent_jax.scans import Delta, MatrixCell
+from recurrent_jax.scans._sums import by_channel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +55,10 @@ class HeadsCell(MatrixCell[P, C]):
 def replace(g: jax.Array, beta: jax.Array, k: jax.Array, v: jax.Array) -> Delta:
     """Return the step that decays, then moves the value of a key by the share beta.
 
-    The step of `Delta` finds a value before the decay, so the decay is put into what is
-    looked up.
+    The log-decay g has one number for each head, or one for each channel. The step of
+    `Delta` finds a value before the decay, so the decay is put into what is looked up.
     """
-    found = -(beta * jnp.exp(g))[..., None] * k
+    found = -beta[..., None] * by_channel(jnp.exp(g), k) * k
     return Delta(g, found, k, k, beta[..., None] * v)
 
 

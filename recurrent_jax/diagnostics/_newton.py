@@ -100,7 +100,8 @@ def newton_outlook(
 
     A cell that forgets its state has a negative largest Lyapunov exponent. Then the
     error of a guess dies out along the sequence. A chaotic cell has a positive one, and
-    about as many iterations are needed as there are steps. Not for use under `jit`.
+    about as many iterations are needed as there are steps. With large recurrent
+    weights, a cell that forgets may still need many. Not for use under `jit`.
 
     Args:
         cell: any cell.

@@ -46,6 +46,22 @@ def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
 
 
 @protocol
+def lecun_uniform(
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
+) -> jax.Array:
+    """Return `U(-a, a)` with `a = sqrt(3 / fan_in)`, of variance `1 / fan_in`.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.lecun_uniform(jax.random.key(0), (3, 2), float)
+        >>> draw.shape, bool((abs(draw) <= 1).all())
+        ((3, 2), True)
+    """
+    return jax.nn.initializers.lecun_uniform()(key, shape, dtype)
+
+
+@protocol
 def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
     """Return a matrix with orthonormal rows or columns, in any float dtype.
 

@@ -30,7 +30,8 @@ class Chunked:
     With `size`, the backward pass keeps the states between chunks and recomputes the
     rest. Without it, the same holds for blocks of time that fit into a processor's
     cache. Also without it, a CPU takes the steps of a matrix in a loop where no
-    derivative is asked for, since that was faster there.
+    derivative is asked for, since that was faster there. So it does for vectors of many
+    more numbers than the input is projected to, such as those of a `Mamba`.
 
     Args:
         size: the number of steps in a chunk. None takes as many as fit into a
@@ -72,9 +73,8 @@ class Chunked:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        matrix = not isinstance(element_of(loop), Diagonal)
         walks = order_of(loop) == Walk()
-        if self.size is None and matrix and walks and _is_wide(carry):
+        if self.size is None and walks and _is_wide(carry) and _is_large(loop):
             return _by_loop(self, *part(loop), carry)
         return self.chunks(loop, carry)
 
@@ -84,7 +84,7 @@ class Chunked:
         chunk = None
         if not isinstance(element, Diagonal):
             chunk = self.size or element.chunk_size
-        size = self.size or _block(loop, chunk or 1)
+        size = self.size or _block(loop, element, chunk or 1)
         order = order_of(loop)
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:
@@ -135,6 +135,19 @@ def _is_wide(carry: Any) -> bool:
     return all(a.dtype.itemsize >= 4 for a in jax.tree.leaves(carry))
 
 
-def _block(loop: Loop, chunk: int) -> int:
+def _is_large(loop: Loop) -> bool:
+    """Return whether the states are many more numbers than what makes the steps."""
+    element = element_of(loop)
+    if not isinstance(element, Diagonal):
+        return True
+    zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
+    states, given = (
+        sum(a.size for a in jax.tree.leaves(tree)) for tree in (element.added, zs)
+    )
+    return states > 2 * given
+
+
+def _block(loop: Loop, element: Any, chunk: int) -> int:
     """Return a number of steps that fit into the cache, a multiple of a chunk."""
-    return max(1, cached_steps(loop) // chunk) * chunk
+    states = element.added if isinstance(element, Diagonal) else ()
+    return max(1, cached_steps(loop, states) // chunk) * chunk

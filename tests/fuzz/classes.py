@@ -51,6 +51,7 @@ FIELDS: dict[str, k.Kind] = {
         k.POSITIVE,
     ),
     "discretization": k.one_of("zoh", "bilinear"),
+    "spectrum": k.one_of("lin", "inv", "legs"),
     "min_radius": k.RATE,
     "max_radius": k.SHARE,
     **dict.fromkeys(("use_bias", "reset_after", "gated", "gate"), k.FLAG),
@@ -68,6 +69,7 @@ FIELDS: dict[str, k.Kind] = {
     "tolerance": k.optional(k.POSITIVE),
     "max_iterations": k.SIZE,
     "chunk": k.optional(k.SIZE),
+    "highway_bias": k.REAL,
     "leak": k.SHARE,
     "density": k.SHARE,
     "bound": k.POSITIVE,
@@ -178,7 +180,7 @@ def built(name: str, cls: type) -> Row:
             value = "model"
         if value is dataclasses.MISSING:
             value = GIVEN[field.name]
-            if name == "RGLRU":  # it has as many units as its input has features
+            if name in ("RGLRU", "S4D"):  # they have as many units as features
                 value = FEATURES
             if field.name == "operator":
                 value = getattr(rj, "operators", rj).Diagonal()

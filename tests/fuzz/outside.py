@@ -285,8 +285,9 @@ def of_nnx() -> Iterator[Row]:
 
 def of_initializers() -> Iterator[Row]:
     for name in (
-        *("glorot_uniform", "haiku_linear", "identity", "lecun_normal", "orthogonal"),
-        *("torch_bias", "torch_uniform", "uniform_gate", "zeros"),
+        *("glorot_uniform", "haiku_linear", "identity", "lecun_normal"),
+        *("lecun_uniform", "orthogonal", "torch_bias", "torch_uniform"),
+        *("uniform_gate", "zeros"),
     ):
         row = initializer(f"initializers.{name}", getattr(initializers, name))
         if name in ("identity", "zeros"):  # they draw nothing
