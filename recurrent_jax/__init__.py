@@ -113,6 +113,7 @@ from recurrent_jax.kernels import show_backends as show_backends
 from recurrent_jax.methods import (
     Associative,
     Chunked,
+    CuDNN,
     Fused,
     Newton,
     Sequential,
@@ -186,6 +187,7 @@ __all__ = [
     "CoRNN",
     "ConvGRU",
     "ConvLSTM",
+    "CuDNN",
     "Deep",
     "Deferred",
     "DeltaNet",

@@ -7,6 +7,7 @@ import jax
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 TPU = "TPU v5 lite"
+GPU = "NVIDIA H100 80GB HBM3"
 
 
 def on(kind):

@@ -172,6 +172,25 @@ def test_the_memory_of_a_kernel_is_read():
     assert kernels.used(text, "backward") == 8192
 
 
+TOLD = """\
+ptxas info    : Compiling entry function 'recurrent_jax_gru_{}_mosaic_gpu_kernel' for
+ptxas info    : Function properties for recurrent_jax_gru_{}_mosaic_gpu_kernel
+    232 bytes stack frame, {} bytes spill stores, 392 bytes spill loads
+ptxas info    : Used 255 registers, used 2 barriers, 1 bytes smem
+"""
+
+
+def test_the_registers_of_a_kernel_are_read():
+    from benchmarks.accelerators import ptxas
+
+    names = [f"recurrent_jax_gru_{one}" for one in ("forward", "backward")]
+    text = "".join(
+        TOLD.replace("recurrent_jax_gru_{}", name).format(8 * i)
+        for i, name in enumerate(names)
+    )
+    assert ptxas.read(text) == {names[0]: (255, 0), names[1]: (255, 8)}
+
+
 def compilers():
     """Skip a test where the compilers of the stage `accelerators` are not."""
     if os.environ.get("XLA_FLAGS") or jax.config.jax_platforms != "cpu":
@@ -186,6 +205,20 @@ def test_kernels_compile():
     for dtype in ("float32", "bfloat16"):
         for row in kernels.measure("v5e", "lstm", dtype, 100, 8, 5):
             assert not row.error and 0 < row.used_mib < row.planned_mib
+
+
+@pytest.mark.parametrize(
+    "dtype, T, B, D, H", [("float32", 100, 32, 64, 64), ("bfloat16", 784, 128, 1, 128)]
+)
+def test_kernels_compile_for_a_gpu(dtype, T, B, D, H):
+    compilers()
+    pytest.importorskip("jax_plugins.xla_cuda12")
+    from benchmarks.accelerators import kernels, ptxas
+
+    with ptxas.listening() as told:
+        kernels.build("h100", rj.LSTM(H), dtype, T, B, D)
+    assert {name.rpartition("_")[2] for name in told} == set(kernels.DIRECTIONS)
+    assert all(0 < one.registers <= 255 for one in told.values())
 
 
 def test_a_fault_of_one_platform_is_found():

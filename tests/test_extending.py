@@ -79,10 +79,10 @@ def gradients(page, method, backward, start=0.0):
 def test_the_table_of_methods_and_strategies(page, backward):
     strategy = STRATEGIES.get(backward)
     names, _, sequential, *linear, other = (row for row in ROWS if len(row) == 7)
-    assert len(linear) == 5
+    assert len(linear) == 6
     column = [name.strip(" `") for name in names].index(backward) if backward else 1
     assert sequential[column].strip().startswith("yes")
-    # `test_methods.py` and `kernels/test_modes.py` test these.
+    # `test_methods.py`, `test_cudnn.py` and `kernels/test_modes.py` test these.
     assert [row[column].split(",")[0].strip() for row in linear] == [
         other[column].strip()
     ] * len(linear)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compile the kernels of `Fused` for TPUs: `python -m benchmarks.accelerators.kernels`.
+"""Compile the kernels of `Fused`: `python -m benchmarks.accelerators.kernels`.
 
 One row for each direction of each kernel: how it is cut into blocks, and the fast
-memory (VMEM) that it was planned to need and that its compiler gave it. It fails if a
-kernel does not compile, or needs more than was planned.
+memory that it was planned to need. The compiler of a TPU tells how much it gave, and
+that of a GPU how many registers, and what of them is stored in memory instead. It fails
+if a kernel does not compile, or needs more than was planned.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
-import itertools
 import pathlib
 import re
 import sys
@@ -23,9 +24,10 @@ from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import machine, problems, program, results, timing
-from benchmarks.accelerators.devices import TOPOLOGIES, devices, mesh_of
+from benchmarks.accelerators import ptxas
+from benchmarks.accelerators.devices import H100, TOPOLOGIES, devices, mesh_of
 from recurrent_jax import kernels
-from recurrent_jax.kernels import _tpu
+from recurrent_jax.kernels import _gpu, _gpu_block, _tpu
 
 DIRECTIONS = "forward", "backward"
 REFUSED = "refused"
@@ -49,7 +51,9 @@ class Row:
         rows: sequences in a block.
         steps: steps in a block.
         planned_mib: the most that either direction may need by our count.
-        used_mib: what the compiler gave the kernel.
+        used_mib: what the compiler of a TPU gave the kernel.
+        registers: of a thread, on a GPU.
+        spilled_bytes: of the registers of a thread that are in memory instead.
         compile_s: of tracing, lowering and compiling both directions.
         error: why it failed or was refused, or empty.
     """
@@ -65,34 +69,37 @@ class Row:
     steps: int | None = None
     planned_mib: float | None = None
     used_mib: float | None = None
+    registers: int | None = None
+    spilled_bytes: int | None = None
     compile_s: float | None = None
     error: str = ""
 
 
 # Units and sequences. The last ones do not fit in float32, or at all.
 SIZES = ((256, 64), (1024, 64), (2048, 64))
+ON_GPU = ((64, 32), (128, 128), (256, 128))
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Compile the kernels for TPUs, on a machine without them.
+    """Compile the kernels for TPUs and GPUs, on a machine without them.
 
     Attributes:
-        devices: which of v5e and v6e.
+        devices: which of v5e, v6e and h100.
         cells: which of lstm, gru, gru reset-before, elman and elman relu.
         sizes: which numbers of units.
         T: steps.
         output: folder for the results.
     """
 
-    devices: tuple[str, ...] = ("v5e", "v6e")
+    devices: tuple[str, ...] = ("v5e", "v6e", H100)
     cells: tuple[str, ...] = tuple(problems.CELLS)
-    sizes: tuple[int, ...] = tuple(H for H, _ in SIZES)
+    sizes: tuple[int, ...] = tuple(sorted({H for H, _ in (*SIZES, *ON_GPU)}))
     T: int = 1024
     output: pathlib.Path = pathlib.Path("benchmarks", "results")
 
     def __post_init__(self) -> None:
-        known = {*TOPOLOGIES, *problems.CELLS, *dict(SIZES)}
+        known = {*TOPOLOGIES, H100, *problems.CELLS, *dict(SIZES), *dict(ON_GPU)}
         if unknown := {*self.devices, *self.cells, *self.sizes} - known:
             raise ValueError(f"no {sorted(map(str, unknown))}")
 
@@ -101,9 +108,11 @@ def measure(device: str, cell: str, dtype: str, H: int, T: int, B: int) -> list[
     """Return a row for each direction, with the errors of the compiler."""
     one, refused = problems.CELLS[cell](H), ""
     rows = [Row(device, cell, dtype, H, T, B, name) for name in DIRECTIONS]
-    kernel = kernels.find(one)
-    if (reason := _tpu.refuses(kernel, H, dtype)) is not None:
+    kernel, is_gpu = kernels.find(one), device == H100
+    if (reason := (_gpu if is_gpu else _tpu).refuses(kernel, H, dtype)) is not None:
         refused = f"{REFUSED}: {reason}"
+    elif is_gpu:
+        cut = _tpu.Tiles(_gpu_block.ROWS, T, _gpu.shared(kernel, H, dtype))
     else:
         cut = _tpu.blocks(kernel, H, dtype, T, B)
     for row in rows:
@@ -113,13 +122,18 @@ def measure(device: str, cell: str, dtype: str, H: int, T: int, B: int) -> list[
     if refused:
         return rows
     try:
-        seconds, compiled = timing.seconds(lambda: build(device, one, dtype, T, B))
+        with ptxas.listening() if is_gpu else contextlib.nullcontext({}) as told:
+            seconds, compiled = timing.seconds(lambda: build(device, one, dtype, T, B))
     except Exception as error:  # whatever the compiler raises
         for row in rows:
             row.error = f"{type(error).__name__}: {error}".splitlines()[0]
         return rows
     for row in rows:
         row.compile_s = seconds
+        if is_gpu:
+            name = f"recurrent_jax_{kernel.name}_{row.direction}"
+            row.registers, row.spilled_bytes = told[name]
+            continue
         try:
             row.used_mib = used(compiled.as_text(), row.direction) / _MIB
         except jax.errors.JaxRuntimeError:
@@ -130,14 +144,19 @@ def measure(device: str, cell: str, dtype: str, H: int, T: int, B: int) -> list[
     return rows
 
 
-def build(device: str, cell: rj.Cell, dtype: str, T: int, B: int) -> Any:
-    """Return the compiled program of a gradient with skipped steps and resets."""
+def build(
+    device: str, cell: rj.Cell, dtype: str, T: int, B: int, D: int | None = None
+) -> Any:
+    """Return the compiled program of a gradient with skipped steps and resets.
+
+    There are as many input features as units, unless D says another number.
+    """
     everywhere = NamedSharding(mesh_of(device), PartitionSpec())
-    H = cell.hidden_size
-    params = jax.eval_shape(functools.partial(cell.init, in_features=H), _key())
+    D = D or cell.hidden_size
+    params = jax.eval_shape(functools.partial(cell.init, in_features=D), _key())
     given = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, dtype, sharding=everywhere),
-        (params, jax.ShapeDtypeStruct((T, B, H), dtype)),
+        (params, jax.ShapeDtypeStruct((T, B, D), dtype)),
     )
     flag = jax.ShapeDtypeStruct((T, B), bool, sharding=everywhere)
 
@@ -169,12 +188,14 @@ def _key() -> Any:
 def show(rows: list[Row]) -> Table:
     """Return a table with a line for each row."""
     table = Table()
-    for name in ("", "H, B", "direction", "rows, steps", "planned", "used", "error"):
+    names = "", "H, B", "direction", "rows, steps", "planned", "used"
+    for name in (*names, "registers", "spilled", "error"):
         table.add_column(name)
     for row in rows:
-        sizes = [
-            "" if n is None else f"{n:.1f}" for n in (row.planned_mib, row.used_mib)
-        ]
+        memory = row.planned_mib, row.used_mib
+        sizes = ["" if n is None else f"{n:.2f}" for n in memory]
+        told = row.registers, row.spilled_bytes
+        sizes += ["" if n is None else f"{n:.0f}" for n in told]
         table.add_row(
             f"{row.device} {row.cell} {row.dtype}",
             f"{row.H}, {row.B}",
@@ -214,13 +235,19 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     """Compile, print and save; return the exit status."""
     for device in config.devices:
         devices(device)
-    sizes = [(H, B) for H, B in SIZES if H in config.sizes]
-    every = itertools.product(config.devices, config.cells, sizes, _tpu.DTYPES)
+    every = [
+        (device, cell, dtype, H, B)
+        for device in config.devices
+        for cell in config.cells
+        for H, B in (ON_GPU if device == H100 else SIZES)
+        for dtype in _tpu.DTYPES
+        if H in config.sizes
+    ]
     rows: list[Row] = []
     with concurrent.futures.ThreadPoolExecutor(machine.threads()) as pool:
         started = [
             pool.submit(measure, device, cell, dtype, H, config.T, B)
-            for device, cell, (H, B), dtype in every
+            for device, cell, dtype, H, B in every
         ]
         for number, one in enumerate(started, 1):
             rows += one.result()

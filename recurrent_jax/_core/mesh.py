@@ -18,24 +18,26 @@ def explicit_mesh(a: jax.Array) -> Any:
     return mesh if _ask(mesh, "explicit_axes") else None
 
 
-def platform_of(tree: Any) -> str:
-    """Return the platform of arrays, or that which they are traced for.
+def kind_of(tree: Any) -> str:
+    """Return the kind of the device of arrays, or of that which they are traced for.
 
     The type of an array on a mesh names the kind of its devices. Inside `jit`, no other
     type does. Then the default device of JAX counts, which is part of what `jit`
     compiles for.
-
-    Returns:
-        `cpu`, `tpu`, or for any other `gpu`.
     """
     for a in jax.tree.leaves(tree):
         kind = _ask(a, "sharding", "mesh", "abstract_device", "device_kind")
         if kind is not None:
-            break
-    else:
-        device = getattr(jax.config, "jax_default_device", None)
-        kind = getattr(device, "platform", device) or jax.default_backend()
-    name = str(kind).lower()
+            return str(kind)
+    device = getattr(jax.config, "jax_default_device", None) or jax.default_backend()
+    if device in ("gpu", "cuda"):
+        device = jax.devices(device)[0]
+    return str(getattr(device, "device_kind", device))
+
+
+def platform_of(tree: Any) -> str:
+    """Return the platform of `kind_of`: `cpu`, `tpu`, or for any other `gpu`."""
+    name = kind_of(tree).lower()
     return next((one for one in ("cpu", "tpu") if name.startswith(one)), "gpu")
 
 
@@ -131,6 +133,12 @@ def like(a: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStru
     varying = _ask(a, "manual_axis_type")
     given = {} if varying is None else {"manual_axis_type": varying}
     return jax.ShapeDtypeStruct(shape, dtype, **given)
+
+
+def invariant(aval: Any) -> Any:
+    """Return the type of an array without mesh axes that it varies over."""
+    varying = _ask(aval, "manual_axis_type")
+    return aval.update(manual_axis_type=type(varying)()) if varying else aval
 
 
 def _ask(of: Any, *names: str) -> Any:

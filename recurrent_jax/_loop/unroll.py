@@ -75,7 +75,7 @@ def unroll(
         key: a PRNG key for cells that draw random numbers, such as dropout and zoneout.
             None runs them in evaluation mode. The same key gives the same draws under
             `jit`, `vmap` and any `backward`.
-        method: how time is run: `Sequential`, `Fused` for a cell that has a compiled
+        method: how time is run: `Sequential`, `Fused` or `CuDNN` for a cell that has a
             kernel, `Associative` or `Chunked` for a cell that is linear in its carry,
             `Newton`, or `Sharded` over a mesh. If None, it is `Chunked` for a linear
             cell, unless a loop is faster for it on a CPU. Else it is `Fused` if the

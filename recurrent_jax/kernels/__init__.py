@@ -9,6 +9,8 @@ Read the modules in this order:
 - `_rules`: how JAX differentiates, transposes and batches them.
 - `_native`: how they are lowered for a processor with the library.
 - `_tpu`: how they are lowered for a TPU, to kernels in Pallas.
+- `_gpu`, `_gpu_block`, `_mosaic`: the same for a GPU, one block of sequences on it, and
+  the tiles of a block.
 - `_pallas`, `_steps`, `_outside`: what such a kernel computes, a step of each cell, and
   what is left to XLA.
 - `_library`: the shared library: where it is, and whether it fits.

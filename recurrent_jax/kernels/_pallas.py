@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both directions of a loop in Pallas, for any platform that can run the steps.
 
-A platform gives `run`, which takes one step after the other, in blocks of sequences.
+A platform gives `run`, which takes one step after the other, in blocks of sequences,
+and a `Block` of arrays at each of them.
 """
 
+import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
 
+from recurrent_jax._core.mesh import invariant
 from recurrent_jax.kernels import _outside
-from recurrent_jax.kernels._forms import Along, split
-from recurrent_jax.kernels._primitives import Call
-from recurrent_jax.kernels._steps import Values, step_of
+from recurrent_jax.kernels._forms import Along, is_exported, split
+from recurrent_jax.kernels._kernel import Kernel
+from recurrent_jax.kernels._library import turned_off
+from recurrent_jax.kernels._primitives import Call, cotangent_p, forward_p
+from recurrent_jax.kernels._steps import ALL, Values, step_of
 
 
 class Given(NamedTuple):
@@ -48,8 +55,95 @@ class Made(NamedTuple):
     sums: Any
 
 
-# (call, direction, given, one, widths, has_sums, places) -> made; see `_tpu.run`
+class Block(Protocol):
+    """One step of a block of sequences, as a platform gives it, in float32.
+
+    Every array has the shape of a part of the carry: sequences by units.
+    """
+
+    def code(self) -> jax.Array | None:
+        """Return 0 for a skipped step, 2 for one that is reset first, else 1."""
+        ...
+
+    def fresh(self) -> Values:
+        """Return the carry that a reset restarts from, empty if nothing reads it."""
+        ...
+
+    def bias(self) -> Values:
+        """Return the bias of the product with U, empty if there is none."""
+        ...
+
+    def read(self, number: int) -> Values:
+        """Return the gates of a stream that is read."""
+        ...
+
+    def write(self, number: int, values: Values) -> None:
+        """Write the gates of a stream that is made."""
+        ...
+
+    def product(self, values: Values, gates: slice = ALL) -> Values:
+        """Return a product with the weights; see `_steps.Product`."""
+        ...
+
+
+# (block, state) -> state. The state is the carry and, with resets, what is summed.
+One = Callable[[Any, Values], Values]
+# (call, direction, given, one, gates, has_sums, places) -> made; see `_tpu.run`
 Runner = Callable[..., Made]
+
+
+def register(
+    primitive: Primitive,
+    form: Callable[..., Any],
+    platform: str,
+    run: Runner,
+    refuses: Callable[[Kernel, int, Any], str | None],
+    is_here: Callable[[Any], bool] = lambda arrays: True,
+    varies: bool = True,
+) -> None:
+    """Lower a primitive to a kernel on a platform, or to its form if there is none.
+
+    Args:
+        primitive: the primitive.
+        form: what it computes.
+        platform: the name of the platform.
+        run: what runs the steps there.
+        refuses: from a kernel, a number of units and a dtype, to why there is none.
+        is_here: from types of arrays to whether their device runs kernels.
+        varies: whether values in a kernel may vary over the axes of a mesh.
+    """
+    if primitive is forward_p:
+        kernel: Callable[..., Any] = forward
+    elif primitive is cotangent_p:
+        kernel = backward
+    else:  # the tangent is only run in forward mode
+        return
+
+    def rule(ctx: Any, *args: Any, call: Call, **how: Any) -> Any:
+        there = not (is_exported(ctx) or turned_off()) and is_here(ctx.avals_in)
+        there = there and _refuses(call, ctx.avals_in, refuses) is None
+        function = functools.partial(kernel, run=run) if there else form
+        if there and not varies:
+            ctx = ctx.replace(avals_in=list(map(invariant, ctx.avals_in)))
+        lower = mlir.lower_fun(function, multiple_results=True)
+        return lower(ctx, *args, call=call, **how)
+
+    mlir.register_lowering(primitive, rule, platform=platform)
+
+
+def _refuses(call: Call, args: Any, refuses: Callable[..., Any]) -> str | None:
+    """Return None, or why both directions of a call run without a kernel.
+
+    It reads what the two have in common: `vmap` may give them different batches.
+    """
+    leaves = split(call, args)[0]
+    loop, carry = call.loop(leaves)
+    dtypes = {a.dtype for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)}
+    if len(dtypes) > 1:
+        return "its arrays have several dtypes"
+    H = jax.tree.leaves(carry)[0].shape[-1]
+    reason: str | None = refuses(call.kernel, H, loop.xs.dtype)
+    return reason
 
 
 def forward(
@@ -62,29 +156,27 @@ def forward(
     zs = loop.cell.project(loop.params, loop.xs)
     weights = _outside.weights(call, loop)
     given = Given([zs], _outside.codes(loop), weights, parts, fresh)
-    H = parts[0].shape[-1]
-    saved = [width * H for width in call.kernel.residuals] if saving else []
 
-    def one(given: Given, made: Made, before: Values, s: Any) -> Values:
-        code = _code(given, s, before[0])
+    def one(block: Block, before: Values) -> Values:
+        code = block.code()
         if given.fresh:
-            each = zip(given.fresh, before, strict=True)
-            before = [jnp.where(code == 2, as_float(f[...]), b) for f, b in each]
-        U, *bias = [ref[...] for ref in given.weights]
-        z = as_float(given.streams[0][s])
-        after, kept = step.forward(z, before, [U, *map(as_float, bias)])
+            each = zip(block.fresh(), before, strict=True)
+            before = [jnp.where(code == 2, f, b) for f, b in each]
+        after, saved = step.forward(block.read(0), before, block.product, block.bias())
         y = after[0]
         if code is not None:
             each = zip(after, before, strict=True)
             after = [jnp.where(code != 0, a, b) for a, b in each]
             y = jnp.where(code != 0, y, jnp.zeros_like(y))
-        _write(made, s, [y, *kept] if saving else [y])
+        for number, values in enumerate([[y], *saved] if saving else [[y]]):
+            block.write(number, values)
         return after
 
-    widths = [H, *saved]
+    gates = [1, *(call.kernel.residuals if saving else ())]
     # Nothing reads z afterwards. What is made first of its width takes its place.
-    same = [(0, at) for at, width in enumerate(widths) if width == zs.shape[-1]]
-    made = run(call, "forward", given, one, widths, False, dict(same[:1]))
+    width = zs.shape[-1] // parts[0].shape[-1]
+    same = [(0, at) for at, n in enumerate(gates) if n == width]
+    made = run(call, "forward", given, one, gates, False, dict(same[:1]))
     ys, *kept = made.streams
     return [ys, *made.carry, *kept]
 
@@ -100,50 +192,39 @@ def backward(
     read = {"before": [h], "after": [ys], None: []}[step.reads]
     weights = [loop.params.recurrent_kernel.T]
     given = Given([d_ys, *saved, *read], _outside.codes(loop), weights, d_final, [])
-    n = 1 + len(saved)
+    n, parts = 1 + len(saved), len(d_final)
 
-    def one(given: Given, made: Made, d: Values, s: Any) -> Values:
-        code = _code(given, s, d[0])
-        d_y, *streams = (as_float(ref[s]) for ref in given.streams)
-        V = [ref[...] for ref in given.weights]
-        kept, h = streams[: n - 1], streams[n - 1 :]
-        found, before = step.backward([d[0] + d_y, *d[1:]], h, kept, V)
+    def one(block: Block, state: Values) -> Values:
+        code = block.code()
+        d, sums = state[:parts], state[parts:]
+        (d_y,), *kept = (block.read(number) for number in range(n))
+        hs = block.read(n) if read else []
+        made, before = step.backward([d[0] + d_y, *d[1:]], hs, kept, block.product)
+        zero = jnp.zeros_like(d_y)
         if code is not None:
-            found = [
-                jnp.where(_code(given, s, a) != 0, a, jnp.zeros_like(a)) for a in found
-            ]
+            made = [[jnp.where(code != 0, a, zero) for a in each] for each in made]
             before = [
                 jnp.where(code != 0, a, b) for a, b in zip(before, d, strict=True)
             ]
-        if made.sums:
-            zero = jnp.zeros_like(d[0])
-            for ref, b in zip(made.sums, before, strict=True):
-                ref[...] += jnp.where(code == 2, b, zero)
+        if sums:
+            each = zip(sums, before, strict=True)
+            sums = [a + jnp.where(code == 2, b, zero) for a, b in each]
             before = [jnp.where(code == 2, zero, b) for b in before]
-        _write(made, s, found)
-        return before
+        for number, values in enumerate(made):
+            block.write(number, values)
+        return [*before, *sums]
 
     H, has_resets = h.shape[-1], loop.flags.reset is not None
-    widths = [width * H for width in step.makes]
     # Nothing reads d_y and what was saved again. What is made first takes a place.
     same = [
-        (at, 0) for at, a in enumerate(given.streams[:n]) if a.shape[-1] == widths[0]
+        (at, 0)
+        for at, a in enumerate(given.streams[:n])
+        if a.shape[-1] == step.makes[0] * H
     ]
-    made = run(call, "backward", given, one, widths, has_resets, dict(same[:1]))
+    gates = list(step.makes)
+    made = run(call, "backward", given, one, gates, has_resets, dict(same[:1]))
     d_params, d_xs = _outside.of_arrays(call, loop, made.streams, h)
     return _outside.wanted(call, along, d_params, d_xs, made.carry, made.sums)
-
-
-def _code(given: Given, s: Any, like: jax.Array) -> Any:
-    """Return the codes of a step, as wide as an array, or None."""
-    if given.codes is None:
-        return None
-    return jnp.broadcast_to(given.codes[s], like.shape)
-
-
-def _write(made: Made, s: Any, values: Values) -> None:
-    for ref, value in zip(made.streams, values, strict=True):
-        ref[s] = value.astype(ref.dtype)
 
 
 def as_float(a: jax.Array) -> jax.Array:

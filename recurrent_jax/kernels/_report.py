@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs a sequence here, in words."""
 
-from recurrent_jax.kernels import _tpu
+from recurrent_jax.kernels import _gpu, _tpu
 from recurrent_jax.kernels._kernel import KERNELS
 from recurrent_jax.kernels._library import SWITCH, loaded, turned_off
 
@@ -19,11 +19,12 @@ def show_backends() -> str:
         kernels for TPUs: ...
         kernels for GPUs: ...
     """
-    lines = {"CPUs": _on_cpu(), "TPUs": _on_tpu(), "GPUs": _ON_GPU}
+    lines = {
+        "CPUs": _on_cpu(),
+        "TPUs": _in_pallas(_tpu.DTYPES, "a TPU; compiled for v5e and v6e"),
+        "GPUs": _in_pallas(_gpu.DTYPES, "a Hopper GPU; compiled for H100"),
+    }
     return "\n".join(f"kernels for {name}: {line}" for name, line in lines.items())
-
-
-_ON_GPU = "there are none; method=rj.Fused() runs the loop of rj.Sequential() there"
 
 
 def _on_cpu() -> str:
@@ -36,12 +37,12 @@ def _on_cpu() -> str:
     )
 
 
-def _on_tpu() -> str:
+def _in_pallas(dtypes: tuple[str, ...], where: str) -> str:
     if turned_off():
         return f"not in use: {SWITCH}=off"
     return (
-        f"in use for {_cells()} in {' and '.join(_tpu.DTYPES)} with method=rj.Fused(), "
-        "on a TPU; compiled for v5e and v6e, and never measured"
+        f"in use for {_cells()} in {' and '.join(dtypes)} with method=rj.Fused(), "
+        f"on {where}, and never measured"
     )
 
 

@@ -15,7 +15,7 @@ from jax.interpreters import ad, xla
 
 from recurrent_jax._core.mesh import platform_of, vary_alike
 from recurrent_jax._loop.loop import Loop
-from recurrent_jax.kernels import _batching, _forms, _native, _tpu
+from recurrent_jax.kernels import _batching, _forms, _gpu, _native, _pallas, _tpu
 from recurrent_jax.kernels._forms import Along, chosen, put, split
 from recurrent_jax.kernels._kernel import Kernel
 from recurrent_jax.kernels._primitives import (
@@ -46,12 +46,16 @@ def refuses(kernel: Kernel, cell: Any, arrays: Any) -> str | None:
     """Return None, or why the platform of some arrays has no kernel for them."""
     leaves = jax.tree.leaves(arrays)
     names = sorted({str(a.dtype) for a in leaves})
-    is_tpu = platform_of(arrays) == "tpu"
-    dtypes = _tpu.DTYPES if is_tpu else _native.DTYPES
+    here: Any = _tpu if platform_of(arrays) == "tpu" else None
+    here = _gpu if _gpu.is_here(arrays) else here
+    dtypes = (here or _native).DTYPES
     if len(names) > 1 or names[0] not in dtypes:
         known, got = " and ".join(dtypes), ", ".join(names)
         return f"there are kernels for {known}, and the arrays are {got}"
-    return _tpu.refuses(kernel, cell.hidden_size, names[0]) if is_tpu else None
+    reason: str | None = None
+    if here is not None:
+        reason = here.refuses(kernel, cell.hidden_size, names[0])
+    return reason
 
 
 def _forward_shapes(*leaves: Any, call: Call, saving: bool) -> list[Any]:
@@ -150,7 +154,9 @@ def _define(
     primitive.def_impl(functools.partial(xla.apply_primitive, primitive))
     primitive.def_abstract_eval(shapes)
     _native.register(primitive, form)
-    _tpu.register(primitive, form)
+    _pallas.register(primitive, form, "tpu", _tpu.run, _tpu.refuses)
+    gpu = _gpu.run, _gpu.refuses, _gpu.is_here
+    _pallas.register(primitive, form, "cuda", *gpu, varies=False)
     _batching.register(primitive, form)
 
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One step of each cell and its cotangent, as a kernel in Pallas computes them.
 
-All numbers are float32, whatever the dtype of the arrays: `dot` rounds the operands of
-a product to the dtype of the weights, and sums in float32. The carry is never rounded
-between two steps.
+All numbers are float32, whatever the dtype of the arrays. The carry is never rounded
+between two steps. The gates of a step are a list of arrays with one unit a column: a
+platform may give each part of a kernel units of its own. Only products need the others,
+so the platform computes them: `Product`.
 
 A step saves what its cotangent reads, in arrays of the widths `Kernel.residuals`.
 """
 
 import dataclasses
+from collections.abc import Callable
+from operator import add
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -18,6 +21,10 @@ from jax import lax
 from recurrent_jax.kernels._kernel import Kernel
 
 Values = list[jax.Array]
+# From some arrays and the gates that are meant, by default all of them, to others.
+# Forward it is [h] -> [h U of each gate], and backward [d of each gate] -> [d U^T].
+Product = Callable[..., Values]
+ALL = slice(None)
 
 
 class Step(Protocol):
@@ -40,15 +47,12 @@ class Step(Protocol):
         """Return the widths of what the cotangent makes."""
         ...
 
-    def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
-        """Return the new carry, of which the first is h, and what is saved."""
+    def forward(self, zs: Values, carry: Values, U: Product, bias: Values) -> Any:
+        """Return the new carry, of which the first is h, and the gates to save."""
         ...
 
-    def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
-        """Return what the cotangent makes, and that of the carry before the step.
-
-        The one parameter is V, the transpose of U.
-        """
+    def backward(self, d: Values, hs: Values, saved: list[Values], V: Product) -> Any:
+        """Return what the cotangent makes, and that of the carry before the step."""
         ...
 
 
@@ -66,27 +70,23 @@ class LSTM:
     reads: ClassVar[str | None] = None
     makes: ClassVar[tuple[int, ...]] = (4,)
 
-    def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
+    def forward(self, zs: Values, carry: Values, U: Product, bias: Values) -> Any:
         """Return h and c, and what is saved."""
         h, c = carry
-        (U,) = params
-        i, f, g, o = jnp.split(z + dot(h, U), 4, axis=-1)
+        i, f, g, o = map(add, zs, U([h]))
         i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
         new = f * c + i * g
-        return [o * jnp.tanh(new), new], [jnp.concatenate([i, f, g, o], -1), c]
+        return [o * jnp.tanh(new), new], [[i, f, g, o], [c]]
 
-    def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
+    def backward(self, d: Values, hs: Values, saved: list[Values], V: Product) -> Any:
         """Return the cotangent of z, and those of h and c before the step."""
         dh, dc = d
-        gates, c = saved
-        (V,) = params
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        (i, f, g, o), (c,) = saved
         s = jnp.tanh(f * c + i * g)
         dc = dc + dh * o * (1 - s * s)
         di, df, dg, do = dc * g, dc * c, dc * i, dh * s
-        parts = [of_sigmoid(di, i), of_sigmoid(df, f), of_tanh(dg, g)]
-        dz = jnp.concatenate([*parts, of_sigmoid(do, o)], -1)
-        return [dz], [dot(dz, V), dc * f]
+        dz = [of_sigmoid(di, i), of_sigmoid(df, f), of_tanh(dg, g), of_sigmoid(do, o)]
+        return [dz], [*V(dz), dc * f]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,42 +107,39 @@ class GRU:
         """Return the widths of what the cotangent makes."""
         return (4,) if self.reset_after else (3, 1)
 
-    def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
+    def forward(self, zs: Values, carry: Values, U: Product, bias: Values) -> Any:
         """Return h, and what is saved."""
         (h,) = carry
-        U, *d = params
-        H = h.shape[-1]
-        r, z, n = jnp.split(z, 3, axis=-1)
+        r, z, n = zs
         if self.reset_after:
-            u_r, u_z, u = jnp.split(dot(h, U), 3, axis=-1)
-            u = u + d[0] if d else u
+            u_r, u_z, u = U([h])
+            u = u + bias[0] if bias else u
             r, z = sigmoid(r + u_r), sigmoid(z + u_z)
             n = jnp.tanh(n + r * u)
-            saved = jnp.concatenate([r, z, n, u], -1)
+            saved = [r, z, n, u]
         else:
-            u_r, u_z = jnp.split(dot(h, U[:, : 2 * H]), 2, axis=-1)
+            u_r, u_z = U([h], slice(2))
             r, z = sigmoid(r + u_r), sigmoid(z + u_z)
-            n = jnp.tanh(n + dot(r * h, U[:, 2 * H :]))
-            saved = jnp.concatenate([r, z, n], -1)
+            (u,) = U([r * h], slice(2, 3))
+            n = jnp.tanh(n + u)
+            saved = [r, z, n]
         return [(1 - z) * n + z * h], [saved]
 
-    def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
+    def backward(self, d: Values, hs: Values, saved: list[Values], V: Product) -> Any:
         """Return what the cotangent makes, and that of h before the step."""
-        (dh,), (h,) = d, hs
-        (V,), H = params, dh.shape[-1]
-        r, z, n = (saved[0][:, k * H : (k + 1) * H] for k in range(3))
+        (dh,), (h,), ((r, z, n, *u),) = d, hs, saved
         dn = of_tanh(dh * (1 - z), n)
         dz = of_sigmoid(dh * (h - n), z)
         if self.reset_after:
-            dr = of_sigmoid(dn * saved[0][:, 3 * H :], r)
-            before = dot(jnp.concatenate([dr, dz, dn * r], -1), V)
-            made = [jnp.concatenate([dr, dz, dn, dn * r], -1)]
+            dr = of_sigmoid(dn * u[0], r)
+            (before,) = V([dr, dz, dn * r])
+            made = [[dr, dz, dn, dn * r]]
         else:
-            drh = dot(dn, V[2 * H :])  # the cotangent of r * h
+            (drh,) = V([dn], slice(2, 3))  # the cotangent of r * h
             dr = of_sigmoid(drh * h, r)
-            both = jnp.concatenate([dr, dz], -1)
-            before = drh * r + dot(both, V[: 2 * H])
-            made = [jnp.concatenate([dr, dz, dn], -1), r * h]
+            (both,) = V([dr, dz], slice(2))
+            before = drh * r + both
+            made = [[dr, dz, dn], [r * h]]
         return made, [before + dh * z]
 
 
@@ -155,23 +152,21 @@ class Elman:
     reads = "after"
     makes: ClassVar[tuple[int, ...]] = (1,)
 
-    def forward(self, z: jax.Array, carry: Values, params: Values) -> Any:
+    def forward(self, zs: Values, carry: Values, U: Product, bias: Values) -> Any:
         """Return h, and nothing that is saved."""
-        (h,) = carry
-        (U,) = params
-        z = z + dot(h, U)
-        nothing: Values = []
-        h = jnp.maximum(z, 0) if self.activation == "relu" else jnp.tanh(z)
+        (a,) = map(add, zs, U(carry))
+        nothing: list[Values] = []
+        h = jnp.maximum(a, 0) if self.activation == "relu" else jnp.tanh(a)
         return [h], nothing
 
-    def backward(self, d: Values, hs: Values, saved: Values, params: Values) -> Any:
+    def backward(self, d: Values, hs: Values, saved: list[Values], V: Product) -> Any:
         """Return the cotangent of z, and that of h before the step."""
-        (dh,), (h,), (V,) = d, hs, params
+        (dh,), (h,) = d, hs
         if self.activation == "relu":
             dz = jnp.where(h > 0, dh, jnp.zeros_like(dh))
         else:
             dz = of_tanh(dh, h)
-        return [dz], [dot(dz, V)]
+        return [[dz]], V([dz])
 
 
 def sigmoid(a: jax.Array) -> jax.Array:
@@ -187,23 +182,3 @@ def of_sigmoid(d: jax.Array, y: jax.Array) -> jax.Array:
 def of_tanh(d: jax.Array, y: jax.Array) -> jax.Array:
     """Return the cotangent of the argument of a tanh, from that of its value y."""
     return d * (1 - y * y)
-
-
-def dot(a: jax.Array, U: jax.Array) -> jax.Array:
-    """Return a U, summed in float32."""
-    how = {"precision": _precision(U), "preferred_element_type": jnp.float32}
-    return jnp.dot(a.astype(U.dtype), U, **how)
-
-
-# What `jax_default_matmul_precision` calls one product of bfloat16 numbers.
-_ONE_PASS = None, "default", "fastest", "bfloat16", "BF16_BF16_F32"
-
-
-def _precision(U: jax.Array) -> lax.Precision:
-    """Return the precision of products with U: in one pass, or exact.
-
-    A kernel has nothing in between. Products of bfloat16 numbers are exact in one pass.
-    """
-    asked = getattr(jax.config, "jax_default_matmul_precision", None)
-    one_pass = U.dtype == jnp.bfloat16 or asked in _ONE_PASS
-    return lax.Precision.DEFAULT if one_pass else lax.Precision.HIGHEST

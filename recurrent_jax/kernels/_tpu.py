@@ -6,24 +6,19 @@ and the carry stay in the fast memory of the chip (VMEM). The blocks of z, of ou
 and of what is saved pass through it, and the next block is copied during this one.
 """
 
-import functools
+import dataclasses
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax import lax
 
 from recurrent_jax._core.mesh import like
-from recurrent_jax.kernels import _pallas
-from recurrent_jax.kernels._forms import is_exported, split
 from recurrent_jax.kernels._kernel import Kernel
-from recurrent_jax.kernels._library import turned_off
-from recurrent_jax.kernels._pallas import Given, Made, as_float
-from recurrent_jax.kernels._primitives import Call, cotangent_p, forward_p
-from recurrent_jax.kernels._steps import Values, step_of
+from recurrent_jax.kernels._pallas import Given, Made, One, as_float
+from recurrent_jax.kernels._primitives import Call
+from recurrent_jax.kernels._steps import ALL, Values, step_of
 
 DTYPES = "float32", "bfloat16"  # an array of another has a form, and no kernel
 _LANES, _ROWS, _STEPS = 128, 16, 8
@@ -38,37 +33,6 @@ class Tiles(NamedTuple):
     rows: int
     steps: int
     bytes: int
-
-
-def register(primitive: Primitive, form: Callable[..., Any]) -> None:
-    """Lower a primitive to its kernel on a TPU, or to its form if there is none."""
-    if primitive is forward_p:
-        kernel: Callable[..., Any] = _pallas.forward
-    elif primitive is cotangent_p:
-        kernel = _pallas.backward
-    else:  # the tangent is only run in forward mode
-        return
-
-    def rule(ctx: Any, *args: Any, call: Call, **how: Any) -> Any:
-        there = not (is_exported(ctx) or turned_off() or _refuses(call, ctx.avals_in))
-        function = functools.partial(kernel, run=run) if there else form
-        lower = mlir.lower_fun(function, multiple_results=True)
-        return lower(ctx, *args, call=call, **how)
-
-    mlir.register_lowering(primitive, rule, platform="tpu")
-
-
-def _refuses(call: Call, args: Any) -> str | None:
-    """Return None, or why both directions of a call run without a kernel.
-
-    It reads what the two have in common: `vmap` may give them different batches.
-    """
-    leaves = split(call, args)[0]
-    loop, carry = call.loop(leaves)
-    dtypes = {a.dtype for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)}
-    if len(dtypes) > 1:
-        return "its arrays have several dtypes"
-    return refuses(call.kernel, jax.tree.leaves(carry)[0].shape[-1], loop.xs.dtype)
 
 
 def refuses(kernel: Kernel, hidden_size: int, dtype: Any) -> str | None:
@@ -121,8 +85,8 @@ def run(
     call: Call,
     direction: str,
     given: Given,
-    one: Callable[..., Values],
-    widths: list[int],
+    one: One,
+    gates: list[int],
     has_sums: bool,
     places: dict[int, int],
     interpret: Any = False,
@@ -133,9 +97,8 @@ def run(
         call: the call.
         direction: `forward`, or `backward`, which begins with the last step.
         given: the arrays that are read.
-        one: one step, a function of the blocks of both kinds of arrays, the carry, and
-            the number of the step in its block, to the new carry.
-        widths: the last axes of the streams that are made.
+        one: one step, from its `Block` and the state before to the state after.
+        gates: how many gates each stream that is made has.
         has_sums: whether the cotangent of the fresh carry is made.
         places: which stream that is read gives its place to which that is made.
         interpret: how to interpret the kernel instead of compiling it.
@@ -165,10 +128,15 @@ def run(
     rows_like = [like(first, (rows, H), first.dtype)] * parts
     sums = [like(first, (rows, H), jnp.float32)] * (parts if has_sums else 0)
     shapes = Made(
-        [like(first, (time, rows, w), first.dtype) for w in widths], rows_like, sums
+        [like(first, (time, rows, n * H), first.dtype) for n in gates], rows_like, sums
     )
+
+    def body(given: Given, streams: Any, ends: Any, sums: Any, *carry: Any) -> None:
+        made = Made(streams, ends, sums)
+        _body(_Block(given, made, direction), one, carry, cut.steps, last, reverse)
+
     made = pl.pallas_call(
-        _body(one, cut.steps, last, reverse),
+        body,
         out_shape=shapes,
         grid=(pl.cdiv(rows, cut.rows), last + 1),
         in_specs=[
@@ -180,7 +148,9 @@ def run(
                 [row] * len(given.fresh),
             )
         ],
-        out_specs=Made([stream(w) for w in widths], [row] * parts, [row] * len(sums)),
+        out_specs=Made(
+            [stream(n * H) for n in gates], [row] * parts, [row] * len(sums)
+        ),
         scratch_shapes=[pltpu.VMEM((cut.rows, H), jnp.float32)] * parts,
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "arbitrary"),
@@ -193,33 +163,102 @@ def run(
     return made._replace(sums=[a.astype(first.dtype) for a in made.sums])
 
 
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """A `_pallas.Block`: its arrays, and the step `s` among those in fast memory."""
+
+    given: Given
+    made: Made
+    direction: str
+    s: Any = None
+
+    def code(self) -> jax.Array | None:
+        """Return the codes of the step."""
+        if self.given.codes is None:
+            return None
+        return jnp.broadcast_to(self.given.codes[self.s], self.given.carry[0].shape)
+
+    def fresh(self) -> Values:
+        """Return the fresh carry."""
+        return [as_float(ref[...]) for ref in self.given.fresh]
+
+    def bias(self) -> Values:
+        """Return the bias of the product; its one row is broadcast."""
+        return [as_float(ref[...]) for ref in self.given.weights[1:]]
+
+    def read(self, number: int) -> Values:
+        """Return the gates of a stream."""
+        ref = self.given.streams[number]
+        return self._gates(as_float(ref[self.s]))
+
+    def write(self, number: int, values: Values) -> None:
+        """Write the gates of a stream."""
+        ref = self.made.streams[number]
+        ref[self.s] = _joined(values).astype(ref.dtype)
+
+    def product(self, values: Values, gates: slice = ALL) -> Values:
+        """Return a product with the weights."""
+        H = self.given.carry[0].shape[-1]
+        weights = self.given.weights[0][...]
+        if gates != ALL:
+            part = slice((gates.start or 0) * H, gates.stop * H)
+            forward = self.direction == "forward"
+            weights = weights[:, part] if forward else weights[part]
+        return self._gates(dot(_joined(values), weights))
+
+    def _gates(self, a: jax.Array) -> Values:
+        return jnp.split(a, a.shape[-1] // self.given.carry[0].shape[-1], axis=-1)
+
+
+def _joined(values: Values) -> jax.Array:
+    return values[0] if len(values) == 1 else jnp.concatenate(values, -1)
+
+
 def _body(
-    one: Callable[..., Values], steps: int, last: int, reverse: bool
-) -> Callable[..., None]:
-    """Return what runs a block of steps; `last` is the number of the last block."""
+    block: _Block, one: One, carry: Any, steps: int, last: int, reverse: bool
+) -> None:
+    """Run a block of steps; `last` is the number of the last block."""
     from jax.experimental import pallas as pl
 
-    def body(given: Given, streams: Any, ends: Any, sums: Any, *state: Any) -> None:
-        made = Made(streams, ends, sums)
+    given, made = block.given, block.made
+    state = [*carry, *made.sums]
 
-        @pl.when(pl.program_id(1) == 0)
-        def _() -> None:
-            for ref, start in zip(state, given.carry, strict=True):
-                ref[...] = as_float(start[...])
-            for ref in made.sums:
-                ref[...] = jnp.zeros_like(ref)
+    @pl.when(pl.program_id(1) == 0)
+    def _() -> None:
+        for ref, start in zip(carry, given.carry, strict=True):
+            ref[...] = as_float(start[...])
+        for ref in made.sums:
+            ref[...] = jnp.zeros_like(ref)
 
-        def at(k: Any, _: None) -> None:
-            s = steps - 1 - k if reverse else k
-            carry = one(given, made, [ref[...] for ref in state], s)
-            for ref, value in zip(state, carry, strict=True):
-                ref[...] = value
+    def at(k: Any, _: None) -> None:
+        s = steps - 1 - k if reverse else k
+        after = one(dataclasses.replace(block, s=s), [ref[...] for ref in state])
+        for ref, value in zip(state, after, strict=True):
+            ref[...] = value
 
-        jax.lax.fori_loop(0, steps, at, None)
+    jax.lax.fori_loop(0, steps, at, None)
 
-        @pl.when(pl.program_id(1) == last)
-        def _() -> None:
-            for ref, value in zip(made.carry, state, strict=True):
-                ref[...] = value[...].astype(ref.dtype)
+    @pl.when(pl.program_id(1) == last)
+    def _() -> None:
+        for ref, value in zip(made.carry, carry, strict=True):
+            ref[...] = value[...].astype(ref.dtype)
 
-    return body
+
+def dot(a: jax.Array, U: jax.Array) -> jax.Array:
+    """Return a U, summed in float32."""
+    how = {"precision": _precision(U), "preferred_element_type": jnp.float32}
+    return jnp.dot(a.astype(U.dtype), U, **how)
+
+
+# What `jax_default_matmul_precision` calls one product of bfloat16 numbers.
+_ONE_PASS = None, "default", "fastest", "bfloat16", "BF16_BF16_F32"
+
+
+def _precision(U: jax.Array) -> lax.Precision:
+    """Return the precision of products with U: in one pass, or exact.
+
+    A kernel has nothing in between. Products of bfloat16 numbers are exact in one pass.
+    """
+    asked = getattr(jax.config, "jax_default_matmul_precision", None)
+    one_pass = U.dtype == jnp.bfloat16 or asked in _ONE_PASS
+    return lax.Precision.DEFAULT if one_pass else lax.Precision.HIGHEST

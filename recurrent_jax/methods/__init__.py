@@ -9,6 +9,7 @@ from recurrent_jax._loop.loop import Flags, Loop, Method, run_steps
 from recurrent_jax._newton.solve import NewtonReport
 from recurrent_jax.methods._associative import Associative
 from recurrent_jax.methods._chunked import Chunked
+from recurrent_jax.methods._cudnn import CuDNN
 from recurrent_jax.methods._fused import Fused
 from recurrent_jax.methods._newton import Newton
 from recurrent_jax.methods._sequential import Sequential
@@ -17,6 +18,7 @@ from recurrent_jax.methods._sharded import Sharded
 __all__ = [
     "Associative",
     "Chunked",
+    "CuDNN",
     "Flags",
     "Fused",
     "Loop",

@@ -19,21 +19,21 @@ from recurrent_jax.methods._sequential import Sequential
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-    """Run the whole sequence in one call of a compiled kernel, on a CPU or a TPU.
+    """Run the whole sequence in one call of a compiled kernel.
 
     There are kernels for `LSTM`, `GRU` and `Elman` with their standard activations: on
-    a CPU in float32 and float64, on a TPU in float32 and bfloat16. Those for a TPU were
-    compiled and interpreted, and never run on one. A second kernel computes the
-    gradient, from gates that the first one keeps. If they would take more than 256 MiB
-    on a CPU, time is cut into blocks, and the gates of a block are computed once more,
-    as with `Checkpointed`. Derivatives of higher order, forward mode and platforms
-    without a kernel use the loop of `Sequential`. `rj.show_backends()` says what is in
-    use.
+    a CPU in float32 and float64, on a TPU and on a Hopper GPU in float32 and bfloat16.
+    Those for a TPU and a GPU were compiled and interpreted, and never run on one. A
+    second kernel computes the gradient, from gates that the first one keeps. If they
+    would take more than 256 MiB on a CPU, time is cut into blocks, and the gates of a
+    block are computed once more, as with `Checkpointed`. Derivatives of higher order,
+    forward mode and platforms without a kernel use the loop of `Sequential`.
+    `rj.show_backends()` says what is in use.
 
     Raises:
         TypeError: from `unroll`, if there is no kernel for the cell, its activations or
-            its dtype, if the weights do not fit into the fast memory of a TPU, or if
-            the arrays may be sharded over several devices.
+            its dtype, if the weights do not fit into the fast memory of a TPU or a GPU,
+            or if the arrays may be sharded over several devices.
 
     Example:
         >>> import jax, jax.numpy as jnp

@@ -13,17 +13,19 @@ from jax.experimental.pallas import tpu as pltpu
 
 import recurrent_jax as rj
 from recurrent_jax import kernels
-from recurrent_jax._loop.loop import Flags, Loop, run_steps
-from recurrent_jax.kernels import _pallas, _tpu
+from recurrent_jax._loop.loop import Flags
+from recurrent_jax.kernels import _tpu
 from recurrent_jax.kernels._primitives import new_call
-from recurrent_jax.kernels._steps import dot
 
-from .common import FEW, MAKE, cast, close, draw, flags, score
+from . import pallas
+from .common import FEW, MAKE, close
+from .pallas import BATCH, TIME, TOLERANCE, D, H, loss, of_loop, problem
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
-TIME, BATCH, D, H = 6, 5, 3, 16
 # Time is cut into blocks of two steps: both the grid and the loop in it are tested.
 assert _tpu.blocks(kernels.find(rj.LSTM(H)), H, "float32", TIME, BATCH).steps == 2
+text_for = functools.partial(pallas.text_for, platform="tpu")
+example = functools.partial(pallas.example, kind=TPU)
 
 
 @pytest.fixture(autouse=True)
@@ -32,65 +34,12 @@ def not_switched_off(monkeypatch):
     monkeypatch.delenv("RECURRENT_JAX_KERNELS", raising=False)
 
 
-def problem(name, dtype, *, flagged=True, reverse=False, batch=BATCH):
-    """Return a call, its leaves, and cotangents of its results."""
-    cell, params, xs, carry = draw(name, TIME, batch, D, H)
-    valid = reset = None
-    if flagged:
-        drawn = flags(TIME, batch)
-        valid = jnp.asarray(drawn["mask"])
-        reset = jnp.asarray(drawn["resets"]) & valid
-    fresh = jax.tree.map(lambda a: a[::-1] / 2, carry)
-    params, xs, carry, fresh = cast((params, xs, carry, fresh), dtype)
-    flag = Flags(valid, reset)
-    loop = Loop(cell, params, xs, flag, fresh, reverse, (batch,), 0, rj.Fused())
-    call, leaves = new_call(kernels.find(cell), loop, rj.Sequential(), carry)
-    rng = np.random.default_rng(1)
-    like = [jax.ShapeDtypeStruct((TIME, batch, H), dtype), *jax.tree.leaves(carry)]
-    d = [jnp.asarray(rng.normal(size=a.shape), dtype) for a in like]
-    return call, leaves, d
-
-
 def of_kernels(call, leaves, d, interpret=True):
     """Return the results of both directions of the kernels."""
-    along = tuple(a.dtype != bool for a in leaves)
     run = functools.partial(_tpu.run, interpret=interpret)
-
-    @jax.jit
-    def both(leaves, d):
-        out = _pallas.forward(*leaves, call=call, saving=True, run=run)
-        results, residuals = out[: len(d)], out[len(d) :]
-        kept = (results[0], *residuals)
-        return results, _pallas.backward(
-            *leaves, *kept, *d, call=call, along=along, run=run
-        )
-
-    return both(leaves, d)
+    return pallas.of_kernels(call, leaves, d, run)
 
 
-def of_loop(call, leaves, d):
-    """Return the same of the plain loop, differentiated by JAX, in float32."""
-    where = [i for i, a in enumerate(leaves) if a.dtype != bool]
-
-    def plain(*some):
-        full = list(leaves)
-        for i, a in zip(where, some, strict=True):
-            full[i] = a
-        final, ys, _ = run_steps(*call.loop(full))
-        return [ys, *jax.tree.leaves(final)]
-
-    @jax.jit
-    def both(some, d):
-        results, pull = jax.vjp(plain, *some)
-        return results, list(pull(d))
-
-    def wide(arrays):
-        return [a.astype("float32") for a in arrays]
-
-    return both(wide(leaves[i] for i in where), wide(d))
-
-
-TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 CASES = [(name, "float32") for name in MAKE] + [(name, "bfloat16") for name in FEW]
 
 
@@ -136,26 +85,11 @@ def test_numbers_that_are_not_finite():
     assert np.any(np.isnan(got[0][0])) and not np.all(np.isnan(got[0][0]))
 
 
-def text_for(function, *given, platform="tpu"):
-    return (
-        jax.jit(function).trace(*given).lower(lowering_platforms=(platform,)).as_text()
-    )
-
-
-def loss(cell, method, params, xs):
-    return score(rj.unroll(cell, params, xs, method=method))
-
-
-def example(cell, dtype="float32"):
-    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), D))
-    return place((params, jax.ShapeDtypeStruct((TIME, BATCH, D), float)), TPU, dtype)
-
-
 @pytest.mark.parametrize("name, dtype", [("lstm", "bfloat16"), ("gru", "float32")])
 def test_lowered_for_a_tpu(name, dtype):
     """A gradient is two kernels, also of a mapped function, and has no loop besides."""
     cell = MAKE[name](H)
-    given = example(cell, dtype)
+    given = example(cell, dtype=dtype)
     fused = jax.grad(functools.partial(loss, cell, rj.Fused()))
     mapped = jax.vmap(fused, (None, 1))
     for function, number in ((fused, 2), (mapped, 1)):
@@ -173,8 +107,8 @@ def test_the_precision_of_products(precision, dtype):
     cell = rj.Elman(H)
     function = functools.partial(loss, cell, rj.Fused())
     with jax.default_matmul_precision(precision):
-        assert "tpu_custom_call" in text_for(function, *example(cell, dtype))
-        jaxpr = str(jax.make_jaxpr(dot)(*(jnp.ones((8, 8), dtype),) * 2))
+        assert "tpu_custom_call" in text_for(function, *example(cell, dtype=dtype))
+        jaxpr = str(jax.make_jaxpr(_tpu.dot)(*(jnp.ones((8, 8), dtype),) * 2))
     assert ("HIGHEST" in jaxpr) == (dtype == "float32")
 
 
@@ -224,7 +158,7 @@ def test_where_no_kernel_runs(monkeypatch, x64):
 def test_refused(cell, dtype, reason):
     run = functools.partial(rj.unroll, cell, method=rj.Fused())
     with pytest.raises(TypeError, match=reason) as error:
-        jax.eval_shape(run, *example(cell, dtype))
+        jax.eval_shape(run, *example(cell, dtype=dtype))
     assert str(error.value).endswith("; rj.Sequential() runs every cell")
 
 
