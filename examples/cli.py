@@ -3,6 +3,8 @@
 
 import contextlib
 import io
+import json
+import os
 import re
 import signal
 import sys
@@ -93,6 +95,32 @@ def one_line(box: str) -> str:
 def program() -> str:
     """Return the name of the program."""
     return Path(sys.argv[0]).name
+
+
+def load(path: Path) -> Any:
+    """Return what `store` wrote, or an empty list if there is no file yet."""
+    try:
+        return json.loads(path.read_text()) if path.exists() else []
+    except ValueError as error:
+        raise Failure(
+            f"{path} is damaged ({error}); remove it to start again"
+        ) from None
+
+
+def store(path: Path, results: Any) -> None:
+    """Write results. The new file replaces the old one only when it is complete.
+
+    Its name is of this process alone, so that two at once do not write to one file.
+    """
+    beside = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        with beside.open("w") as file:
+            json.dump(results, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def complain(message: str) -> None:

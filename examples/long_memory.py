@@ -18,7 +18,6 @@ after the current length and reports on the finished ones.
 import dataclasses
 import functools
 import hashlib
-import json
 import sys
 import threading
 from collections.abc import Callable
@@ -184,7 +183,7 @@ def climb(
 ) -> dict[tuple[str, str, int], list[float]]:
     """Return the losses of every task, network and length that was reached."""
     path = config.output / f"long_memory-{name_of(config)}.json"
-    saved = json.loads(path.read_text()) if path.exists() else []
+    saved = cli.load(path)
     curves = {(name, network, length): c for name, network, length, c in saved}
     if curves:
         console.print(f"Going on; remove {path} to start again.", soft_wrap=True)
@@ -203,18 +202,12 @@ def climb(
                         return curves
                     curve = train(config, name, network, length, bar.advance)
                     curves[name, network, length] = curve
-                    save(path, curves)
+                    rows = [[*key, curve] for key, curve in curves.items()]
+                    cli.store(path, rows)
                 if not curves[name, network, length][-1] <= config.solved:
                     break
         bar.advance(total - bar.done)
     return curves
-
-
-def save(path: Path, curves: dict[tuple[str, str, int], list[float]]) -> None:
-    """Write all results; the new file replaces the old one only when it is complete."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps([[*key, curve] for key, curve in curves.items()]))
-    beside.replace(path)
 
 
 def name_of(config: Config) -> str:

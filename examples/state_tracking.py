@@ -23,7 +23,6 @@ after the current network and reports on the finished ones.
 import dataclasses
 import functools
 import hashlib
-import json
 import sys
 import threading
 import time
@@ -311,7 +310,7 @@ def measure(
 ) -> list[report.Result]:
     """Return the results of all networks, or of those before Ctrl-C."""
     path, todo = config.output / f"state_tracking-{name_of(config)}.json", runs(config)
-    saved = json.loads(path.read_text()) if path.exists() else []
+    saved = cli.load(path)
     if saved:
         console.print(f"Going on; remove {path} to start again.", soft_wrap=True)
     known = {(one["panel"], one["name"]): report.Result(**one) for one in saved}
@@ -324,17 +323,10 @@ def measure(
                 bar.advance(run.updates)
             elif not stop.is_set():
                 known[at] = train(config, run, bar.advance)
-                save(path, list(known.values()))
+                cli.store(path, [result._asdict() for result in known.values()])
     return [
         known[run.panel, run.name] for run in todo if (run.panel, run.name) in known
     ]
-
-
-def save(path: Path, results: list[report.Result]) -> None:
-    """Write all results; the new file replaces the old one only when it is complete."""
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps([result._asdict() for result in results]))
-    beside.replace(path)
 
 
 def name_of(config: Config) -> str:

@@ -1185,6 +1185,11 @@ CASES = {
         lambda: run(method=rj.Sequential),
         "unroll: method is the class Sequential; build one first: rj.Sequential(...)",
     ),
+    "sequential": kind(
+        lambda: rj.Sequential((CELL, CELL)),
+        "Sequential: it takes no arguments; it is a method of unroll, which runs the ",
+        "Layers, one after the other, are Deep((cell, ...))",
+    ),
     "method-kind": kind(
         lambda: run(method="scan"),
         "unroll: method must be one such as rj.Sequential(), got 'scan'",
@@ -1222,14 +1227,26 @@ CASES = {
         lambda: LOOKS.bind(inputs(9, BATCH, 3), looks()),
         "Attention.bind: params must be AttentionParams, got float32[9,5,3]",
     ),
+    "attention-params/weights": kind(
+        lambda: LOOKS.weights(inputs(BATCH, 7), looks()),
+        "Attention.weights: params must be AttentionParams, got float32[5,7]",
+    ),
     "attention-memory": value(
         lambda: LOOKS.bind(looks(), inputs(9, BATCH, 4)),
         "Attention.bind: memory must be (time, *batch, 3), got float32[9,5,4]",
+    ),
+    "attention-memory/weights": value(
+        lambda: LOOKS.weights(looks(), inputs(BATCH, 4)),
+        "Attention.weights: ys must be the outputs of unroll, (*lead, 7), got",
     ),
     "attention-dtype": kind(
         lambda: LOOKS.bind(looks(), inputs(9, BATCH, 3, dtype="float16")),
         "Attention.bind: memory is float16 but params.memory_kernel is float32;",
         "nothing is cast silently. Cast one: memory.astype('float32')",
+    ),
+    "attention-dtype/weights": kind(
+        lambda: LOOKS.weights(looks(), inputs(BATCH, 7, dtype="float16")),
+        "Attention.weights: ys is float16 but params.memory_kernel is float32",
     ),
     "attention-batch": value(
         lambda: rj.unroll(LOOKS, LOOKS.bind(looks(), inputs(9, 6, 3)), inputs()),

@@ -29,7 +29,11 @@ ODD = (None, "1", NAN, INF, -INF, True, 1j, (), [], {}, int, object(), np.ones(2
 
 # Name: what is accepted, what is of another type, what is out of range.
 TABLE = {
-    "Size": ((1, np.int8(3), 10**30), (1.0, np.True_, jnp.int32(1)), (0, -1)),
+    "Size": (
+        (1, np.int8(3), 2**63 - 1),
+        (1.0, np.True_, jnp.int32(1)),
+        (0, -1, 10**30),
+    ),
     "Count": ((0, np.uint8(3)), (0.0,), (-1,)),
     "Real": (
         (0, -1.5, np.float32(2), np.float16(2), np.int64(-3)),

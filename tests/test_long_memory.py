@@ -2,6 +2,7 @@
 """The example `examples/long_memory.py`: its tasks, its ladder, and its picture."""
 
 import dataclasses
+import os
 import pathlib
 import sys
 import threading
@@ -18,6 +19,7 @@ for needed in ("matplotlib", "rich", "tyro"):
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "examples"))
 
+import cli  # noqa: E402
 import long_memory  # noqa: E402
 import long_memory_report as report  # noqa: E402
 import long_memory_tasks as tasks  # noqa: E402
@@ -109,6 +111,30 @@ def test_it_climbs_only_where_it_solves_and_goes_on(tmp_path, monkeypatch):
     asked.clear()
     assert long_memory.climb(config, threading.Event(), Console()) == curves
     assert not asked
+
+
+def test_a_damaged_file_of_results_is_an_error_in_one_line(tmp_path):
+    config = dataclasses.replace(TINY, output=tmp_path)
+    path = tmp_path / f"long_memory-{long_memory.name_of(config)}.json"
+    path.write_text('[["copying", "GRU"')
+    with pytest.raises(cli.Failure, match="json is damaged .*; remove it to start"):
+        long_memory.climb(config, threading.Event(), Console())
+
+
+def test_a_process_that_stores_beside_another_does_not_write_to_its_file(
+    tmp_path, monkeypatch
+):
+    path, number = tmp_path / "results.json", os.getpid()
+
+    def meanwhile(file):
+        monkeypatch.setattr(cli.os, "fsync", lambda file: None)
+        monkeypatch.setattr(cli.os, "getpid", lambda: number + 1)
+        cli.store(path, ["theirs", "and more"])
+
+    monkeypatch.setattr(cli.os, "fsync", meanwhile)
+    cli.store(path, ["ours"])
+    assert cli.load(path) == ["ours"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from recurrent_jax._checks.declared import (
     protocol,
 )
 from recurrent_jax._checks.functions import pairing, takes
+from recurrent_jax._checks.initial import drawn
 from recurrent_jax._checks.lengths import axis_of, host_lengths, lengths_of, steps
 from recurrent_jax._checks.networks import (
     layers,
@@ -44,6 +45,7 @@ from recurrent_jax._checks.sequence import (
 from recurrent_jax._checks.values import (
     above,
     alike,
+    alive,
     array,
     arrays,
     blocks,
@@ -63,6 +65,7 @@ __all__ = [
     "Reading",
     "above",
     "alike",
+    "alive",
     "array",
     "arrays",
     "axis_of",
@@ -74,6 +77,7 @@ __all__ = [
     "choice",
     "constructor",
     "describe",
+    "drawn",
     "features",
     "fields",
     "fields_of",

@@ -124,8 +124,8 @@ class FloatType(Kind):
 
 def _dtype(value: Any) -> Any:
     """Return the dtype that a value names, or None."""
-    if value is None or isinstance(value, jax.Array | np.ndarray):
-        return None
+    if not isinstance(value, (str, type, np.dtype)):
+        return None  # NumPy would take what has a dtype, or a tuple of arrays
     try:
         return jnp.dtype(value)
     except (TypeError, ValueError):

@@ -19,6 +19,7 @@ _PADDED = "unroll takes lengths=... or mask=..., and nothing is packed"
 _OF_A_CELL = {
     **dict.fromkeys(("parameters", "state_dict", "get_weights", "weights"), _INIT),
     **dict.fromkeys(("params", "variables", "build"), _INIT),
+    **dict.fromkeys(("shape", "dtype", "ndim", "size", "astype"), _INIT),
     **dict.fromkeys(("load_state_dict", "set_weights"), "convert reads weights"),
     **dict.fromkeys(("eval", "train", "training"), _MODE),
     **dict.fromkeys(("to", "cuda", "cpu"), "jax.device_put(params, device) moves them"),

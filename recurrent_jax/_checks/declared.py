@@ -171,12 +171,16 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     return _checking(function, {n: kind for n, kind in kinds.items() if kind})
 
 
-def protocol(function: Callable[P, R]) -> Callable[P, R]:
+def protocol(
+    function: Callable[P, R], finish: Callable[..., R] | None = None
+) -> Callable[P, R]:
     """Check a key, a dtype and shapes by their names, however they are annotated.
 
     For `init` and `initial_carry`, also of cells by users, and for initialisers.
+    `finish` makes the result of what the function returned, from it, the first argument
+    and all arguments by name.
     """
-    return _checking(function, _PROTOCOL)
+    return _checking(function, _PROTOCOL, finish)
 
 
 _PROTOCOL: dict[str, Kind] = {
@@ -189,7 +193,11 @@ _PROTOCOL: dict[str, Kind] = {
 }
 
 
-def _checking(function: Callable[P, R], kinds: dict[str, Kind]) -> Callable[P, R]:
+def _checking(
+    function: Callable[P, R],
+    kinds: dict[str, Kind],
+    finish: Callable[..., R] | None = None,
+) -> Callable[P, R]:
     """Return the function, with a check of each argument that has a kind."""
     parameters = inspect.signature(function).parameters
     names, where = tuple(parameters), functools.partial(_where, function)
@@ -206,7 +214,12 @@ def _checking(function: Callable[P, R], kinds: dict[str, Kind]) -> Callable[P, R
         for name, value in (*zip(names, args, strict=False), *kwargs.items()):
             if name in kinds and value is not defaults[name]:
                 kinds[name].check(where(args), name, value)
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if finish is None:
+            return result
+        return finish(
+            result, args[0], {**dict(zip(names, args, strict=False)), **kwargs}
+        )
 
     # Of the module of the function, where doctest looks for its examples, so that
     # `call` sees its own variables but no global names of this module.

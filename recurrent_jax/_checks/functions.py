@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from recurrent_jax._checks.values import arrays
 from recurrent_jax._checks.words import outline
 
 
@@ -24,10 +25,14 @@ def takes(where: str, argument: str, function: Callable[..., Any], order: str) -
 
 
 def pairing(
-    where: str, argument: str, function: Callable[..., Any], order: str
+    where: str, argument: str, function: Callable[..., Any], order: str, carry: Any = ()
 ) -> Callable[..., tuple[Any, Any]]:
-    """Return a function of the user, checked to take and return what `order` says."""
+    """Return a function of the user, checked to take and return what `order` says.
+
+    The first carry that it takes is checked too.
+    """
     takes(where, argument, function, order)
+    arrays(where, "carry", carry)
 
     @functools.wraps(function)
     def call(*args: Any) -> tuple[Any, Any]:

@@ -197,6 +197,8 @@ def _dtype(value: Any) -> Any:
             return None
     if not isinstance(value, jax.Array | np.ndarray | np.generic) or _is_key(value):
         return None
+    if isinstance(value, np.ma.MaskedArray):
+        return None  # JAX would refuse it
     numbers = jnp.issubdtype(value.dtype, np.number) or value.dtype == np.bool_
     return jax.dtypes.canonicalize_dtype(value.dtype) if numbers else None
 
@@ -216,7 +218,8 @@ def _is(kind: Dtype, dtype: Any) -> bool:
 
 
 def _is_key(value: Any) -> bool:
-    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+    is_array = isinstance(value, jax.Array)
+    return is_array and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _is_scalar(value: Any) -> bool:
@@ -229,6 +232,8 @@ def _named(value: Any) -> str:
     """Return how a message names a value that was refused."""
     if isinstance(value, list) and _dtype(value) is not None:
         value = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray):
+        return f"a masked array, {describe(value)}, which filled() makes an array"
     if isinstance(value, jax.Array | np.ndarray | np.generic):
         return describe(value)
     if isinstance(value, (tuple, list, Mapping)):

@@ -15,6 +15,8 @@ import numpy as np
 
 from recurrent_jax._checks.words import given, is_class
 
+_TOO_LARGE = 2**63  # no size of an array, nor an index
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind(abc.ABC):
@@ -72,6 +74,12 @@ class Integer(Kind):
     def in_range(self, value: Any) -> bool:
         """Say whether it lies within the bound."""
         return self.least is None or bool(value >= self.least)
+
+    def check(self, where: str, argument: str, value: Any) -> None:
+        """Raise an error for what is no integer, out of range, or too large."""
+        super().check(where, argument, value)
+        if abs(int(value)) >= _TOO_LARGE:
+            raise ValueError(self._message(where, argument, "below 2**63", value))
 
 
 @dataclasses.dataclass(frozen=True)

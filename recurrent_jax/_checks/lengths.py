@@ -83,7 +83,12 @@ def host_lengths(where: str, lengths: Any, time: Any = None) -> np.ndarray:
 
 
 def _lengths(where: str, lengths: Any, time: Any, batch_shape: Any = None) -> Any:
-    lengths = lengths if isinstance(lengths, jax.Array) else np.asarray(lengths)
+    if not isinstance(lengths, jax.Array):
+        try:
+            lengths = np.asarray(lengths)
+        except ValueError as error:  # of lists of several sizes
+            message = f"{where}: lengths must be integers: {error}"
+            raise TypeError(message) from error
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(
             f"{where}: lengths must be integers, got {describe(lengths)}; "

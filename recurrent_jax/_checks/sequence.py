@@ -215,7 +215,9 @@ def lengths(reading: Reading, lengths: Any) -> Any:
     if not isinstance(lengths, jax.Array):
         # Not `jnp.asarray`, which under `jit` would hide values that can be checked.
         try:
-            lengths = np.asarray(lengths)
+            # A list of no sequences would be one of floats.
+            empty = isinstance(lengths, (list, tuple)) and np.size(lengths) == 0
+            lengths = np.asarray(lengths, int if empty else None)
         except ValueError as error:  # of lists of several sizes
             message = f"{reading.where}: lengths must be integers: {error}"
             raise TypeError(message) from error

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax._checks.kinds import Choice, Integer, Number
-from recurrent_jax._checks.words import is_class, outline
+from recurrent_jax._checks.words import describe, is_class, outline
 
 
 def built(where: str, argument: str, value: Any, how: str) -> None:
@@ -78,9 +78,21 @@ def blocks(where: str, count: int, units: int) -> None:
         raise ValueError(f"{where}: {count} blocks do not divide {units} units")
 
 
+def alive(where: str, argument: str, value: Any) -> None:
+    """Check that an array was not deleted, as one that was donated is."""
+    is_array = isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
+    if is_array and value.is_deleted():
+        raise ValueError(
+            f"{where}: {argument} holds an array that was deleted, {describe(value)}, "
+            "as one that was donated is; pass what the call returned"
+        )
+
+
 def array(where: str, argument: str, value: Any) -> jax.Array:
     """Return an array made of whatever JAX takes for one."""
-    if isinstance(value, jax.Array) and not value.weak_type:
+    alive(where, argument, value)
+    # A key has no weak type.
+    if isinstance(value, jax.Array) and not getattr(value, "weak_type", False):
         return value
     try:
         return jnp.asarray(value)

@@ -25,7 +25,11 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
     """
     try:
         y = x @ kernel
-        return y if bias is None else y + expand_like(bias, y)
+        if bias is None:
+            return y
+        if bias.shape[-1:] != y.shape[-1:]:  # it would be broadcast
+            raise ValueError
+        return y + expand_like(bias, y)
     except Exception as error:
         if type(error).__module__.startswith("jax"):  # it says what it is about
             raise
@@ -102,6 +106,19 @@ def zeros(tree: Any) -> Any:
     def one(x: jax.Array) -> jax.Array:
         is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
         return x if is_key else jnp.zeros_like(x)
+
+    return jax.tree.map(one, tree)
+
+
+def apart(tree: Any) -> Any:
+    """Return a tree that holds no array twice, so that all of it can be donated."""
+    seen: set[int] = set()
+
+    def one(a: Any) -> Any:
+        if id(a) in seen and isinstance(a, jax.Array):
+            return jnp.array(a)
+        seen.add(id(a))
+        return a
 
     return jax.tree.map(one, tree)
 

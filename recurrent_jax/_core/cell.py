@@ -27,6 +27,7 @@ from jax.typing import DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._checks import attributes
 from recurrent_jax._core import serial, tracing
+from recurrent_jax._core.arrays import apart
 from recurrent_jax._core.names import pickled, spell
 from recurrent_jax._core.value import settle
 
@@ -136,9 +137,9 @@ class Cell(abc.ABC, Generic[P, C, Y]):
         _check_carry(cls)
         cls._splits = cls.recur is Cell.recur
         cls._declares_output = _declares(cls)
-        for name in ("init", "initial_carry"):
+        for name, finish in (("init", _drawn), ("initial_carry", _apart)):
             if name in vars(cls):
-                setattr(cls, name, _checks.protocol(vars(cls)[name]))
+                setattr(cls, name, _checks.protocol(vars(cls)[name], finish))
         for kind in (cls.Params, getattr(cls, "Carry", None)):
             serial.register(kind)
         # `@dataclass` keeps a repr that is set before it runs.
@@ -184,8 +185,8 @@ class Cell(abc.ABC, Generic[P, C, Y]):
                 initial carry reads it.
         """
         _checks.own(self, params)
-        zero = jnp.zeros((*batch_shape, self.hidden_size), dtype)  # type: ignore[attr-defined]
-        carry: C = self.Carry(*(zero for _ in self.Carry._fields))
+        shape = (*batch_shape, self.hidden_size)  # type: ignore[attr-defined]
+        carry: C = self.Carry(*(jnp.zeros(shape, dtype) for _ in self.Carry._fields))
         return carry
 
     def out_features(self, in_features: int) -> int:
@@ -323,6 +324,17 @@ def update(
     if cell._splits:
         return cell.update(params, carry, z, u)
     return cell.recur(params, carry, z)
+
+
+def _drawn(params: Any, cell: Any, given: dict[str, Any]) -> Any:
+    """Return what `init` returned, checked to be what initialisers were asked for."""
+    _checks.drawn(cell, params, given["in_features"], given.get("dtype", float))
+    return apart(params)
+
+
+def _apart(carry: Any, cell: Any, given: dict[str, Any]) -> Any:
+    """Return what `initial_carry` returned, with no array twice."""
+    return apart(carry)
 
 
 def _declares(cls: type[Cell[Any, Any, Any]]) -> bool:

@@ -13,7 +13,13 @@ from recurrent_jax._core.arrays import is_float
 
 def to_vector(carry: Any, batch_shape: tuple[int, ...] = ()) -> jax.Array:
     """Return the concatenation of all floats of a carry, `(*batch, S)`."""
-    parts = [p.reshape(*batch_shape, -1) for p in jax.tree.leaves(carry) if is_float(p)]
+    rank = len(batch_shape)
+    # Not -1 for the size: it is not known if a batch is empty.
+    parts = [
+        p.reshape(*batch_shape, math.prod(p.shape[rank:]))
+        for p in jax.tree.leaves(carry)
+        if is_float(p)
+    ]
     return jnp.concatenate(parts, axis=-1)
 
 

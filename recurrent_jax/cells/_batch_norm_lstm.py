@@ -11,6 +11,7 @@ from jax.typing import ArrayLike, DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import affine
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.input_types import Features
 from recurrent_jax._core.mesh import take
 from recurrent_jax._core.types import Activation, PerGate, Positive, Real, Size
 from recurrent_jax._loop.unroll import unroll
@@ -183,8 +184,10 @@ class BatchNormLSTM(Cell[BatchNormLSTMParams, BatchNormLSTMCarry]):
             h=zero, c=zero, step=jnp.zeros(batch_shape, jnp.int32)
         )
 
-    def training(self, xs: jax.Array) -> BatchNormInput:
+    @_checks.checked
+    def training(self, xs: Features) -> BatchNormInput:
         """Return an input that is normalised by the moments of its own batch."""
+        xs = jnp.asarray(xs)
         return BatchNormInput(xs, jnp.ones_like(xs[..., :1]))
 
     def measure(

@@ -196,9 +196,20 @@ def finish(params: Any) -> Any:
     return jax.tree.map(jnp.asarray, params)
 
 
-def export(params: Any) -> Any:
+def export(where: str, params: Any) -> Any:
     """Return parameters as arrays of NumPy that may be written to."""
+    known(where, params)
     return jax.tree.map(np.array, params)
+
+
+def known(where: str, params: Any) -> None:
+    """Check that parameters have values, which tracers and shapes have not."""
+    for path, leaf in jax.tree.leaves_with_path(params):
+        if isinstance(leaf, jax.core.Tracer | jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"{where}: params{jax.tree_util.keystr(path)} must be an array that is "
+                f"known, got {describe(leaf)} without values; call it outside of jit"
+            )
 
 
 def is_list(value: Any) -> bool:

@@ -84,7 +84,9 @@ def _direction(where: str, cell: Any, params: Any) -> Direction:
             f"{_checks.outline(params.kernel)}; save_safetensors keeps the weights of "
             "any cell"
         )
-    params = export(_checks.arrays(where, "params", params))
+    params = export(where, _checks.arrays(where, "params", params))
+    if params.kernel is None:
+        raise TypeError(f"{where}: params.kernel must be an array, got None")
     if params.kernel.ndim < 2:
         raise ValueError(
             f"{where}: params.kernel must have 2 axes or more, got "

@@ -72,6 +72,7 @@ def save_safetensors(path: FilePath, params: Arrays) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    _arrays.known(where, params)
     arrays: dict[str, Array] = {}
     for place, leaf in jax.tree.leaves_with_path(params):
         name = _name(place)

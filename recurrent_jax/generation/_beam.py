@@ -100,7 +100,7 @@ def beam_search(
         https://arxiv.org/abs/1609.08144
     """
     token = _check.tokens(token)
-    step = _checks.pairing("beam_search", "step", step, ORDER)
+    step = _checks.pairing("beam_search", "step", step, ORDER, carry)
     _check.end("beam_search", end, token)
 
     def score(log_prob: jax.Array, length: jax.Array) -> jax.Array:

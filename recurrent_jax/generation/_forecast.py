@@ -74,7 +74,7 @@ def forecast(
     _check.draws(draw, key)
     more = "" if known is None else ", now"
     order = f"(carry, x{more}) -> (carry, prediction)"
-    step = _checks.pairing("forecast", "step", step, order)
+    step = _checks.pairing("forecast", "step", step, order, carry)
 
     def body(state: Any, now: Any) -> tuple[Any, jax.Array]:
         (carry, x), (key, given) = state, now

@@ -100,7 +100,7 @@ def generate(
         [1 2 3 3 3] 3
     """
     token = _check.tokens(token)
-    step = _checks.pairing("generate", "step", step, ORDER)
+    step = _checks.pairing("generate", "step", step, ORDER, carry)
     _check.options(key, temperature, top_k, top_p)
     _check.end("generate", end, token)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from recurrent_jax._checks import checked, protocol
+from recurrent_jax._checks import checked, outline, protocol
 from recurrent_jax._core.types import (
     BatchShape,
     DType,
@@ -231,4 +231,10 @@ def per_gate(
         )
     keys = jax.random.split(key, gates)
     draws = [draw(k, shape, dtype) for draw, k in zip(each, keys, strict=True)]
+    for draw in draws:
+        if getattr(draw, "shape", None) != tuple(shape):
+            raise ValueError(
+                f"per_gate: an initialiser must return an array of shape {shape}, as "
+                f"it was asked, got {outline(draw)}"
+            )
     return jnp.concatenate(draws, axis=-1)

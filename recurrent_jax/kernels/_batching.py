@@ -23,6 +23,10 @@ def register(primitive: Primitive, form: Callable[..., Any]) -> None:
         size = next(
             a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None
         )
+        if size == 0:  # kernels run rows
+            mapped = jax.vmap(lambda *a: form(*a, call=call, **how), in_axes=dims)
+            out = mapped(*args)
+            return out, [0] * len(out)
         axes, out_axes = _axes(primitive, call, **how)
         pairs = zip(dims, axes, strict=True)
         alike = all(dim is None or axis is not None for dim, axis in pairs)

@@ -2,15 +2,33 @@
 """The method that runs one step after the other."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recurrent_jax._loop.blocks import cached_steps, in_blocks
 from recurrent_jax._loop.loop import Loop, run_steps
 from recurrent_jax.backward import Deferred
 
 
+class _NoLayers:
+    """Answers who takes `Sequential` for layers, one after the other.
+
+    A base class, so that the signature of `Sequential` is that of its fields.
+    """
+
+    if not TYPE_CHECKING:  # which knows that there are no arguments
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            if cls is Sequential and (args or kwargs):
+                raise TypeError(
+                    "Sequential: it takes no arguments; it is a method of unroll, "
+                    "which runs the steps of one cell. Layers, one after the other, "
+                    "are Deep((cell, ...))"
+                )
+            return super().__new__(cls)
+
+
 @dataclasses.dataclass(frozen=True)
-class Sequential:
+class Sequential(_NoLayers):
     """Run one step after the other. This method can run every cell.
 
     The input is projected in blocks of time that fit into a processor's cache.

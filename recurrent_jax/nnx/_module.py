@@ -56,6 +56,12 @@ class Module(nnx.Module):
         self.draws = adapters.draws(network, in_features)
         self.rngs: Any = self._stream(rngs) if self.draws else nnx.data(None)
 
+    def set_view(self, deterministic: bool | None = None) -> None:
+        """Set whether random numbers are drawn. `flax.nnx.view` calls it."""
+        if deterministic is not None:
+            PLAIN[bool].check(type(self).__name__, "deterministic", deterministic)
+            self.deterministic = deterministic
+
     def _stream(self, rngs: nnx.Rngs) -> nnx.RngStream:
         """Return a stream of keys of its own for dropout."""
         try:

@@ -116,7 +116,7 @@ def _first_fit(counts: np.ndarray, row_time: int) -> tuple[np.ndarray, np.ndarra
 
 def _moved(where: str, tree: Any, lead: Any, index: Any, valid: Any) -> Any:
     """Return arrays with their first two axes rearranged, and zeros where not valid."""
-    Tree().check(where, "sequences", tree)
+    Tree().check(where, "xs" if where == "pack" else "ys", tree)
 
     def one(a: jax.Array) -> jax.Array:
         a = jnp.asarray(a)

@@ -68,6 +68,11 @@ def unpad(xs: Batch, lengths: Lengths) -> list[np.ndarray]:
         >>> rj.ragged.unpad(np.array([[1, 4], [2, 0], [3, 0]]), [3, 1])
         [array([1, 2, 3]), array([4])]
     """
+    if isinstance(xs, jax.core.Tracer):
+        raise TypeError(
+            "unpad: xs must be known before tracing, since shapes depend on lengths; "
+            "call it outside of jit"
+        )
     xs = np.asarray(xs)
     counts = _checks.host_lengths("unpad", lengths, xs.shape[0])
     _check.one_each("unpad", counts, xs)

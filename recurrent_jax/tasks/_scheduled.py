@@ -79,7 +79,8 @@ def scheduled_sampling(
         prediction with recurrent neural networks. https://arxiv.org/abs/1506.03099
     """
     where = "scheduled_sampling"
-    step = _checks.pairing(where, "step", step, "(carry, x) -> (carry, prediction)")
+    order = "(carry, x) -> (carry, prediction)"
+    step = _checks.pairing(where, "step", step, order, carry)
     _checks.takes(where, "draw", draw, "(key, prediction) -> x")
     inputs = jnp.asarray(inputs)
     rate = jnp.asarray(rate, float)

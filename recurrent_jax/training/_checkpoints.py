@@ -58,7 +58,8 @@ def save(directory: Path | str, state: Any, *, about: str = "", keep: int = 3) -
         The number of the checkpoint, one more than the number of the last.
 
     Raises:
-        ValueError: if `keep` is less than 2.
+        ValueError: if `keep` is less than 2, `directory` is empty, or an array of the
+            state was deleted, as one that was donated is.
         TypeError: if a part of the state is not an array, key or number.
         OSError: if it cannot be written, as on a full disk, in a read-only directory
             or where there is a file; the checkpoints before it stay as they are.
@@ -138,7 +139,8 @@ def restore(directory: Path | str, like: T, *, about: str = "") -> T | None:
 
     Raises:
         CheckpointError: if there are checkpoints, but none can be used.
-        NotADirectoryError: if `directory` is a file, or a single checkpoint.
+        NotADirectoryError: if `directory` is a file, a single checkpoint, or a link to
+            what is not there, such as a disk that is not mounted.
         ImportError: if Orbax is not installed.
 
     Warns:

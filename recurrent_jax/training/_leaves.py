@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from recurrent_jax import _checks
 from recurrent_jax.training import _processes
 
 
@@ -100,6 +101,7 @@ def _place(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
 
 
 def _host(where: str, argument: str, leaf: Any) -> np.ndarray:
+    _checks.alive(where, argument, leaf)
     if isinstance(leaf, jax.Array) and _is_key(leaf):
         leaf = jax.random.key_data(leaf)
     if isinstance(leaf, jax.Array):

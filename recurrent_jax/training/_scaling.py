@@ -3,6 +3,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from recurrent_jax import _checks
@@ -69,13 +70,18 @@ def standardiser(train: Features, *, mask: Mask | None = None) -> Standardiser:
         >>> bool(np.allclose(scale.invert(scale.apply(series)), series))
         True
     """
+    if isinstance(train, jax.core.Tracer):
+        raise TypeError(
+            "standardiser: train must be known before tracing, since features without "
+            "a scale are refused; call it outside of jit"
+        )
     data = np.asarray(train)
     rows = data
     if mask is not None:
         rows = data[np.asarray(leading_mask("standardiser", mask, "train", data))]
-    rows = rows.reshape(-1, data.shape[-1]).astype(np.float64)
-    if not len(rows):
+    if not rows.size:
         raise ValueError(f"standardiser: no steps in train {_checks.describe(data)}")
+    rows = rows.reshape(-1, data.shape[-1]).astype(np.float64)
     mean, deviation = rows.mean(0), rows.std(0)
     if bad := np.flatnonzero(~np.isfinite(deviation)).tolist():
         raise ValueError(

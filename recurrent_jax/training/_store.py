@@ -40,7 +40,16 @@ def place(where: str, directory: Any) -> Path:
             f"{where}: directory must be a path, str or pathlib.Path, got "
             f"{type(directory).__name__}"
         )
+    if not str(directory):
+        raise ValueError(
+            f"{where}: directory must name one; that of the process is '.'"
+        )
     path = Path(directory).absolute()
+    if path.is_symlink() and not path.exists():
+        raise NotADirectoryError(
+            f"{where}: directory must be one of checkpoints, but {path} is a link to "
+            f"{os.readlink(path)}, which is not there"
+        )
     for each in (path, *path.parents):
         if each.exists() and not each.is_dir():
             raise NotADirectoryError(

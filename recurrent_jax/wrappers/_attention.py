@@ -170,6 +170,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
 
         They follow from the outputs, so a run need not store them.
         """
+        ys = _check.outputs(params, ys, self.memory_features)
         return self._look(params, ys[..., : -self.memory_features])
 
     def initial_carry(

@@ -69,3 +69,24 @@ def bound(memory: Any, h: Any) -> Any:
             f"{lead}; one memory for all sequences has no batch axes"
         )
     return memory
+
+
+def outputs(params: Any, ys: Any, memory_features: int) -> jax.Array:
+    """Return the outputs of an attention, after a check that these params made them."""
+    where = "Attention.weights"
+    attention_params(where, params)
+    ys = _checks.array(where, "ys", ys)
+    kernel = params.memory_kernel
+    query = params.query_kernel
+    size = (kernel.shape[-1] if query is None else query.shape[0]) + memory_features
+    if ys.ndim == 0 or ys.shape[-1] != size:
+        raise ValueError(
+            f"{where}: ys must be the outputs of unroll, (*lead, {size}), got "
+            f"{_checks.describe(ys)}"
+        )
+    if ys.dtype != kernel.dtype:
+        raise TypeError(
+            f"{where}: ys is {ys.dtype} but params.memory_kernel is {kernel.dtype}; "
+            "nothing is cast silently"
+        )
+    return ys

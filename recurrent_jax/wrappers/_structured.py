@@ -97,6 +97,11 @@ class Structured(Wrapper):
 
     def prepare(self, params: StructuredParams) -> Any:
         """Return the inner cell's parameters, with dense matrices."""
+        if not isinstance(params, StructuredParams):
+            raise TypeError(
+                "Structured.prepare: params must be StructuredParams, as init returns "
+                f"them, got {_checks.outline(params)}"
+            )
         gates = jax.vmap(self.operator.dense)(params.recurrent_kernel)
         kernel = jnp.concatenate(list(gates), axis=-1)
         return self.cell.prepare(params.cell._replace(recurrent_kernel=kernel))

@@ -63,7 +63,8 @@ class Zoneout(Wrapper[P, C, Y]):
     rate: Any  # a number, or one for each part of the carry
 
     def __post_init__(self) -> None:
-        for rate in jax.tree.leaves(self.rate, is_leaf=lambda r: r is None):
+        rates = jax.tree.leaves(self.rate, is_leaf=lambda r: r is None)
+        for rate in rates or [self.rate]:
             _checks.rate("Zoneout", "rate", rate)
         super().__post_init__()
         if not self.cell.declares_output:

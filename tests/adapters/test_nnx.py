@@ -214,6 +214,8 @@ def test_a_key_comes_from_the_stream_dropout():
     assert not np.allclose(given(module, nnx.Rngs(dropout=3)), want[1])
     module.train()
     assert not np.allclose(run(module), want[1])
+    same(run(nnx.view(module, deterministic=True)), want[1])
+    assert not np.allclose(run(module), want[1])
     assert len(nnx.state(module, nnx.RngState)) == 1
 
 

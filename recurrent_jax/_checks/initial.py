@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks of fresh parameters: that initialisers of the user drew what was asked."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from recurrent_jax._checks.declared import fields_of
+from recurrent_jax._checks.words import describe, outline
+
+
+def drawn(cell: Any, params: Any, in_features: Any, dtype: Any) -> None:
+    """Check that initialisers chosen by the user drew what they were asked for.
+
+    The measure is what the default ones draw.
+    """
+    usual = _usual(cell, in_features, dtype, jnp.result_type(float))
+    given = dict(jax.tree.leaves_with_path(params))
+    for path, want in jax.tree.leaves_with_path(usual):
+        got = given.get(path)
+        kind = getattr(got, "shape", None), getattr(got, "dtype", None)
+        if kind != (want.shape, want.dtype):
+            raise ValueError(
+                f"{type(cell).__name__}.init: params{jax.tree_util.keystr(path)} must "
+                f"be {describe(want)}, got {outline(got)}; an initialiser is a "
+                "function (key, shape, dtype) that returns an array of them"
+            )
+
+
+@functools.lru_cache(maxsize=512)
+def _usual(cell: Any, in_features: Any, dtype: Any, default: Any) -> Any:
+    """Return shapes and dtypes of what the default initialisers draw, if they can.
+
+    None if the cell has these already, or others without a default.
+    """
+    mine = [f for f in fields_of(type(cell)) if f.name.endswith("_init")]
+    changed = {
+        f.name: f.default
+        for f in mine
+        if f.has_default and getattr(cell, f.name) is not f.default
+    }
+    if not changed:
+        return None
+    usual = dataclasses.replace(cell, **changed)
+    try:
+        return jax.eval_shape(
+            lambda: usual.init(jax.random.key(0), in_features, dtype=dtype)
+        )
+    except Exception:  # the default ones do not fit, as an identity that is not square
+        return None
