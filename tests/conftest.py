@@ -5,6 +5,7 @@ import gc
 import importlib.metadata
 import itertools
 import os
+import pathlib
 
 # Read when the peers are imported, so set before any test module is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -22,11 +23,14 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Traces make many objects and little garbage. Without collection at all, tests fail.
+gc.set_threshold(10_000, 10, 10)
 
 # For type checkers alone: some of its calls are wrong on purpose.
 collect_ignore = ["editor"]
 
 _tests_run = itertools.count(1)
+MAPS = pathlib.Path("/proc/self/maps")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,14 +46,16 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def forget_programs():
-    """Let go of compiled programs, now and then.
+    """Let go of compiled programs before there are too many.
 
     Each lies in some maps of memory of its own. Linux gives a process 65,530 of them,
-    and XLA does not survive the last.
+    and XLA does not survive the last. One test may take some thousands.
     """
     yield
-    if next(_tests_run) % 200 == 0:
-        jax.clear_caches()
+    if next(_tests_run) % 20 == 0 and MAPS.exists():
+        if MAPS.read_bytes().count(b"\n") > 20_000:
+            jax.clear_caches()
+            gc.collect()
 
 
 @pytest.fixture(params=os.environ.get("DTYPES", "float64").split(","))

@@ -152,36 +152,43 @@ class Alternating(rj.Elman):
         return (h, count + 1), (y - y.mean(0)[None], count)
 
 
-def with_integers():
-    """Return cells that hold integers or booleans, their parameters and inputs."""
+INTEGERS = {
+    "mask": rj.GRUD(4),
+    "no parameters": rj.ForwardFill(FEATURES),
+    "counter": rj.BatchNormLSTM(4, max_steps=3),
+    "counter, rows together": rj.BatchNormLSTM(4, max_steps=3),
+    "memory": rj.Attention(rj.GRU(4), memory_features=2),
+    "pair": PairInput(4),
+    "own counter": Alternating(4),
+}
+
+
+def with_integers(name):
+    """Return parameters and inputs of which some hold integers or booleans."""
+    cell = INTEGERS[name]
     keys = jax.random.split(jax.random.key(0), 4)
     x = jax.random.normal(keys[0], (TIME, BATCH, FEATURES))
     observed = jax.random.bernoulli(keys[1], 0.6, x.shape)
     raw = rj.cells.Observed(x, observed, jnp.ones((TIME, BATCH)))
-    _, filled = rj.unroll(rj.ForwardFill(FEATURES), (), raw)
-    norm = rj.BatchNormLSTM(4, max_steps=3)
-    looking = rj.Attention(rj.GRU(4), memory_features=2)
-    memory = jax.random.normal(keys[2], (5, BATCH, 2))
-    cells = {
-        "mask": (rj.GRUD(4), filled),
-        "no parameters": (rj.ForwardFill(FEATURES), raw),
-        "counter": (norm, x),
-        "counter, rows together": (norm, norm.training(x)),
-        "memory": (looking, x),
-        "pair": (PairInput(4), (x, observed[..., 0])),
-        "own counter": (Alternating(4), x),
-    }
-    for name, (cell, xs) in cells.items():
-        params = cell.init(keys[3], FEATURES)
-        if cell is looking:
-            params = cell.bind(params, memory, lengths=jnp.array([5, 2, 1]))
-        yield name, cell, params, xs
+    params, xs = cell.init(keys[3], FEATURES), x
+    if name == "mask":
+        _, xs = rj.unroll(rj.ForwardFill(FEATURES), (), raw)
+    elif name == "no parameters":
+        xs = raw
+    elif name == "counter, rows together":
+        xs = cell.training(x)
+    elif name == "memory":
+        memory = jax.random.normal(keys[2], (5, BATCH, 2))
+        params = cell.bind(params, memory, lengths=jnp.array([5, 2, 1]))
+    elif name == "pair":
+        xs = x, observed[..., 0]
+    return params, xs
 
 
 @pytest.mark.mostly_slow
-@pytest.mark.parametrize("name", [name for name, *_ in with_integers()])
+@pytest.mark.parametrize("name", INTEGERS)
 def test_integers_are_held_apart(name, x64):
-    ((cell, params, xs),) = (rest for one, *rest in with_integers() if one == name)
+    cell, (params, xs) = INTEGERS[name], with_integers(name)
 
     def score(params, xs, backward):
         out = rj.unroll(cell, params, xs, backward=backward, lengths=[7, 5, 2])
@@ -302,9 +309,9 @@ def test_truncated_has_forward_mode(x64):
         return weigh(rj.unroll(cell, params, xs, backward=rj.Truncated(2, 4)))
 
     ones = jax.tree.map(jnp.ones_like, params)
-    _, forward = jax.jvp(loss, (params,), (ones,))
-    reverse = sum(jnp.sum(g) for g in jax.tree.leaves(jax.grad(loss)(params)))
-    close(forward, reverse)
+    _, forward = jax.jit(lambda p: jax.jvp(loss, (p,), (ones,)))(params)
+    gradient = jax.jit(jax.grad(loss))(params)
+    close(forward, sum(jnp.sum(g) for g in jax.tree.leaves(gradient)))
 
 
 def test_truncated_reversed_is_truncated_of_the_flipped():
@@ -317,9 +324,10 @@ def test_truncated_reversed_is_truncated_of_the_flipped():
         final, ys = rj.unroll(cell, params, xs[::-1], carry=carry, backward=cut)
         return weigh((final, ys[::-1]))
 
-    close(got, jax.grad(flipped, (0, 1, 2))(params, carry, xs), 1e-5)
+    close(got, jax.jit(jax.grad(flipped, (0, 1, 2)))(params, carry, xs), 1e-5)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def clipped_by_hand(cell, arguments, max_norm, max_value):
     """Back-propagation written out, the carry's cotangent clipped at every step."""
     params, carry, xs = arguments
@@ -438,9 +446,10 @@ def test_second_order_through_a_cotangent_of_zero(x64):
 
         return (jax.grad(first)(xs) ** 2).sum()
 
-    loose = jax.grad(slope)(xs, rj.ClippedBackward(max_norm=1e9))
-    close(loose, jax.grad(slope)(xs, rj.Autodiff()))
-    tight = jax.grad(slope)(xs, rj.ClippedBackward(max_norm=0.1))
+    second = jax.jit(jax.grad(slope), static_argnums=1)
+    loose = second(xs, rj.ClippedBackward(max_norm=1e9))
+    close(loose, second(xs, rj.Autodiff()))
+    tight = second(xs, rj.ClippedBackward(max_norm=0.1))
     assert bool(jnp.isfinite(tight).all())
 
 
@@ -720,8 +729,8 @@ def test_no_name_of_jax_for_where_data_lie_is_needed(monkeypatch):
         out = rj.unroll(cell, params, xs, carry=carry, key=jax.random.key(1))
         return weigh(out)
 
-    want = jax.grad(gradient)(params)
+    want = jax.jit(jax.grad(gradient))(params)
     jax.clear_caches()
     typeof = jax.typeof
     monkeypatch.setattr(jax, "typeof", lambda a: Renamed(typeof(a)))
-    close(jax.grad(gradient)(params), want)
+    close(jax.jit(jax.grad(gradient))(params), want)

@@ -43,7 +43,13 @@ def params_of(name):
     )
 
 
-def rollout(name, dones=DONES, carry=None, xs=XS):
+@functools.cache
+def rollout(name):
+    """Return the carries and outputs of an agent whose episodes end at `DONES`."""
+    return act(name)
+
+
+def act(name, dones=DONES, carry=None, xs=XS):
     """Act step by step as an agent does: a Python loop, and a reset after each done."""
     cell, params = CELLS[name], params_of(name)
     fresh = cell.initial_carry((N,), params=params)
@@ -169,7 +175,7 @@ def test_resets_that_are_shifted_twice_are_found():
 
 
 def test_a_rollout_without_resets_is_found():
-    _, ys = rollout("gru", dones=np.zeros_like(DONES))
+    _, ys = act("gru", dones=np.zeros_like(DONES))
     resets = resets_from_dones(DONES)
     text = failure(CELLS["gru"], params_of("gru"), XS, ys, resets=resets)
     assert "at step 4 of sequence 1" in text and "made no resets" in text
@@ -182,7 +188,7 @@ def test_a_carry_that_the_rollout_did_not_start_from_is_found():
     one = CELLS["lstm"], params_of("lstm"), XS
     text = failure(*one, ys, resets=resets, carry=carry)
     assert "at step 0 of sequence 0" in text and "started from cell.initial_ca" in text
-    _, ys = rollout("lstm", carry=carry)
+    _, ys = act("lstm", carry=carry)
     assert "pass it as carry=..." in failure(*one, ys, resets=resets)
     late = jax.tree.map(lambda c: c + 1, carry)
     text = failure(*one, ys, resets=resets, carry=late)
@@ -214,7 +220,7 @@ def test_sequences_of_no_and_of_two_batch_axes():
 @pytest.mark.nans
 def test_what_is_skipped_is_not_compared():
     one = CELLS["gru"], params_of("gru")
-    _, ys = rollout("gru", dones=np.zeros_like(DONES))
+    _, ys = act("gru", dones=np.zeros_like(DONES))
     lengths = np.array([T, 3, 0, 5])
     padded = np.arange(T)[:, None] >= lengths
     broken = jnp.where(padded[..., None], jnp.nan, ys)

@@ -289,7 +289,7 @@ def test_batched_is_vmap_and_any_layout(network, x64):
 @networks
 @pytest.mark.parametrize("time, batch", [(0, 2), (3, 0)])
 def test_nothing_in_nothing_out(network, time, batch, x64):
-    params = network.init(jax.random.key(0), D)
+    params, *_ = drawn(network)
     start = network.initial_carry((batch,))
     run = functools.partial(rj.unroll, network, params, jnp.zeros((time, batch, D)))
     carry, ys = run(resets=np.ones((time, batch), bool))

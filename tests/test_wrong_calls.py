@@ -8,6 +8,7 @@ To draw more of them, and to see a table of all functions, set `WRONG_CALLS`:
 """
 
 import collections
+import functools
 import inspect
 import os
 import re
@@ -19,7 +20,6 @@ from fuzz.kinds import SIZE
 
 import recurrent_jax as rj
 
-ROWS = [row for part in (classes, learners, rooms, outside) for row in part.rows()]
 NIGHTLY = 20_000 if os.environ.get("NIGHTLY") else 0
 CALLS = int(os.environ.get("WRONG_CALLS", NIGHTLY))
 # Where checks are not complete yet: names and rooms, in classes, calls and functions.
@@ -41,6 +41,13 @@ ROOMS = (
 BASES = {"Backward", "Cell", "Learner", "Network", "Operator", "Wrapper", "Trial"}
 # Strategies call these with a loop that `unroll` has checked.
 BASES |= {"in_blocks", "need_steps", "run_steps"}
+
+
+@functools.cache
+def all_rows():
+    """Return every row. They take a second, so not while tests are collected."""
+    parts = classes, learners, rooms, outside
+    return [row for part in parts for row in part.rows()]
 
 
 def public():
@@ -66,7 +73,7 @@ def defined(module):
 
 
 def test_every_public_function_has_a_row():
-    rows = {part for row in ROWS for part in re.findall(r"\w+", row.name)}
+    rows = {part for row in all_rows() for part in re.findall(r"\w+", row.name)}
     lacking = {
         n for n, f in public() if n not in rows and inspect.signature(f).parameters
     }
@@ -74,13 +81,13 @@ def test_every_public_function_has_a_row():
 
 
 def test_no_row_is_there_twice():
-    counts = collections.Counter(row.name for row in ROWS)
+    counts = collections.Counter(row.name for row in all_rows())
     assert [name for name, count in counts.items() if count > 1] == []
 
 
 @pytest.mark.slow
 def test_the_calls_are_valid_before_they_are_made_wrong():
-    for row in ROWS:
+    for row in all_rows():
         call(row)
 
 
@@ -106,7 +113,7 @@ def test_the_judge_tells_apart_what_becomes_of_a_call(value, outcome):
 @pytest.mark.slow
 @pytest.mark.nans
 def test_wrong_calls_are_refused_with_a_clear_message():
-    clean = [row for row in ROWS if not NOT_YET.fullmatch(row.name)]
+    clean = [row for row in all_rows() if not NOT_YET.fullmatch(row.name)]
     verdicts = list(drawn(clean, 300, seed=0))
     assert [v for v in verdicts if v.outcome != "good"] == []
 
@@ -114,7 +121,7 @@ def test_wrong_calls_are_refused_with_a_clear_message():
 @pytest.mark.nans
 @pytest.mark.skipif(not CALLS, reason="drawn at night, or if WRONG_CALLS is set")
 def test_many_wrong_calls():
-    verdicts = list(drawn(ROWS, CALLS, seed=CALLS))
+    verdicts = list(drawn(all_rows(), CALLS, seed=CALLS))
     print(table(verdicts))
     bad = [v for v in verdicts if v.outcome != "good" and not NOT_YET.fullmatch(v.row)]
     assert [v for v in bad if v.outcome == "accepted"] == []

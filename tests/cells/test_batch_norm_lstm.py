@@ -111,7 +111,7 @@ def test_training_under_any_strategy(backward, x64):
         def total(params, xs):
             return jnp.sum(run(params, xs, backward) ** 2)
 
-        return jax.grad(total, (0, 1))(params, xs)
+        return jax.jit(jax.grad(total, (0, 1)))(params, xs)
 
     same = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
     jax.tree.map(same, gradient(backward), gradient(plain))

@@ -64,7 +64,7 @@ def test_is_a_cifg_with_diagonal_kernels(x64):
         "want": lambda p: rj.unroll(dense, turned(p), xs)[1],
     }
     found = [
-        jax.value_and_grad(lambda p, f=f: jnp.square(f(p)).sum())(params)
+        jax.jit(jax.value_and_grad(lambda p, f=f: jnp.square(f(p)).sum()))(params)
         for f in ways.values()
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), *found)
@@ -88,8 +88,8 @@ def test_newton_and_rtrl_take_the_units_apart(x64):
     def loss(params, method):
         return rj.unroll(cell, params, xs, method=method)[1].sum()
 
-    loop = jax.value_and_grad(loss)(params, rj.Sequential())
-    newton = jax.value_and_grad(loss)(params, rj.Newton())
+    both = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    loop, newton = both(params, rj.Sequential()), both(params, rj.Newton())
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-10)  # noqa: E731
     jax.tree.map(close, newton, loop)
     jax.tree.map(lambda a, b: close(a.sum(0), b), slopes, loop[1])

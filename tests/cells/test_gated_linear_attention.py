@@ -74,7 +74,8 @@ def test_closed_gates(method):
         ys = rj.unroll(cell, params, xs, method=method)[1]
         return jnp.sum(ys**2), ys
 
-    grads, ys = jax.grad(total, (0, 1), has_aux=True)(params, xs)
+    slopes = jax.jit(jax.grad(total, (0, 1), has_aux=True))
+    grads, ys = slopes(params, xs)
     assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
     q, (_, k, v) = cell.project(params, xs)  # with nothing kept
     want = (jnp.sum(q * k, axis=-1, keepdims=True) * v).reshape(50, 4)

@@ -144,7 +144,7 @@ def test_no_state_grows(real, discretization):
     def total(params):
         return jnp.sum(rj.unroll(cell, params, jnp.ones((9, 3)))[1])
 
-    grads = jax.grad(total)(params)
+    grads = jax.jit(jax.grad(total))(params)
     assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
 
 

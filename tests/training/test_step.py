@@ -47,11 +47,11 @@ def test_a_step_is_what_one_would_write_by_hand(x64):
     batches = jax.random.normal(jax.random.key(2), (4, 5, 2, 1))
     run = jax.jit(functools.partial(train_step, loss=noisy, optimizer=optimizer))
     theta, memory = params(), optimizer.init(params())
+    by_hand = jax.jit(jax.value_and_grad(noisy, has_aux=True))
     for n, batch in enumerate(batches):
         state, metrics = run(state, batch)
         key = jax.random.fold_in(jax.random.key(1), n)
-        gradient = jax.grad(lambda p: noisy(p, carry, batch, key)[0])(theta)
-        value, carry = noisy(theta, carry, batch, key)
+        (value, carry), gradient = by_hand(theta, carry, batch, key)
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = optimizer.update(gradient, memory, theta)
         theta = optax.apply_updates(theta, updates)
@@ -87,7 +87,7 @@ def test_no_gradient_flows_through_the_carry_that_is_kept():
         )
         return after.carry.h.sum()
 
-    gradient = jax.grad(start)(rj.GRU.Carry(jnp.ones((2, 3))))
+    gradient = jax.jit(jax.grad(start))(rj.GRU.Carry(jnp.ones((2, 3))))
     assert not gradient.h.any()
 
 
@@ -177,7 +177,8 @@ def test_chunks_are_one_long_run_with_the_gradient_cut(x64):
         carry, ys = rj.unroll(CELL, params, data[:-1], backward=rj.Truncated(7))
         return jnp.mean((ys[..., :1] - data[1:]) ** 2), carry
 
-    (value, carry), gradient = jax.value_and_grad(whole, has_aux=True)(params())
+    both = jax.jit(jax.value_and_grad(whole, has_aux=True))
+    (value, carry), gradient = both(params())
     close(state.carry, carry)
     close(np.mean(losses), value)
     summed = state.opt_state[0].trace
@@ -196,7 +197,7 @@ def test_the_gradient_is_not_that_of_the_full_run(x64):
         return jnp.mean((ys[..., :1] - data[1:]) ** 2)
 
     cut, full = (
-        jax.grad(whole)(params(), backward)
+        jax.jit(jax.grad(whole), static_argnums=1)(params(), backward)
         for backward in (rj.Truncated(7), rj.Autodiff())
     )
     assert float(jnp.abs(cut.recurrent_kernel - full.recurrent_kernel).max()) > 1e-6
