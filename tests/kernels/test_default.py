@@ -163,8 +163,7 @@ def test_the_switch():
         "loop",
         "kernels for CPUs: not in use: RECURRENT_JAX_KERNELS=off",
         "kernels for TPUs: not in use: RECURRENT_JAX_KERNELS=off",
-        "kernels for GPUs: there are none; "
-        "method=rj.Fused() runs the loop of rj.Sequential() there",
+        "kernels for GPUs: not in use: RECURRENT_JAX_KERNELS=off",
     ], off.stderr
     wrong = run_with("no")
     assert "RECURRENT_JAX_KERNELS must be on or off, got 'no'" in wrong.stderr
