@@ -44,6 +44,18 @@ def test_each_gate_is_orthogonal_by_itself(name):
         assert distance_from_orthogonal(q) < 1e-5
 
 
+@every
+def test_vmap_factors_one_matrix_at_a_time_where_jax_hangs_otherwise(name):
+    keys = jax.random.split(jax.random.key(0), 3)
+    draw = jax.jit(jax.vmap(lambda key: ALL[name](4).init(key, 3)))
+    together, alone = draw(keys), [ALL[name](4).init(key, 3) for key in keys]
+    for a, b in zip(together.recurrent_kernel, alone, strict=True):
+        np.testing.assert_allclose(a, b.recurrent_kernel, rtol=0, atol=1e-6)
+    text = draw.lower(keys).as_text()
+    assert "geqrf" in text  # the name of the factorisation on a CPU
+    assert ('num_batch_dims = "1"' in text) == (jax.__version_info__ >= (0, 12))
+
+
 @gated
 def test_fused_draws_one_orthogonal_matrix_for_all_gates(name):
     fused = initializers.Fused(initializers.orthogonal)

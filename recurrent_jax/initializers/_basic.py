@@ -80,7 +80,15 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
         of learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
     """
     wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
-    return jax.nn.initializers.orthogonal()(key, shape, wide).astype(dtype)
+
+    def draw(key: jax.Array) -> jax.Array:
+        return jax.nn.initializers.orthogonal()(key, shape, wide)
+
+    if jax.__version_info__ < (0, 12):
+        # Threads that factor several batches of matrices at once wait there for each
+        # other for ever, where a machine has few. So `vmap` factors one at a time.
+        draw = jax.custom_batching.sequential_vmap(draw)
+    return draw(key).astype(dtype)
 
 
 @checked
