@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from recurrent_jax import _checks
 from recurrent_jax._checks.kinds import Parts, Plain
 from recurrent_jax._core import extras
-from recurrent_jax._core.input_types import Arrays, Model
+from recurrent_jax._core.input_types import Arrays, Model, Structs
 from recurrent_jax._core.network import Network
 from recurrent_jax._core.types import Size
 from recurrent_jax._loop.loop import Loop, run_steps
@@ -105,7 +105,7 @@ class Stream(NamedTuple):
 def export(
     step: Callable[[Any, Any], tuple[Any, Any]],
     start: Callable[[tuple[Any, ...]], Any],
-    x: Arrays,
+    x: Structs,
     *,
     batch: Size | str | None = "batch",
     platforms: Platforms | None = None,

@@ -668,6 +668,11 @@ CASES = {
     "field-function/init": kind(
         lambda: rj.LSTM(4, kernel_init=("zeros",) * 4), "kernel_init must be a"
     ),
+    "activation-result": kind(
+        lambda: rj.LSTM(4, activation=lambda a: a[..., :1]).init(jax.random.key(0), 3),
+        "LSTM: activation must return an array of the shape and dtype of its argument",
+        "float32[2,4], got float32[2,1]",
+    ),
     "field-range": value(
         lambda: rj.LeakyElman(4, leak=1.5),
         "LeakyElman: leak must be above 0 and at most 1, got 1.5",

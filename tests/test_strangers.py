@@ -19,6 +19,9 @@ MASKED = np.ma.masked_array(np.ones((4, 2), "float32"), True)
 BRIDGE = tasks.init_bridge(KEY, CELL, 2)
 TOKEN = jnp.zeros(2, int)
 PLAN = ragged.packing([2, 1])
+STORED = rj.Structured(CELL, rj.operators.LowRank(1))
+LOOK = rj.Attention(CELL, memory_features=3)
+LOOKS = LOOK.init(KEY, 2)
 
 
 def none(key, shape, dtype):
@@ -103,6 +106,47 @@ def wide(key, shape, dtype):
             lambda: rj.Structured(CELL, rj.operators.LowRank(1)).prepare(PARAMS),
             "Structured.prepare: params must be StructuredParams",
         ),
+        *(
+            (lambda f=f, x=x: f(x), "must be an array, .*ShapeDtypeStruct")
+            for f in (tasks.last_output, tasks.mean_output, PLAN.pack)
+            for x in [jax.ShapeDtypeStruct((2, 2, 3), "float32")]
+        ),
+        (
+            lambda: tasks.scheduled_sampling(
+                lambda c, x: (c, x), (), XS > 0, rate=0.5, key=KEY
+            ),
+            "scheduled_sampling: inputs must be an integer or floating-point array",
+        ),
+        (
+            lambda: tasks.bridge(BRIDGE._replace(biases=BRIDGE.kernels), XS),
+            "bridge: params must be what init_bridge returned",
+        ),
+        (
+            lambda: STORED.prepare(STORED.init(KEY, 2)._replace(recurrent_kernel="a")),
+            "Structured.prepare: params.recurrent_kernel must be an array",
+        ),
+        *(
+            (
+                lambda part=part: LOOK.bind(LOOKS._replace(**part), jnp.ones((5, 3))),
+                rf"Attention.bind: params\.{name}",
+            )
+            for name, part in {
+                "memory_kernel must be of shape": {"memory_kernel": jnp.ones((2, 3))},
+                "memory_kernel must be a float": {"memory_kernel": None},
+                "vector must be a floating": {"vector": jnp.ones((3, 1))},
+                "query_kernel must be": {"query_kernel": None},
+            }.items()
+        ),
+        (
+            lambda: LOOK.bind(LOOKS._replace(vector=jnp.ones(9)), jnp.ones((5, 3))),
+            r"params of the score must be of one size, .*float32\[9\]",
+        ),
+        (
+            lambda: LOOK.weights(LOOKS._replace(memory=(1, 2, 3)), jnp.ones((4, 6))),
+            "Attention.weights: params.memory must be what bind made",
+        ),
+        # What JAX would not add to an array of floats.
+        (lambda: rj.LSTM(3, forget_bias=2**31), r"forget_bias must be below 2\*\*31"),
         (lambda: rj.Zoneout(CELL, ()), r"Zoneout: rate must be a finite number, got"),
         # Initialisers that do not draw what they are asked for.
         (
@@ -211,3 +255,23 @@ def test_no_sequences():
     state, y = learner.step(PARAMS, state, empty[0])
     slope = learner.gradient(state, jnp.zeros_like(y))
     assert not slope.kernel.any() and slope.kernel.shape == (2, 12)
+
+
+@pytest.mark.parametrize("cell", [rj.Elman, rj.GRU, rj.LSTM])
+@pytest.mark.parametrize(
+    "activation, message",
+    [
+        (lambda a: None, "got None"),
+        (lambda a: a[..., :1], r"got float32\[2,1\]"),  # which would be broadcast
+        (lambda a: a.astype("float16"), "got float16"),
+        (lambda a, b: a, r"on float32\[2,3\] it raised TypeError: .*argument: 'b'"),
+    ],
+)
+def test_an_activation_returns_an_array_like_its_argument(cell, activation, message):
+    with pytest.raises(TypeError, match=message):
+        cell(3, activation=activation).init(KEY, 2)
+    params = cell(3).init(KEY, 2)
+    with pytest.raises(TypeError, match=message):
+        rj.unroll(cell(3, activation=activation), params, XS)
+    per_unit = cell(3, activation=lambda a: a * jnp.arange(3.0))
+    assert rj.unroll(per_unit, params, XS)[1].shape == (5, 4, 3)

@@ -16,7 +16,7 @@ from recurrent_jax._checks.declared import (
     protocol,
 )
 from recurrent_jax._checks.functions import pairing, takes
-from recurrent_jax._checks.initial import drawn
+from recurrent_jax._checks.initial import activations, drawn
 from recurrent_jax._checks.lengths import axis_of, host_lengths, lengths_of, steps
 from recurrent_jax._checks.networks import (
     layers,
@@ -26,7 +26,7 @@ from recurrent_jax._checks.networks import (
     residual,
     single,
 )
-from recurrent_jax._checks.params import features, fresh, own
+from recurrent_jax._checks.params import features, fresh, of_structs, own, structs
 from recurrent_jax._checks.sequence import (
     Reading,
     carry,
@@ -64,6 +64,7 @@ from recurrent_jax._checks.words import describe, outline, shapes
 __all__ = [
     "Reading",
     "above",
+    "activations",
     "alike",
     "alive",
     "array",
@@ -94,6 +95,7 @@ __all__ = [
     "like_input",
     "merged",
     "method",
+    "of_structs",
     "one_array",
     "options",
     "order",
@@ -114,5 +116,6 @@ __all__ = [
     "step",
     "steps",
     "strategy",
+    "structs",
     "takes",
 ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of fresh parameters: that initialisers of the user drew what was asked."""
+"""Checks of what `init` is first to call: initialisers and activations of the user."""
 
 import dataclasses
 import functools
@@ -9,7 +9,46 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax._checks.declared import fields_of
+from recurrent_jax._checks.functions import Elementwise, Unfit, watched
+from recurrent_jax._checks.params import of_structs, structs
+from recurrent_jax._checks.values import float_dtype
 from recurrent_jax._checks.words import describe, outline
+
+
+def activations(cell: Any, params: Any, shape: tuple[int, ...]) -> None:
+    """Check that activations chosen by the user return arrays like their arguments.
+
+    `shape` is that of one input of one sequence.
+    """
+    names = tuple(
+        f.name
+        for f in fields_of(type(cell))
+        if isinstance(f.kind, Elementwise) and getattr(cell, f.name) is not f.default
+    )
+    if names:
+        _activations(cell, names, shape, *structs(params))
+
+
+@functools.lru_cache(maxsize=512)
+def _activations(
+    cell: Any, names: tuple[str, ...], shape: Any, tree: Any, leaves: Any
+) -> None:
+    where = type(cell).__name__
+    cell = dataclasses.replace(
+        cell, **{name: watched(where, name, getattr(cell, name)) for name in names}
+    )
+
+    def step(params: Any) -> Any:
+        dtype = float_dtype(params, ())
+        x, carry = jnp.zeros((2, *shape), dtype), cell.initial_carry((2,), dtype)
+        return cell.step(params, carry, x)
+
+    try:
+        jax.eval_shape(step, of_structs(tree, leaves))
+    except Unfit as error:
+        raise TypeError(str(error)) from error.__cause__
+    except Exception:  # of a cell that reads other inputs; `unroll` says what is wrong
+        return
 
 
 def drawn(cell: Any, params: Any, in_features: Any, dtype: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from recurrent_jax._checks.kinds import Kind, Number
 from recurrent_jax._checks.words import describe, is_class, outline
 
-Dtype = Literal["any", "floating-point", "integer", "bool"]
+Dtype = Literal["any", "real", "floating-point", "integer", "bool"]
 _WIDTHS = ("bfloat16", "float16", "float32", "float64")
 
 
@@ -34,6 +34,7 @@ class OneArray(Kind):
         """Return the dtype and the axes."""
         name = {
             "any": "an array",
+            "real": "an integer or floating-point array",
             "bool": "a bool array",
             "integer": "an integer array",
         }
@@ -61,10 +62,12 @@ class Tree(Kind):
     Attributes:
         each: what each array is.
         empty: whether there may be none.
+        structs: whether shapes and dtypes will do, since no number is read.
     """
 
     each: OneArray = OneArray()
     empty: bool = False
+    structs: bool = False
 
     def words(self) -> tuple[str, str]:
         """Return what each array is."""
@@ -82,7 +85,8 @@ class Tree(Kind):
             )
         for path, leaf in leaves:
             name = f"{argument}{jax.tree_util.keystr(path)}"
-            if isinstance(leaf, jax.ShapeDtypeStruct) or _is_key(leaf):
+            is_struct = self.structs and isinstance(leaf, jax.ShapeDtypeStruct)
+            if is_struct or _is_key(leaf):
                 continue
             if path or _dtype(leaf) is not None:
                 self.each.check(where, name, leaf)
@@ -214,6 +218,8 @@ def _is(kind: Dtype, dtype: Any) -> bool:
         return dtype.name in _WIDTHS
     if kind == "bool":
         return bool(dtype == np.bool_)
+    if kind == "real":
+        return jnp.issubdtype(dtype, jnp.integer) or dtype.name in _WIDTHS
     return kind == "any" or jnp.issubdtype(dtype, jnp.integer)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from recurrent_jax._checks.words import given, is_class
 
 _TOO_LARGE = 2**63  # no size of an array, nor an index
+_LARGEST_INT = 2**31 - 1  # that JAX adds to an array of floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,10 @@ class Number(Kind):
         super().check(where, argument, value)
         if not _finite(value):
             raise ValueError(self._message(where, argument, self.words()[0], value))
+        if isinstance(value, int) and abs(value) > _LARGEST_INT:
+            raise ValueError(
+                self._message(where, argument, "below 2**31, or a float", value)
+            )
 
 
 @dataclasses.dataclass(frozen=True)

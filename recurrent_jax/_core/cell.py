@@ -92,7 +92,7 @@ class Cell(abc.ABC, Generic[P, C, Y]):
         linear: whether the step is linear in the carry, as that of a `LinearCell` is,
             so that `Associative` and `Chunked` can run the cell.
         chunked: whether `Chunked` is the default method of a linear cell on a CPU,
-            where it is slower than a loop for some. Elsewhere it always is.
+            where a loop is faster for some. Elsewhere it always is.
 
     Example: The complete code of a leaky integrator, `h' = 0.9 h + x`:
 
@@ -327,8 +327,9 @@ def update(
 
 
 def _drawn(params: Any, cell: Any, given: dict[str, Any]) -> Any:
-    """Return what `init` returned, checked to be what initialisers were asked for."""
+    """Return what `init` returned, after checks of functions that the user chose."""
     _checks.drawn(cell, params, given["in_features"], given.get("dtype", float))
+    _checks.activations(cell, params, (given["in_features"],))
     return apart(params)
 
 

@@ -28,6 +28,7 @@ Model = Annotated[
 ]
 Params = Annotated[Any, Tree(empty=True)]  # some cells have none
 Arrays = Annotated[Any, Tree()]
+Structs = Annotated[Any, Tree(structs=True)]  # arrays, or their shapes and dtypes
 FloatArrays = Annotated[
     Any, Tree(OneArray("floating-point", hint=".astype(float) makes one"))
 ]

@@ -11,6 +11,7 @@ import jax
 from jax.typing import DTypeLike
 
 from recurrent_jax._checks.array_kinds import FloatArray, FloatType, OneKey, Shape
+from recurrent_jax._checks.functions import Elementwise
 from recurrent_jax._checks.kinds import PLAIN, Function, Integer, Number, Parts
 
 Size = Annotated[int, Integer(least=1)]
@@ -32,7 +33,7 @@ Bound = Annotated[float, Number(above=0, hint="None switches it off")] | None
 Flag = Annotated[bool, PLAIN[bool]]
 Activation = Annotated[
     Callable[[jax.Array], jax.Array],
-    Function(hint="pass one such as jax.numpy.tanh"),
+    Elementwise(hint="pass one such as jax.numpy.tanh"),
 ]
 Initializer = Annotated[
     Callable[[jax.Array, tuple[int, ...], DTypeLike], jax.Array],

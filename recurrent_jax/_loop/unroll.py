@@ -137,6 +137,7 @@ def _unroll_cell(
     """Check what was asked for, choose method and strategy, and run the cell."""
     reading = _checks.read("unroll", "xs", cell, xs, asked.time_axis)
     _checks.features(reading, params, xs)
+    _checks.activations(cell, params, reading.first.shape[-1:])
     time, axis = reading.time or 0, reading.time_axis or 0
 
     lengths, method, backward = asked.lengths, asked.method, asked.backward

@@ -50,7 +50,8 @@ def bridge_params(where: str, params: Any, vector: Any) -> None:
     kernels, biases = jax.tree.leaves(params.kernels), jax.tree.leaves(params.biases)
     pairs = zip(kernels, biases, strict=False)
     fit = len(kernels) == len(biases) and all(
-        k.ndim == 2 and k.shape[1:] == b.shape and k.dtype == b.dtype for k, b in pairs
+        jnp.ndim(k) == 2 and k.shape[1:] == jnp.shape(b) and k.dtype == b.dtype
+        for k, b in pairs
     )
     if not fit:
         raise ValueError(

@@ -16,7 +16,7 @@ from recurrent_jax._core.types import Key
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 Draw = Callable[[jax.Array, Any], jax.Array]
-Inputs = Annotated[jax.Array, OneArray(least=1, axes="(time, ...)")]
+Inputs = Annotated[jax.Array, OneArray("real", least=1, axes="(time, ...)")]
 Probability = Annotated[ArrayLike, Scalar(least=0, most=1)]
 
 

@@ -10,7 +10,7 @@ import optax
 from recurrent_jax import _checks
 from recurrent_jax._checks.input_kinds import Named
 from recurrent_jax._checks.kinds import Number
-from recurrent_jax._core.input_types import Arrays
+from recurrent_jax._core.input_types import Structs
 
 Rates = Annotated[
     Mapping[str, float], Named(Number(least=0, hint="0 freezes parameters"))
@@ -19,7 +19,7 @@ LABELS = ("kernel", "recurrent_kernel", "bias", "other")
 
 
 @_checks.checked
-def labels(params: Arrays) -> Any:
+def labels(params: Structs) -> Any:
     """Return `params` with each array replaced by a label that depends on its name.
 
     | label | names |
@@ -50,7 +50,7 @@ def labels(params: Arrays) -> Any:
 
 
 @_checks.checked
-def decayed(params: Arrays) -> Any:
+def decayed(params: Structs) -> Any:
     """Return True for kernels, which weight decay should apply to, and False otherwise.
 
     Do not decay biases, peepholes and scales. Decaying a forget bias shortens the span

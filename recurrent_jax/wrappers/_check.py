@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray
 
 
 def score(name: Any, attention_size: Any) -> None:
@@ -26,6 +27,38 @@ def attention_params(where: str, params: Any) -> None:
             f"{where}: params must be AttentionParams, got {_checks.outline(params)}; "
             "cell.init makes them, and bind takes them first: (params, memory)"
         )
+    ranks = {"query_kernel": 2, "memory_kernel": 2, "vector": 1}
+    optional = params.query_kernel is None and params.vector is None
+    sizes = set()
+    for name, rank in ranks.items():
+        part = getattr(params, name)
+        if part is None and optional and name != "memory_kernel":
+            continue
+        if not OneArray("floating-point").has_type(part) or np.ndim(part) != rank:
+            raise TypeError(
+                f"{where}: params.{name} must be a floating-point array of {rank} "
+                f"axes, as init returns it, got {_checks.outline(part)}"
+            )
+        sizes.add(part.shape[-1])
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{where}: params of the score must be of one size, the last axis, got "
+            f"{_checks.shapes(tuple(getattr(params, name) for name in ranks))}"
+        )
+    if params.memory is not None:
+        _memory(where, params.memory, *params.memory_kernel.shape)
+
+
+def _memory(where: str, memory: Any, features: int, size: int) -> None:
+    """Check that a memory is one that `bind` made with these parameters."""
+    batch = getattr(getattr(memory, "valid", None), "shape", ())
+    want = (*batch, features), (*batch, size), batch
+    got = tuple(getattr(part, "shape", None) for part in memory)
+    if not batch or got != want or memory.valid.dtype != bool:
+        raise TypeError(
+            f"{where}: params.memory must be what bind made with these params, got "
+            f"{_checks.outline(memory)}"
+        )
 
 
 def memory(
@@ -43,6 +76,11 @@ def memory(
             f"Attention.bind: memory is {memory.dtype} but params.memory_kernel is "
             f"{kernel.dtype}; nothing is cast silently. Cast one: "
             f"memory.astype({str(kernel.dtype)!r})"
+        )
+    if kernel.shape[0] != size:
+        raise ValueError(
+            f"Attention.bind: params.memory_kernel must be of shape ({size}, size), "
+            f"got {_checks.describe(kernel)}"
         )
     valid = _checks.steps(
         "Attention.bind", "memory", memory, lengths, mask, time_axis, 1

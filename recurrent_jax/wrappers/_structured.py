@@ -9,8 +9,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.input_kinds import OneArray, Tree
 from recurrent_jax.operators._operators import Operator
 from recurrent_jax.wrappers._wrapper import Wrapper
+
+_STORED = Tree(OneArray("floating-point", least=1, axes="(gates, ...)"))
 
 
 class StructuredParams(NamedTuple):
@@ -102,6 +105,8 @@ class Structured(Wrapper):
                 "Structured.prepare: params must be StructuredParams, as init returns "
                 f"them, got {_checks.outline(params)}"
             )
-        gates = jax.vmap(self.operator.dense)(params.recurrent_kernel)
+        stored = params.recurrent_kernel
+        _STORED.check("Structured.prepare", "params.recurrent_kernel", stored)
+        gates = jax.vmap(self.operator.dense)(stored)
         kernel = jnp.concatenate(list(gates), axis=-1)
         return self.cell.prepare(params.cell._replace(recurrent_kernel=kernel))
