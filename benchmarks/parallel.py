@@ -28,11 +28,13 @@ CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "lru": rj.LRU,
     "min_gru": rj.MinGRU,
     "sru": rj.SRU,
+    "s4d": lambda H: rj.S4D(H, state_size=16),  # with more, a tree takes all memory
     "mamba": rj.Mamba,
     "mamba2": lambda H: rj.Mamba2(H, heads=2),
     "gated_linear_attention": lambda H: rj.GatedLinearAttention(H, heads=2),
     "gated_delta_net": lambda H: rj.GatedDeltaNet(H, heads=2),
     "kda": lambda H: rj.KDA(H, heads=2),
+    "rwkv7": lambda H: rj.RWKV7(H, heads=2),
     "mlstm": lambda H: rj.MLSTM(H, heads=2),
 }
 LOOP, DEFAULT = "Sequential", "default"

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 import recurrent_jax as rj
+from recurrent_jax._loop.tuning import tuning
+from recurrent_jax.methods._default import chosen
 from recurrent_jax.wrappers import Wrapper
 
 pytestmark = pytest.mark.usefixtures("strict_ranks", "small_heap")
@@ -56,6 +58,34 @@ def test_the_default_follows_from_the_cell_and_the_strategy():
     assert method_of(rj.LRU(4), steps=False) == rj.Chunked()
     assert method_of(rj.LRU(4), steps=True) == rj.Sequential()
     assert method_of(rj.GRU(4), steps=False) == rj.Sequential()
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [rj.S4D(4, state_size=32), rj.Mamba(4), rj.KDA(64, heads=1), rj.RWKV7(64, heads=1)],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_wide_states_are_computed_again_where_they_would_take_long_to_keep(cell):
+    D = cell.hidden_size
+    params = jax.eval_shape(lambda: cell.init(jax.random.key(0), D))
+    carry = jax.eval_shape(lambda: cell.initial_carry((8,)))
+    a_step = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(carry))
+    most = tuning(()).remake_bytes
+    for time, strategy in (
+        (int(most) // a_step - 1, rj.Deferred()),
+        (int(most) // a_step + 1, rj.Checkpointed()),
+    ):
+        xs = jax.ShapeDtypeStruct((time, 8, D), jnp.float32)
+        assert chosen(cell, params, xs, time) == (rj.Sequential(), strategy)
+        # Whoever chooses one of both gets what belongs to it.
+        asked = chosen(cell, params, xs, time, method=rj.Sequential())
+        assert asked == (rj.Sequential(), rj.Deferred())
+        asked = chosen(cell, params, xs, time, backward=rj.Autodiff())
+        assert asked[1] == rj.Autodiff()
+    narrow = rj.MinGRU(4)
+    params = jax.eval_shape(lambda: narrow.init(jax.random.key(0), 4))
+    xs = jax.ShapeDtypeStruct((10**7, 4), jnp.float32)
+    assert chosen(narrow, params, xs, 10**7) == (rj.Sequential(), rj.Deferred())
 
 
 @pytest.mark.mostly_slow

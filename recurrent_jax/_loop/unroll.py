@@ -24,7 +24,7 @@ from recurrent_jax._loop.loop import (
     join,
     valid_steps,
 )
-from recurrent_jax.methods._default import default_method
+from recurrent_jax.methods._default import chosen
 
 
 @_checks.called
@@ -140,16 +140,12 @@ def _unroll_cell(
     _checks.activations(cell, params, reading.first.shape[-1:])
     time, axis = reading.time or 0, reading.time_axis or 0
 
-    lengths, method, backward = asked.lengths, asked.method, asked.backward
+    lengths = asked.lengths
     if lengths is not None:
         lengths = _checks.lengths(reading, lengths)
     mask = _flags(reading, "mask", asked.mask)
     resets = _flags(reading, "resets", asked.resets)
-    if method is None:
-        method = default_method(cell, params, xs, time, backward)
-    _checks.method("unroll", method)
-    backward = method.backward if backward is None else backward
-    _checks.strategy("unroll", backward)
+    method, backward = chosen(cell, params, xs, time, asked.method, asked.backward)
 
     carry = _given(reading, params, "carry", asked.carry)
     fresh = _given(reading, params, "reset_carry", asked.reset_carry)

@@ -103,6 +103,7 @@ class KDA(HeadsCell[KDAParams, MatrixCarry]):
     Params = KDAParams
     Carry = MatrixCarry
     output = None
+    chunked = False  # on a CPU, a loop over its steps is faster
 
     def init(
         self, key: jax.Array, in_features: int, dtype: DTypeLike = float

@@ -113,6 +113,7 @@ class Mamba(LinearCell[MambaParams, MambaCarry]):
     Params = MambaParams
     Carry = MambaCarry
     output = None
+    chunked = False  # on a CPU, a loop over its steps is faster
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -107,6 +107,7 @@ class S4D(LinearCell[S4DParams, ComplexCarry]):
     Params = S4DParams
     Carry = ComplexCarry
     output = None
+    chunked = False  # on a CPU, a loop over its steps is faster
 
     def __post_init__(self) -> None:
         super().__post_init__()

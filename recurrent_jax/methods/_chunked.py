@@ -30,8 +30,7 @@ class Chunked:
     With `size`, the backward pass keeps the states between chunks and recomputes the
     rest. Without it, the same holds for blocks of time that fit into a processor's
     cache. Also without it, a CPU takes the steps of a matrix in a loop where no
-    derivative is asked for, since that was faster there. So it does for vectors of many
-    more numbers than the input is projected to, such as those of a `Mamba`.
+    derivative is asked for, since that was faster there.
 
     Args:
         size: the number of steps in a chunk. None takes as many as fit into a
@@ -73,8 +72,9 @@ class Chunked:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        walks = order_of(loop) == Walk()
-        if self.size is None and walks and _is_wide(carry) and _is_large(loop):
+        walks, element = order_of(loop) == Walk(), element_of(loop)
+        is_matrix = not isinstance(element, Diagonal)
+        if self.size is None and walks and is_matrix and _is_wide(carry):
             return _by_loop(self, *part(loop), carry)
         return self.chunks(loop, carry)
 
@@ -133,18 +133,6 @@ _by_loop.defjvp(_derivative, symbolic_zeros=True)
 def _is_wide(carry: Any) -> bool:
     """Return whether chunks round no less often than a loop, as they do in 16 bits."""
     return all(a.dtype.itemsize >= 4 for a in jax.tree.leaves(carry))
-
-
-def _is_large(loop: Loop) -> bool:
-    """Return whether the states are many more numbers than what makes the steps."""
-    element = element_of(loop)
-    if not isinstance(element, Diagonal):
-        return True
-    zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
-    states, given = (
-        sum(a.size for a in jax.tree.leaves(tree)) for tree in (element.added, zs)
-    )
-    return states > 2 * given
 
 
 def _block(loop: Loop, element: Any, chunk: int) -> int:

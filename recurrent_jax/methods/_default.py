@@ -1,19 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The method that `unroll` chooses."""
+"""The method and the strategy that `unroll` chooses."""
 
+import functools
 import math
 from typing import Any
 
 import jax
 
-from recurrent_jax import kernels
+from recurrent_jax import _checks, kernels
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.mesh import are_on_cpu
 from recurrent_jax._loop.loop import Backward, Method
 from recurrent_jax._loop.tuning import Tuning, tuning
+from recurrent_jax.backward import Checkpointed
 from recurrent_jax.methods._chunked import Chunked
 from recurrent_jax.methods._fused import Fused, kernel_for
 from recurrent_jax.methods._sequential import Sequential
+
+
+def chosen(
+    cell: Cell[Any, Any, Any],
+    params: Any,
+    xs: Any,
+    time: int,
+    method: Method | None = None,
+    backward: Backward | None = None,
+) -> tuple[Method, Backward]:
+    """Return the method and the strategy, of which the user chose none, one or both."""
+    is_free = method is None and backward is None
+    if method is None:
+        method = default_method(cell, params, xs, time, backward)
+    _checks.method("unroll", method)
+    if is_free and cell.linear and method == Sequential():
+        *lead, features = jax.tree.leaves(xs)[0].shape
+        rows, most = math.prod(lead), tuning((params, xs)).remake_bytes
+        state = _wide_state(cell, features, *_checks.structs(params))
+        # A symbol, as in an exported program, is no int.
+        if state and isinstance(rows, int) and rows * state >= most:
+            backward = Checkpointed()
+    backward = method.backward if backward is None else backward
+    _checks.strategy("unroll", backward)
+    return method, backward
+
+
+@functools.lru_cache(maxsize=512)
+def _wide_state(
+    cell: Cell[Any, Any, Any], features: Any, tree: Any, leaves: Any
+) -> int:
+    """Return the bytes of a state of many more numbers than an output, or zero.
+
+    Many of these take longer to keep than to compute again.
+    """
+    params = _checks.of_structs(tree, leaves)
+    dtype = _checks.float_dtype(params, ())
+    carry = jax.eval_shape(lambda p: cell.initial_carry((), dtype, p), params)
+    sizes = [a.size for a in jax.tree.leaves(carry)]
+    if sum(sizes) <= 4 * cell.out_features(features):
+        return 0
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(carry))
 
 
 def default_method(

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec
 
 from recurrent_jax._core.mesh import place, vary_alike
 from recurrent_jax._loop.loop import Flags, Loop
-from recurrent_jax.methods._default import default_method
+from recurrent_jax.methods._default import chosen
 from recurrent_jax.methods._linear import at_once, element_of, order_of
 from recurrent_jax.methods._sequential import Sequential
 from recurrent_jax.methods._units import Kinds, Share, resized, units_of
@@ -98,12 +98,13 @@ class Shares(NamedTuple):
             across = Across(self.time, local.reverse)
             return at_once(local, carry, order_of(local), chunk, across)
         if self.units is None:
-            method = default_method(local.cell, params, xs, local.time, None)
+            method, backward = chosen(local.cell, params, xs, local.time)
         else:
             units = units_of(local.cell) // self._parts
             cell = Share(resized(local.cell, units), self.units, self.kinds.exchanged)
             local, method = local._replace(cell=cell), Sequential()
-        return method.backward.run(local._replace(method=method), carry)
+            backward = method.backward
+        return backward.run(local._replace(method=method), carry)
 
     @property
     def _parts(self) -> int:
