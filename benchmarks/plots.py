@@ -136,22 +136,28 @@ def methods_against_time(
     """Draw how many times as fast as the loop each method of a cell is, against T."""
     plt.rcParams.update({"font.size": 9, "savefig.dpi": 150})
     cells, directions = unique(rows, "cell"), unique(rows, "direction")
+    columns = min(4, len(cells))
+    bands = -(-len(cells) // columns)  # of as many rows as there are directions
     figure, axes = plt.subplots(
-        len(directions),
-        len(cells),
-        figsize=(1 + 2.2 * len(cells), 5.6),
+        bands * len(directions),
+        columns,
+        figsize=(1 + 2.2 * columns, 1 + 2.2 * bands * len(directions)),
         layout="constrained",
         sharex=True,
         sharey=True,
         squeeze=False,
     )
+    for axis in axes.flat:
+        axis.set_visible(False)  # unless there is a cell for it
     labels = [name for name in unique(rows, "contender") if name != loop]
     time = {
         (r["cell"], r["direction"], r["contender"], r["T"]): r["min_ms"] for r in rows
     }
     for row, direction in enumerate(directions):
-        for column, cell in enumerate(cells):
-            axis = axes[row, column]
+        for place, cell in enumerate(cells):
+            band, column = divmod(place, columns)
+            axis = axes[band * len(directions) + row, column]
+            axis.set_visible(True)
             axis.axhline(1, color="0.6", lw=1)
             for number, label in enumerate(labels):
                 points = [
@@ -180,6 +186,7 @@ def methods_against_time(
                 axis.set_title(cell)
             if row == len(directions) - 1:
                 axis.set_xlabel("steps T")
+                axis.tick_params(labelbottom=place + columns >= len(cells))
             if column == 0:
                 axis.set_ylabel(f"{direction}\ntimes as fast as the loop")
     lines = {

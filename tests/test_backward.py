@@ -493,9 +493,13 @@ def test_no_block_takes_less_than_the_parameters(time, lengths, monkeypatch):
     monkeypatch.setattr(_checkpointed, "_least", LEAST)
     cell = rj.LSTM(8)  # 17 times 32 parameters, and 32 numbers in the gates of a step
     params, xs = cell.init(jax.random.key(0), 8), jnp.zeros((time, 1, 8))
-    run = functools.partial(rj.unroll, cell, backward=rj.Checkpointed())
-    text = str(jax.make_jaxpr(run)(params, xs))
-    assert ("checkpoint" in text or "remat" in text) == bool(lengths)
+
+    def run(params):
+        return rj.unroll(cell, params, xs, backward=rj.Checkpointed())[1].sum()
+
+    # Without blocks, the derivative is not another program.
+    assert ("_derived" in str(jax.make_jaxpr(run)(params))) == bool(lengths)
+    text = str(jax.make_jaxpr(jax.grad(run))(params))
     for length in lengths:
         assert f"length={length}" in text
 
@@ -734,3 +738,15 @@ def test_no_name_of_jax_for_where_data_lie_is_needed(monkeypatch):
     typeof = jax.typeof
     monkeypatch.setattr(jax, "typeof", lambda a: Renamed(typeof(a)))
     close(jax.jit(jax.grad(gradient))(params), want)
+
+
+def test_no_block_is_run_again_where_no_derivative_is_asked_for():
+    cell = rj.GRU(4)
+    params, xs = cell.init(jax.random.key(0), 3), jnp.ones((9, 2, 3))
+
+    def run(params):
+        return rj.unroll(cell, params, xs, backward=rj.Checkpointed(every=2))[1].sum()
+
+    forward, both = (str(jax.make_jaxpr(f)(params)) for f in (run, jax.grad(run)))
+    assert "checkpoint" not in forward and "remat" not in forward
+    assert "checkpoint" in both or "remat" in both

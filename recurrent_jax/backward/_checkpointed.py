@@ -10,6 +10,7 @@ import jax
 from recurrent_jax import _checks
 from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import even, in_blocks
+from recurrent_jax._loop.derived import derived
 from recurrent_jax._loop.loop import Loop, join, part
 
 _MOST_LEVELS = 4
@@ -72,8 +73,13 @@ class Checkpointed:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
+        whole = loop.method.backward.run
         if loop.time == 0 or (self._is_free and _least(loop) >= loop.time):
-            return loop.method.backward.run(loop, carry)
+            return whole(loop, carry)
+        return derived(whole, self.blocks, loop, carry)
+
+    def blocks(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
+        """Return the final carry and all outputs, computed block by block."""
         size, inner = self._cut(loop, carry)
 
         def run(block: Loop, carry: Any) -> tuple[Any, Any]:

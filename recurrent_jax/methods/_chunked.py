@@ -2,16 +2,15 @@
 """The method that runs a linear cell chunk by chunk."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
-from jax.custom_derivatives import SymbolicZero
 
 from recurrent_jax import _checks
 from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import cached_steps, in_blocks
-from recurrent_jax._loop.loop import Arrays, Loop, Static, join, part, run_steps
+from recurrent_jax._loop.derived import derived
+from recurrent_jax._loop.loop import Loop, join, part, run_steps
 from recurrent_jax.backward import Autodiff
 from recurrent_jax.methods._linear import at_once, element_of, order_of, reason
 from recurrent_jax.methods._sequential import Sequential
@@ -75,7 +74,7 @@ class Chunked:
         walks, element = order_of(loop) == Walk(), element_of(loop)
         is_matrix = not isinstance(element, Diagonal)
         if self.size is None and walks and is_matrix and _is_wide(carry):
-            return _by_loop(self, *part(loop), carry)
+            return derived(Sequential().run, self.chunks, loop, carry)
         return self.chunks(loop, carry)
 
     def chunks(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
@@ -102,32 +101,6 @@ class Chunked:
     def befores(self, loop: Loop, carry: Any) -> Any:
         """Return the carry before each step, with time as the first axis."""
         return run_steps(loop, carry)[2]
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _by_loop(method: Chunked, static: Static, arrays: Arrays, carry: Any) -> Any:
-    """Return what the loop returns. The derivative is that of the chunks."""
-    return Sequential().run(join(static, arrays), carry)
-
-
-def _derivative(
-    method: Chunked, static: Static, primals: Any, tangents: Any
-) -> tuple[Any, Any]:
-    """Return the values and the tangents of the chunks."""
-    leaves, structure = jax.tree.flatten(primals)
-    d = structure.flatten_up_to(tangents)
-    moving = [i for i, t in enumerate(d) if not isinstance(t, SymbolicZero)]
-
-    def run(moved: list[jax.Array]) -> Any:
-        given = dict(zip(moving, moved, strict=True))
-        filled = (given.get(i, leaf) for i, leaf in enumerate(leaves))
-        arrays, carry = structure.unflatten(filled)
-        return method.chunks(join(static, arrays), carry)
-
-    return jax.jvp(run, ([leaves[i] for i in moving],), ([d[i] for i in moving],))
-
-
-_by_loop.defjvp(_derivative, symbolic_zeros=True)
 
 
 def _is_wide(carry: Any) -> bool:
