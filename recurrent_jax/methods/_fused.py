@@ -83,7 +83,7 @@ class Fused:
         )
         if (every := _block(kernel, flat_loop)) < loop.time:
             # Of each block a carry is saved, and its gates are computed once more.
-            return Checkpointed(every).run(loop, carry)
+            return Checkpointed(every).blocks(loop, carry)
         final, ys = kernels.run(kernel, flat_loop, Sequential(), carry)
         final = jax.tree.map(lambda a: a.reshape(*loop.batch_shape, a.shape[-1]), final)
         return final, ys.reshape(loop.time, *loop.batch_shape, ys.shape[-1])
