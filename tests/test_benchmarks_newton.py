@@ -148,6 +148,21 @@ def test_the_times_on_the_page_are_what_was_measured():
     assert f"{low:.0f} to {high:.0f} times for a full one" in text
 
 
+def test_the_estimates_on_the_page_are_what_was_compiled():
+    from benchmarks.accelerators import newton as devices
+
+    docs = pathlib.Path(__file__).parents[1] / "docs"
+    rows = results.load(docs / "results" / "newton-devices.csv")["rows"]
+    lines = devices.lines(rows)
+    assert len(lines) == 6 and "\n".join(lines) in (docs / "newton.md").read_text()
+    for row in rows:
+        launch, rate = devices.DEVICES[row["device"]]
+        one = launch * float(row["newton_launches"])
+        bytes_ = 2 * float(row["newton_mib"]) * 2**20 * float(row["iterations"])
+        seconds = float(row["newton_ms"]) / 1e3
+        assert seconds == pytest.approx(max(one, bytes_ / rate), rel=1e-3)
+
+
 def test_the_hit_rate_on_the_page_is_what_was_measured():
     docs = pathlib.Path(__file__).parents[1] / "docs"
     rows = results.load(docs / "results" / "newton-drawn.csv")["rows"]

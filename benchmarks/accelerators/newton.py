@@ -122,10 +122,10 @@ def lines(rows: list[dict]) -> list[str]:
         for cell in results.unique(mine, "cell"):
             found = {int(r["T"]): r for r in mine if r["cell"] == cell}
             ratios = [
-                f"{float(found[T]['loop_ms']) / float(found[T]['newton_ms']):.2g}"
-                for T in times
+                float(found[T]["loop_ms"]) / float(found[T]["newton_ms"]) for T in times
             ]
-            texts.append(f"| {device} | `{cell}` | {' | '.join(ratios)} |")
+            told = " | ".join(f"{float(f'{ratio:.2g}'):g}" for ratio in ratios)
+            texts.append(f"| {device} | `{cell}` | {told} |")
     return texts
 
 
