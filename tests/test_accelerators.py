@@ -221,6 +221,15 @@ def test_kernels_compile_for_a_gpu(dtype, T, B, D, H):
     assert all(0 < one.registers <= 255 for one in told.values())
 
 
+def test_launches_of_newton_hardly_grow_with_time():
+    compilers()
+    from benchmarks.accelerators import newton
+
+    short, long = (newton.estimate("v5e", "GRU", rj.GRU(4), n) for n in (32, 256))
+    assert long.loop_launches > 6 * short.loop_launches
+    assert 0 < short.newton_launches < long.newton_launches < 3 * short.newton_launches
+
+
 def test_a_fault_of_one_platform_is_found():
     compilers()
     pytest.importorskip("jax_plugins.xla_cuda12")
