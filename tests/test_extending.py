@@ -122,3 +122,25 @@ def test_protocols_are_public():
     assert {"Method", "Loop", "Flags", "Sequential"} <= set(rj.methods.__all__)
     assert {"Network", "Options", "Deep"} <= set(rj.networks.__all__)
     assert {"backward", "methods", "networks"} <= set(rj.__all__) & set(dir(rj))
+
+
+@pytest.mark.parametrize(
+    "own", [rj.Checkpointed(every=2), rj.Checkpointed(budget=4000), rj.Truncated(9)]
+)
+@pytest.mark.parametrize("asked", [None, rj.Checkpointed(levels=2), rj.Truncated(9)])
+def test_a_method_whose_own_strategy_cuts_time(own, asked):
+    class Mine:
+        backward = own
+        steps = True
+        refuses = rj.Sequential().refuses
+        run = rj.Sequential().run
+        befores = rj.Sequential().befores
+
+    cell = rj.GRU(3)
+    params, xs = cell.init(jax.random.key(0), 2), jnp.ones((9, 4, 2))
+
+    def slope(**options):
+        return jax.grad(lambda p: rj.unroll(cell, p, xs, **options)[1].sum())(params)
+
+    want, got = slope(), slope(method=Mine(), backward=asked)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5), got, want)

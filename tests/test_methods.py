@@ -77,7 +77,7 @@ def test_wide_states_are_computed_again_where_they_would_take_long_to_keep(cell)
     ):
         xs = jax.ShapeDtypeStruct((time, 8, D), jnp.float32)
         assert chosen(cell, params, xs, time) == (rj.Sequential(), strategy)
-        # Whoever chooses one of both gets what belongs to it.
+        # If the user chooses one of them, the other follows from it.
         asked = chosen(cell, params, xs, time, method=rj.Sequential())
         assert asked == (rj.Sequential(), rj.Deferred())
         asked = chosen(cell, params, xs, time, backward=rj.Autodiff())
@@ -86,6 +86,40 @@ def test_wide_states_are_computed_again_where_they_would_take_long_to_keep(cell)
     params = jax.eval_shape(lambda: narrow.init(jax.random.key(0), 4))
     xs = jax.ShapeDtypeStruct((10**7, 4), jnp.float32)
     assert chosen(narrow, params, xs, 10**7) == (rj.Sequential(), rj.Deferred())
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        rj.S4D(4),
+        rj.Residual(rj.Mamba(4)),
+        rj.KDA(64, heads=1),
+        rj.Deep((rj.RWKV7(64, heads=1), rj.MinGRU(4))),
+    ],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_the_default_of_wide_states_is_exact(cell, monkeypatch, x64):
+    least = tuning(())._replace(remake_bytes=1)
+    monkeypatch.setattr("recurrent_jax.methods._default.tuning", lambda _: least)
+    monkeypatch.setattr("recurrent_jax.backward._checkpointed._least", lambda _: 1)
+    params, xs = draw(cell)
+    options = {
+        "lengths": jnp.array([TIME, 4, 0]),
+        "resets": jnp.arange(TIME)[:, None] == jnp.array([[3, 2, 1]]),
+        "reverse": True,
+    }
+
+    def run(p, x, **more):
+        return score(cell, p, x, **options, **more)
+
+    slope = jax.jit(jax.value_and_grad(run, (0, 1)))
+    # The derivative is that of blocks.
+    assert "_derived" in str(jax.make_jaxpr(run)(params, xs))
+    plain = functools.partial(run, method=rj.Sequential(), backward=rj.Autodiff())
+    want = jax.jit(jax.value_and_grad(plain, (0, 1)))(params, xs)
+    close(slope(params, xs), want)
+    turned = jax.jit(jax.jacfwd(lambda x: jax.grad(run, 1)(params, x).sum()))(xs)
+    close(turned, jax.jit(jax.grad(lambda x: jax.grad(plain, 1)(params, x).sum()))(xs))
 
 
 @pytest.mark.mostly_slow

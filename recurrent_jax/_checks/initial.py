@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what `init` is first to call: initialisers and activations of the user."""
+"""Checks of functions of the user that a cell calls: initialisers and activations."""
 
 import dataclasses
 import functools

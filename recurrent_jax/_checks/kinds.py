@@ -11,12 +11,12 @@ import difflib
 import math
 from typing import Any
 
+import jax
 import numpy as np
 
 from recurrent_jax._checks.words import given, is_class
 
 _TOO_LARGE = 2**63  # no size of an array, nor an index
-_LARGEST_INT = 2**31 - 1  # that JAX adds to an array of floats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +122,11 @@ class Number(Kind):
         super().check(where, argument, value)
         if not _finite(value):
             raise ValueError(self._message(where, argument, self.words()[0], value))
-        if isinstance(value, int) and abs(value) > _LARGEST_INT:
-            raise ValueError(
-                self._message(where, argument, "below 2**31, or a float", value)
-            )
+        # JAX would not add it to an array of floats.
+        largest = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64)).max
+        if isinstance(value, int) and abs(value) > largest:
+            words = f"an integer of at most {largest}, or a float"
+            raise ValueError(self._message(where, argument, words, value))
 
 
 @dataclasses.dataclass(frozen=True)

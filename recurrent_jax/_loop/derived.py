@@ -14,10 +14,10 @@ Run = Callable[[Loop, Any], tuple[Any, Any]]
 
 
 def derived(values: Run, derivative: Run, loop: Loop, carry: Any) -> tuple[Any, Any]:
-    """Return what `values` returns; where it is differentiated, what the other does.
+    """Return what `values` returns. Its derivative is that of `derivative`.
 
-    Both hash, as methods of frozen dataclasses do, and both return the final carry and
-    all outputs.
+    Both return the final carry and all outputs. Both must hash, as methods of frozen
+    dataclasses do.
     """
     return _derived(values, derivative, *part(loop), carry)
 
@@ -32,7 +32,7 @@ def _derived(
 def _tangents(
     values: Run, derivative: Run, static: Static, primals: Any, tangents: Any
 ) -> tuple[Any, Any]:
-    """Return values and tangents of the other function, of what has a tangent."""
+    """Return values and tangents of `derivative`, for the arrays that have tangents."""
     leaves, structure = jax.tree.flatten(primals)
     d = structure.flatten_up_to(tangents)
     moving = [i for i, t in enumerate(d) if not isinstance(t, SymbolicZero)]

@@ -4,7 +4,7 @@
 import dataclasses
 from typing import Any
 
-from recurrent_jax._loop.loop import Loop
+from recurrent_jax._loop.loop import Backward, Loop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,3 +30,12 @@ class Autodiff:
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
         return loop.method.run(loop, carry)
+
+
+def inner(strategy: Backward, loop: Loop) -> Backward:
+    """Return the strategy for a part of a loop that `strategy` cuts: the method's own.
+
+    Unless that would cut the part in the same way, without end.
+    """
+    own = loop.method.backward
+    return Autodiff() if isinstance(own, type(strategy)) else own

@@ -11,7 +11,8 @@ from recurrent_jax import _checks
 from recurrent_jax._core.types import Size
 from recurrent_jax._loop.blocks import even, in_blocks
 from recurrent_jax._loop.derived import derived
-from recurrent_jax._loop.loop import Loop, join, part
+from recurrent_jax._loop.loop import Backward, Loop, join, part
+from recurrent_jax.backward._autodiff import inner
 
 _MOST_LEVELS = 4
 
@@ -73,7 +74,7 @@ class Checkpointed:
 
     def run(self, loop: Loop, carry: Any) -> tuple[Any, Any]:
         """Return the final carry and all outputs."""
-        whole = loop.method.backward.run
+        whole = inner(self, loop).run
         if loop.time == 0 or (self._is_free and _least(loop) >= loop.time):
             return whole(loop, carry)
         return derived(whole, self.blocks, loop, carry)
@@ -100,13 +101,13 @@ class Checkpointed:
     def _cut(self, loop: Loop, carry: Any) -> tuple[int, Any]:
         """Return the size of a block, and the strategy to use inside it."""
         if self.budget is not None:
-            return _fit(self.budget, loop, carry)
+            return _fit(self, self.budget, loop, carry)
         share = self.levels / (self.levels + 1)
         size = self.every
         if size is None:
             size = even(loop.time, max(math.ceil(loop.time**share), _least(loop)))
         if self.levels == 1:
-            return size, loop.method.backward
+            return size, inner(self, loop)
         return size, Checkpointed(levels=self.levels - 1)
 
 
@@ -120,7 +121,9 @@ def _least(loop: Loop) -> int:
     return math.ceil(_bytes(loop.params) * loop.time / max(1, _bytes(zs)))
 
 
-def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
+def _fit(
+    strategy: Checkpointed, budget: int, loop: Loop, carry: Any
+) -> tuple[int, Any]:
     r"""Return the largest blocks of the fewest levels that fit into `budget` bytes.
 
     Let a carry take C bytes and the residuals of a step K bytes. Then L levels of q
@@ -128,7 +131,8 @@ def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
     $q C = n K$.
     """
     # A cell without state still saves the residuals of one block.
-    C, K = max(1, _bytes(carry)), _step_bytes(loop, carry)
+    inside = inner(strategy, loop)
+    C, K = max(1, _bytes(carry)), _step_bytes(inside, loop, carry)
     for levels in range(1, _MOST_LEVELS + 1):
         n = (loop.time * (C / K) ** levels) ** (1 / (levels + 1))
         q = n * K / C
@@ -143,11 +147,11 @@ def _fit(budget: int, loop: Loop, carry: Any) -> tuple[int, Any]:
         )
     size = min(loop.time, max(1, math.ceil(loop.time / q)))
     if levels == 1:
-        return size, loop.method.backward
+        return size, inside
     return size, Checkpointed(budget=budget - math.ceil(loop.time / size) * C)
 
 
-def _step_bytes(loop: Loop, carry: Any) -> int:
+def _step_bytes(inside: Backward, loop: Loop, carry: Any) -> int:
     """Return about how many bytes the residuals of one more step take."""
 
     def kept(time: int) -> int:
@@ -159,7 +163,7 @@ def _step_bytes(loop: Loop, carry: Any) -> int:
 
         def pull(arrays: Any, carry: Any) -> Any:
             def run(arrays: Any, carry: Any) -> Any:
-                return loop.method.backward.run(join(static, arrays), carry)
+                return inside.run(join(static, arrays), carry)
 
             return jax.vjp(run, arrays, carry)[1]
 

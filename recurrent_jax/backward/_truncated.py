@@ -13,6 +13,7 @@ from jax import lax
 from recurrent_jax import _checks
 from recurrent_jax._core.types import Size
 from recurrent_jax._loop.loop import Flags, Loop
+from recurrent_jax.backward._autodiff import inner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Truncated:
 
         starts = jax.tree.map(start, carry, befores)
         _checks.refusal("Truncated", windows)
-        final, ys = loop.method.backward.run(windows, starts)
+        final, ys = inner(self, loop).run(windows, starts)
 
         def in_order(y: jax.Array) -> jax.Array:
             y = jnp.swapaxes(y[k2 - k1 :], 0, 1)

@@ -85,8 +85,8 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
         return jax.nn.initializers.orthogonal()(key, shape, wide)
 
     if jax.__version_info__ < (0, 12):
-        # Threads that factor several batches of matrices at once wait there for each
-        # other for ever, where a machine has few. So `vmap` factors one at a time.
+        # JAX then hangs on a CPU with few cores if it factors several batches of
+        # matrices at once. So `vmap` factors one matrix after another.
         draw = jax.custom_batching.sequential_vmap(draw)
     return draw(key).astype(dtype)
 

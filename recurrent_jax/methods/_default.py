@@ -26,7 +26,7 @@ def chosen(
     method: Method | None = None,
     backward: Backward | None = None,
 ) -> tuple[Method, Backward]:
-    """Return the method and the strategy, of which the user chose none, one or both."""
+    """Return the method and the strategy. The user chose none, one or both of them."""
     is_free = method is None and backward is None
     if method is None:
         method = default_method(cell, params, xs, time, backward)
@@ -47,9 +47,9 @@ def chosen(
 def _wide_state(
     cell: Cell[Any, Any, Any], features: Any, tree: Any, leaves: Any
 ) -> int:
-    """Return the bytes of a state of many more numbers than an output, or zero.
+    """Return the bytes of a state with many more numbers than an output, or zero.
 
-    Many of these take longer to keep than to compute again.
+    Many such states take longer to keep than to compute again.
     """
     params = _checks.of_structs(tree, leaves)
     dtype = _checks.float_dtype(params, ())
