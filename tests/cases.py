@@ -257,6 +257,31 @@ LOOPS = (
     "structured_orthogonal",  # stores its kernel in another form
 )
 
+# One row for each way in which a cell computes a step, beside these. The laws of the
+# other rows are slow tests: their cells are made of the same parts.
+KINDS = (
+    *FEW,
+    *LOOPS,
+    "elman_relu",  # a slope that jumps
+    "gru",  # a bias within a gate
+    "antisymmetric_rnn",  # a kernel that is made of the stored one
+    "fast_grnn",  # one product for two gates
+    "indrnn",  # a diagonal
+    "lem",  # two products, one after the other
+    "cifg_peepholes",
+    "layer_norm_lstm",
+    "mogrifier_lstm_rank",  # products within an input
+    "projected_lstm_clipped",
+    "gru_d",
+    "dropouts",
+    "mixed_precision",
+    "structured_low_rank",
+    "mlstm",  # a normaliser
+    "min_gru",  # logarithms
+    "mamba2_groups",
+    "s5",  # conjugate pairs
+)
+
 
 def trial(name, **options):
     """Return a trial of the cell in a row."""

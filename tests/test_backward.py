@@ -114,6 +114,7 @@ def test_values_do_not_depend_on_the_strategy(backward, x64):
         close(run(backward=backward, reverse=reverse), run(reverse=reverse))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("backward", EXACT, ids=names(EXACT))
 def test_a_cell_that_does_not_split_is_deferred_too(backward, x64):
     cell = Leaky(4)
@@ -351,6 +352,7 @@ def clipped_by_hand(cell, arguments, max_norm, max_value):
     return d_params, d_carry, jnp.stack(d_xs)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.flags
 @pytest.mark.parametrize("max_norm, max_value", [(0.5, 1e9), (1e9, 0.2), (0.5, 0.2)])
 def test_clipped_is_the_explicit_loop(max_norm, max_value, x64):
@@ -390,6 +392,7 @@ def last_gradient(dtype, scale, backward, hidden=2):
     return jax.grad(last)(jnp.ones((3, 1), dtype)).ravel()
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.flags
 @pytest.mark.parametrize(
     ("dtype", "scale"),
@@ -477,6 +480,7 @@ def temporary_bytes(backward, time):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.flags
 def test_checkpointed_memory_grows_as_the_square_root():
     small, large = (temporary_bytes(rj.Checkpointed(), t) for t in (1024, 16 * 1024))
@@ -504,6 +508,7 @@ def test_no_block_takes_less_than_the_parameters(time, lengths, monkeypatch):
         assert f"length={length}" in text
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("backward", ALL, ids=names(ALL))
 def test_what_is_compiled_does_not_grow_with_time(backward):
     cell = rj.LSTM(4)
@@ -559,6 +564,7 @@ def test_a_backward_that_is_none_of_them_is_refused():
         rj.unroll(cell, params, xs, backward=rj.Deferred)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
 def test_a_budget_of_memory_is_kept(share):
     time, cell = 4096, rj.LSTM(16)

@@ -42,6 +42,8 @@ from benchmarks import (  # noqa: E402
 from benchmarks.peers import equinox, ours  # noqa: E402
 from benchmarks.problems import BOTH, FORWARD, Problem, Shape  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = Shape(5, 3, 2, 4)
 
 
@@ -86,7 +88,6 @@ def folder(tmp_path_factory, less):
     return folder
 
 
-@pytest.mark.slow
 def test_files_say_what_was_measured_on_what(folder):
     whole = results.load(folder / "results.json")
     assert whole["machine"]["threads"] >= 1
@@ -124,7 +125,6 @@ def test_flops():
     assert problem.flops(BOTH) == 3 * problem.flops(FORWARD)
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("cell", "names"), [("gru", ["linen", "nnx", "equinox"]), ("elman relu", ["linen"])]
 )
@@ -207,7 +207,6 @@ def test_bad_flags(flags, capsys):
     assert "Config" in capsys.readouterr().err
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "module", ["benchmarks", "benchmarks.memory", "benchmarks.parallel"]
 )
@@ -218,7 +217,6 @@ def test_help(module):
     assert f"python -m {module}" in done.stdout
 
 
-@pytest.mark.slow
 def test_parallel(tmp_path, capsys):
     flags = ["--batch", "1", "--hidden", "4", "--times", "6", "--rounds", "1"]
     cells = ["--cells", "lru", "mlstm"]
@@ -236,7 +234,6 @@ def test_parallel(tmp_path, capsys):
         parallel.main([*flags, "--cells", "lstm"])
 
 
-@pytest.mark.slow
 def test_memory(tmp_path, capsys):
     flags = ["--batch", "1", "--features", "2", "--hidden", "3", "--times", "10", "100"]
     assert memory.main([*flags, "--rounds", "1", "--output", str(tmp_path)]) == 0

@@ -21,6 +21,8 @@ if str(ROOT) not in sys.path:
 from benchmarks import cells  # noqa: E402
 from benchmarks.problems import Shape  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = Shape(4, 2, 3, 4)
 TABLE = """\
 | cell | equation | cost |

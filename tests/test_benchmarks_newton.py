@@ -25,6 +25,8 @@ from benchmarks import (  # noqa: E402
     results,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_table_of_cells_has_every_cell():
     cells = newton.every_cell(4)
@@ -55,7 +57,6 @@ def test_newton(tmp_path, capsys):
     assert (tmp_path / "newton-drawn.png").exists()
 
 
-@pytest.mark.slow
 def test_online(tmp_path, capsys):
     flags = ["--cells", "DiagonalGRU", "--hidden", "2", "--depths", "1"]
     flags += ["--times", "2", "5", "--draws", "2", "--sizes", "2", "--rounds", "1"]

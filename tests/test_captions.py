@@ -30,6 +30,8 @@ from rich.console import Console  # noqa: E402
 
 from recurrent_jax import training  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--steps", "20", "--batch-size", "4", "--hidden-size", "3", "--tests", "50")
 TINY += ("--features", "4", "--beams", "2")
 
@@ -165,7 +167,6 @@ def test_verdict(shown):
     assert "loses by 50.0%" in report.verdict(worse)
 
 
-@pytest.mark.slow
 def test_it_is_stopped_and_goes_on_to_the_same_end(digits, tmp_path, monkeypatch):
     """Bit for bit: parameters, optimiser, key, step, and the curve so far."""
     tiny = {"steps": 20, "batch_size": 4, "hidden_size": 3, "features": 4}
@@ -195,7 +196,6 @@ def test_it_is_stopped_and_goes_on_to_the_same_end(digits, tmp_path, monkeypatch
     jax.tree.map(np.testing.assert_array_equal, whole, rest)
 
 
-@pytest.mark.slow
 def test_run_prints_the_table_and_saves_the_picture(tmp_path):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

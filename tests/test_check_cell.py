@@ -276,6 +276,7 @@ def test_a_user_names_fields_freely():
     assert NamesItsFieldsFreely(4, step_size=0.2).step_size == 0.2
 
 
+@pytest.mark.slow
 def test_a_cell_with_a_pair_as_input_keeps_the_laws():
     def inputs(key, shape, dtype):
         values = jax.random.normal(key, (*shape, 3), dtype)

@@ -23,6 +23,8 @@ import classify  # noqa: E402
 import classify_data as data  # noqa: E402
 import classify_report as report  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CONFIG = classify.Config(
     hidden_size=3, epochs=3, batch_size=16, samples=60, seeds=1, layers=1
 )
@@ -69,7 +71,6 @@ def test_a_series_is_read_alone_and_without_draws(digits):
     assert not np.allclose(drawn, together)
 
 
-@pytest.mark.slow
 def test_stopped_and_resumed_is_never_stopped(digits, tmp_path):
     config = dataclasses.replace(CONFIG, output=tmp_path)
 
@@ -107,7 +108,6 @@ def test_clipping_clips(clip):
     assert bool(mean.max() < 1e-9) is clip
 
 
-@pytest.mark.slow
 def test_what_a_user_sees(capsys, tmp_path, monkeypatch):
     flags = "--samples 60 --epochs 1 --batch-size 16 --hidden-size 2 --layers 1 "
     command = ["classify.py", *flags.split(), "--seeds=1", "--output", str(tmp_path)]

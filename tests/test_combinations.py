@@ -118,7 +118,14 @@ def wanted(one, given, params, carry, xs, reverse):
     return by_hand(one.cell, params, carry, xs, fresh, valid, resets, reverse)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: "-".join(map(str, row.values())))
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(row, marks=[] if row["name"] == "lstm" else pytest.mark.slow)
+        for row in ROWS
+    ],
+    ids=lambda row: "-".join(map(str, row.values())),
+)
 def test_every_two_options_combine(row):
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(row["dtype"] == "float64"))

@@ -57,6 +57,7 @@ HOW = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("how", HOW)
 def test_values_and_gradients_are_those_of_the_loop(how, seen):
     cell = rj.LSTM(H, use_bias=how != "reversed")

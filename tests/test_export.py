@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from cases import CELLS
 from jax import export
 
@@ -22,6 +23,7 @@ def there_and_back(function, *arguments):
     return exported, export.deserialize(exported.serialize())
 
 
+@pytest.mark.slow
 def test_every_params_and_carry():
     networks = CELLS | {
         "deep": rj.Deep((rj.LSTM(4), rj.Bidirectional(rj.GRU(4)))),

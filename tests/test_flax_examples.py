@@ -22,6 +22,8 @@ import flax_nnx  # noqa: E402
 import names_data as data  # noqa: E402
 import names_task as task  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = {"linen": flax_linen, "nnx": flax_nnx}
 TINY = ("--hidden-size", "4", "--embedding", "3", "--epochs", "1")
 
@@ -91,7 +93,6 @@ def test_batches_are_every_name_in_another_order(names):
     assert first != second
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_training_learns_and_padding_does_not_matter(example, names):
     config = task.Config(8, 4, dropout=0.2, epochs=20, batch_size=64)
@@ -106,7 +107,6 @@ def test_training_learns_and_padding_does_not_matter(example, names):
         np.testing.assert_allclose(logits(wider), got, atol=1e-5)
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_run_prints_the_table(capsys, monkeypatch, example):
     status, out, err = start(capsys, monkeypatch, example, *TINY)

@@ -27,6 +27,8 @@ import forecast  # noqa: E402
 import forecast_data as data  # noqa: E402
 import forecast_report as report  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--seeds", "2", "--epochs", "2", "--hidden-size", "3")
 
 
@@ -248,7 +250,6 @@ def test_intervals_hold_what_they_say():
     assert np.mean(inside) == pytest.approx(25 / 31, abs=0.018)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "peephole"])
 def test_run_prints_the_table_and_saves_the_picture(tmp_path, cell):
     output = tmp_path / "new" / "results"
@@ -268,7 +269,6 @@ def test_run_prints_the_table_and_saves_the_picture(tmp_path, cell):
     assert (output / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_ctrl_c_leaves_a_result(tmp_path):
     process = start(
         *("--seeds", 2, "--epochs", 100000, "--patience", 100000),

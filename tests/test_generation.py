@@ -268,6 +268,7 @@ def test_it_goes_on_from_a_prompt(x64):
     np.testing.assert_array_equal(first[2:], again[:2])
 
 
+@pytest.mark.slow
 def test_attention_searches_without_copying_its_memory(x64):
     cell = rj.Attention(rj.GRU(5), 2)
     params = cell.init(jax.random.key(0), V)

@@ -95,6 +95,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_reads_on_from_its_carry(name):
     network = NETWORKS[name]

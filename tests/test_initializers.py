@@ -318,6 +318,7 @@ def test_a_preset_draws_as_the_library_does(preset, name):
             same_distribution(*pair, where=f"{part}, gate {gate}")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["elman", "lstm", "gru"])
 @pytest.mark.parametrize("preset", ["keras", "flax"])
 def test_a_preset_is_orthogonal_where_the_library_is(preset, name):

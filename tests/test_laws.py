@@ -6,7 +6,7 @@ import os
 
 import jax
 import pytest
-from cases import CELLS, INPUTS, LOOPS, trial
+from cases import CELLS, INPUTS, KINDS, LOOPS, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +33,7 @@ GROUPS = {
 def row(name, group):
     marks = [pytest.mark.flags] if name in FLAGS else []
     marks += [pytest.mark.nans] if group == "nans" else []
+    marks += [] if name in KINDS else [pytest.mark.slow]
     return pytest.param(name, GROUPS[group], id=f"{name}-{group}", marks=marks)
 
 
@@ -49,7 +50,7 @@ def test_fixed_case(name, laws):
     check_cell(CELLS[name], laws=laws, inputs=INPUTS.get(name))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.nans
 @pytest.mark.parametrize("time, batch_shape", [(1, ()), (0, (2,))])
 def test_shapes_at_the_edge(time, batch_shape, x64):
@@ -57,6 +58,7 @@ def test_shapes_at_the_edge(time, batch_shape, x64):
         law(Trial(CELLS["lstm"], time=time, batch_shape=batch_shape))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.nans
 @pytest.mark.parametrize("backward", [rj.Truncated(2), rj.ClippedBackward(1.0)])
 def test_what_a_strategy_cuts_is_the_gradient_alone(backward, x64):

@@ -25,6 +25,8 @@ import long_memory_report as report  # noqa: E402
 import long_memory_tasks as tasks  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 T, N = 30, 500
 
 
@@ -137,7 +139,6 @@ def test_a_process_that_stores_beside_another_does_not_write_to_its_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.slow
 def test_training_learns_and_repeats():
     config = long_memory.Config(hidden_size=16, steps=300, learning_rate=0.02)
     seen = []

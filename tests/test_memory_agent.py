@@ -24,6 +24,8 @@ import memory_agent  # noqa: E402
 import memory_agent_maze as world  # noqa: E402
 import memory_agent_report as report  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 MAZE = world.Maze(longest=5, cut=0.2)
 TINY = memory_agent.shortened(memory_agent.Config())
@@ -71,7 +73,6 @@ def test_who_guesses_is_right_by_chance():
     assert truncated.sum() / (~terminated).sum() == pytest.approx(0.2, abs=0.02)
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", memory_agent.CELLS)
 def test_the_replay_of_every_cell_is_its_rollout(name):
     cell = memory_agent.CELLS[name](TINY.hidden_size)
@@ -85,7 +86,6 @@ def test_dones_for_resets_are_noticed(how, differs):
     assert not differs or "resets are the dones of the same steps" in text
 
 
-@pytest.mark.slow
 def test_acting_and_learning_promote_nothing():
     cell = memory_agent.CELLS["lstm"](8)
     with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
@@ -127,7 +127,6 @@ def test_advantages_are_those_of_a_loop():
             assert float(got[t, n]) == pytest.approx(total, abs=1e-4)
 
 
-@pytest.mark.slow
 def test_memory_learns_and_repeats():
     config = memory_agent.Config(
         longest=2, cut=0.0, updates=50, steps=16, hidden_size=16, seeds=2
@@ -157,7 +156,6 @@ def test_rates_are_of_the_last_choices():
     assert curve[-3] == 0 and curve[-1] == pytest.approx(2 * 3 / (5 * 4))
 
 
-@pytest.mark.slow
 def test_what_a_user_sees(capsys, tmp_path, monkeypatch):
     flags = "--quick --cells gru --resets right dones"
     monkeypatch.setattr(

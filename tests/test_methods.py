@@ -88,6 +88,7 @@ def test_wide_states_are_computed_again_where_they_would_take_long_to_keep(cell)
     assert chosen(narrow, params, xs, 10**7) == (rj.Sequential(), rj.Deferred())
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "cell",
     [
@@ -265,6 +266,7 @@ def test_layouts_and_batch_ranks(method, axis, x64):
     close(run(method=method), run(method=rj.Sequential()))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_a_hundred_thousand_steps(method):
     """In float32, of states that hardly decay, against float64."""
@@ -306,6 +308,7 @@ def test_streamed_and_in_parts(x64):
         close(y, ys[t])
 
 
+@pytest.mark.slow
 def test_a_sharded_batch():
     """The scan over time needs no communication between sequences."""
     mesh = jax.make_mesh((1,), ("data",))

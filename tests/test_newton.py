@@ -100,6 +100,7 @@ def test_a_tree_over_time(x64, monkeypatch):
         close(got, slope(rj.Sequential())(*args))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.nans
 @pytest.mark.parametrize("law", ["padding", "empty", "reset", "reverse"])
 def test_skipped_steps_and_resets(law, x64):
@@ -113,6 +114,7 @@ def test_few_steps(time, x64):
         LAWS[law](Trial(CELLS["gru"], method=rj.Newton(), time=time))
 
 
+@pytest.mark.slow
 def test_precisions():
     for dtype, tol in {"float32": 1e-5, "bfloat16": 0.05, "float16": 0.01}.items():
         cell = rj.IndRNN(4, activation=jnp.tanh)
@@ -124,6 +126,7 @@ def test_precisions():
         np.testing.assert_allclose(*(a.astype("float32") for a in (got, want)), tol)
 
 
+@pytest.mark.slow
 def test_truncated_and_befores(x64):
     cell = rj.GRU(3)
 
@@ -262,6 +265,7 @@ def test_what_is_refused_says_why():
         rj.unroll(LSTM, *draw(LSTM), method=rj.Newton(), backward=rj.Deferred())
 
 
+@pytest.mark.slow
 def test_a_sharded_batch():
     mesh = jax.make_mesh((1,), ("data",))
     over = jax.sharding.PartitionSpec(None, "data")
@@ -276,6 +280,7 @@ def test_a_sharded_batch():
     close(mapped(params, split), run(params, xs), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_the_report_and_the_outlook():
     calm = rj.GRU(3)

@@ -79,6 +79,7 @@ def test_exact_learners_are_back_propagation(name, x64):
     close(got, jax.jit(functools.partial(through_time, cell))(*args))
 
 
+@pytest.mark.slow
 def test_what_is_exact_for_one_layer_and_for_a_stack(x64):
     """Of diagonal cells, whose units have one number or two."""
     one = rj.DiagonalGRU(2)
@@ -170,6 +171,7 @@ def draws_of(learner, args, count=4000):
     return np.concatenate(flat, 1), np.asarray(jax.flatten_util.ravel_pytree(want)[0])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", UNBIASED)
 def test_the_mean_is_that_of_back_propagation(name, x64):
     """Within its standard error, number by number."""

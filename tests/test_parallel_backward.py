@@ -47,6 +47,7 @@ def close(got, want, tol=1e-10):
     jax.tree.map(one, got, want)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name, block", [(name, None) for name in CELLS] + [("gru", 4)])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_values_and_gradients_are_those_of_autodiff(name, block, reverse, x64):
@@ -60,6 +61,7 @@ def test_values_and_gradients_are_those_of_autodiff(name, block, reverse, x64):
     close(run(rj.ParallelBackward(block)), run(rj.Autodiff()))
 
 
+@pytest.mark.slow
 def test_every_mode_and_order(x64):
     cell = CELLS["diagonal_lstm"]
     params, xs, carry = draw(cell)
@@ -112,6 +114,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: type(n).__name__)
 def test_networks_wrappers_layouts_and_ranks(network, x64):
     params = network.init(jax.random.key(0), D)

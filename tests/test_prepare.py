@@ -33,6 +33,7 @@ def problem(x64):
     return cell, params, jax.random.normal(jax.random.key(1), (6, 4, 2))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "backward",
     [

@@ -61,6 +61,7 @@ def stepped(cell, params, xs):
     return jnp.stack(ys)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "cell",
     [
@@ -133,6 +134,7 @@ STARTS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", STARTS)
 def test_unroll_starts_from_initial_carry(name):
     cell = STARTS[name]
@@ -253,6 +255,7 @@ def test_zoneout_changes_the_output_of_a_continuous_time_network():
 # Stored and prepared parameters.
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "cell",
     [rj.FastGRNN(4), rj.FastRNN(4), rj.AntisymmetricRNN(4), rj.ExpRNN(4)],

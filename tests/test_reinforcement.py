@@ -12,6 +12,8 @@ import recurrent_jax as rj
 from recurrent_jax._core.arrays import select
 from recurrent_jax.reinforcement import burn_in, check_replay, resets_from_dones
 
+pytestmark = pytest.mark.slow
+
 T, N, H, D = 9, 4, 3, 2
 KEYS = jax.random.split(jax.random.key(0), 5)
 XS = jax.random.normal(KEYS[0], (T, N, D))
@@ -96,7 +98,6 @@ def test_resets_of_any_shape(shape):
     assert resets_from_dones(np.ones(shape, bool)).shape == shape
 
 
-@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", CELLS)
 def test_a_replay_is_the_rollout(name):
     _, ys = rollout(name)

@@ -51,6 +51,7 @@ def products(model):
     return 3 * 2 * model.length * model.streams * kernels
 
 
+@pytest.mark.slow
 def test_a_step_on_four_devices_has_one_exchange_of_all_gradients():
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

@@ -138,6 +138,7 @@ def test_sums_of_16_bits_are_made_in_32():
     assert rj.unroll(Sum(), (), ones, method=rj.Sequential())[0].h[0] == 256
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("size", [5, 24])
 def test_the_inverse_of_a_delta_rule(size, x64):
     """Values and gradients, of sizes that halve and sizes that do not."""

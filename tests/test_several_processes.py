@@ -64,6 +64,7 @@ def one(tmp_path_factory):
     return np.asarray(several_text.train(tmp_path_factory.mktemp("one")).curve)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(one, two):
     assert np.isfinite(one).all() and one[1, 0] < one[0, 0]
     np.testing.assert_allclose(two["losses"], one, rtol=2e-6)

@@ -38,6 +38,7 @@ def cut(a, is_units, units):
 FORMS = {type(CELLS[name]): name for name in sorted(SHARED)}
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", FORMS.values())
 def test_shares_of_a_step_are_the_step(name, x64):
     """Two shares, side by side on one device."""

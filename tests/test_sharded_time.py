@@ -73,6 +73,7 @@ def test_shares_in_every_order(name):
     agree(KINDS[name], [Parts(3, Tree()), Parts(7)], thorough=True, time=5)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.nans
 @pytest.mark.parametrize("name", ["lru", "delta"])
 def test_nothing_passes_a_reset_from_another_share(name):

@@ -24,6 +24,8 @@ import state_tracking_report as report  # noqa: E402
 import state_tracking_tasks as tasks  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 T, N = 20, 200
 KEY = jax.random.key(0)
 QUICK = dataclasses.replace(state_tracking.Config(), **state_tracking.QUICK)
@@ -141,7 +143,6 @@ def test_it_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert [result.name for result in results] == asked
 
 
-@pytest.mark.slow
 def test_what_a_user_sees(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(
         sys, "argv", ["state_tracking.py", "--quick", "--output", str(tmp_path)]

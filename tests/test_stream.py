@@ -30,7 +30,7 @@ from stream_ways import Forward, Truncated, init, surprise  # noqa: E402
 import recurrent_jax as rj  # noqa: E402
 from recurrent_jax import training  # noqa: E402
 
-pytestmark = pytest.mark.usefixtures("small_heap")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_heap")]
 TINY = ("--hidden-size", "2", "--every", "4", "--window", "8", "--gru-window", "8")
 
 

@@ -59,6 +59,7 @@ def stream(one, **options):
     )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", sorted(FEW))
 def test_a_loaded_stream_is_the_whole_run_of_any_batch(x64, name):
     one = trial(name, time=4)

@@ -133,6 +133,7 @@ def test_bridge_by_hand(x64):
 # Attention.
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("score", ["additive", "multiplicative"])
 def test_attention_by_the_papers(x64, score):
     size = 5 if score == "additive" else None
@@ -188,7 +189,7 @@ KEPT = {
 }
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.nans
 def test_attention_keeps_the_laws(x64, name):
@@ -197,6 +198,7 @@ def test_attention_keeps_the_laws(x64, name):
         LAWS[law](one)
 
 
+@pytest.mark.slow
 def test_attention_keeps_its_types():
     cell = LOOKING["additive"]
 
@@ -228,6 +230,7 @@ def looked(cell, params, memory, xs, lengths, backward):
     return (ys**2).sum() + (carry.context**3).sum()
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_padding_of_the_memory_is_never_seen(x64):
     cell = LOOKING["additive"]

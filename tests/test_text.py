@@ -29,6 +29,8 @@ import text_data as data  # noqa: E402
 import text_report as report  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 TINY = ("--hidden-size", 3, "--streams", 300, "--length", 100, "--embedding", 2)
 PARTS = ("the cat sat on the mat. " * 20, "a cat, a mat. " * 6, "the mat sat. " * 6)
 SMALL = data.Corpus(PARTS, "".join(sorted({*PARTS[0]})))
@@ -195,7 +197,6 @@ class After(threading.Event):
         return self.times < 0
 
 
-@pytest.mark.slow
 def test_a_training_that_was_stopped_ends_as_it_would_have(tmp_path, capsys):
     first = dataclasses.replace(CONFIG, output=tmp_path / "one")
     second = dataclasses.replace(CONFIG, output=tmp_path / "two")
@@ -250,7 +251,6 @@ def start(*flags):
     )
 
 
-@pytest.mark.slow
 def test_run_prints_the_table_and_saves_the_picture(tmp_path):
     flags = (*TINY, "--epochs", 1, "--samples", 1, "--output", tmp_path / "new")
     process = start(*flags)
@@ -264,7 +264,6 @@ def test_run_prints_the_table_and_saves_the_picture(tmp_path):
     assert (tmp_path / "new" / "text.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
 def test_ctrl_c_before_the_first_epoch_leaves_no_result(tmp_path):
     process = start(*TINY, "--hidden-size", 64, "--output", tmp_path)
     first = process.stdout.readline()

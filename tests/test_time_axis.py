@@ -115,6 +115,7 @@ def temporary_bytes(axis, argnums):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("argnums", [(0,), (0, 1)])
 def test_a_sequence_is_not_copied_to_have_time_first(argnums):
     size = 512 * 4 * 256 * 4

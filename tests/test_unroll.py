@@ -31,6 +31,7 @@ def close(a, b, rtol=1e-5):
     )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("batch_shape", [(), (2,), (2, 3), (1, 2, 2)])
 def test_any_batch_rank_with_lengths(batch_shape):
     cell = rj.LSTM(4)
@@ -204,6 +205,7 @@ def test_the_compiled_size_does_not_grow_with_time():
     assert texts[0].count("\n") == texts[1].count("\n")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @cells
 def test_low_precision_stays_low(cell, dtype):

@@ -395,6 +395,7 @@ def test_our_cell_in_the_rnn_of_flax_draws_and_starts_as_learned():
     assert np.ptp(noise[1], 0).min() > 0.1
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", ["LSTMCell", "GRUCell", "SimpleCell"])
 def test_a_cell_of_flax_in_our_unroll(kind):
     module = getattr(nn, kind)(features=4)

@@ -344,6 +344,7 @@ def test_modules_of_flax_there_and_back(kind):
     same(nnx.to_pure_dict(nnx.state(cell)), before, 0)
 
 
+@pytest.mark.slow
 def test_a_stack_of_flax():
     def gru():
         return nnx.RNN(nnx.GRUCell(2, 3, activation_fn=nnx.relu, rngs=rngs()))

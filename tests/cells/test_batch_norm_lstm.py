@@ -23,6 +23,7 @@ def made(max_steps=1, dtype="float64", **options):
     return cell, trial.params, trial.xs
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("max_steps", [1, 5])
 def test_evaluation(max_steps):
     def batch_norm_lstm(params, carry, x):
@@ -43,6 +44,7 @@ def test_evaluation(max_steps):
     compare(rj.BatchNormLSTM(3, max_steps=max_steps), batch_norm_lstm, in_features=2)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("lengths", [None, (4, 2, 3, 4, 0)], ids=["full", "lengths"])
 def test_training(lengths, dtype):
     """PyTorch's `batch_norm` at each step, of the rows that have not ended."""
@@ -117,6 +119,7 @@ def test_training_under_any_strategy(backward, x64):
     jax.tree.map(same, gradient(backward), gradient(plain))
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_skipped_rows_do_not_count(x64):
     cell, params, xs = made()

@@ -39,6 +39,7 @@ def cfc_no_gate(p, carry, inputs):
     return (h,), h
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layers", [1, 3])
 def test_equations(layers):
     cell = rj.CfC(H, backbone_size=B, backbone_layers=layers)

@@ -61,11 +61,13 @@ def conv_gru(p, carry, x, **options):
     return (h,), h
 
 
+@pytest.mark.slow
 def test_conv_lstm():
     cell = rj.ConvLSTM(1, (2, 3), kernel_shape=(1, 3), peephole_init=glorot_uniform)
     compare(cell, conv_lstm, inputs=images(2, 3))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("options", [{"stride": 2}, {"stride": 2, "padding": "VALID"}])
 def test_conv_lstm_on_a_line_with_strides(options):
     cell = rj.ConvLSTM(
@@ -101,6 +103,7 @@ KERAS = {
 TIME, BATCH, CHANNELS = 3, 2, 3
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "axes, strides, padding", [(1, 2, "valid"), (2, 1, "same"), (3, 2, "same")]
 )

@@ -52,6 +52,7 @@ def gated_delta_net(params, carry, x, **options):
 STEPS = {rj.DeltaNet: delta_net, rj.GatedDeltaNet: gated_delta_net}
 
 
+@pytest.mark.mostly_slow
 @each
 @pytest.mark.parametrize("options", [{"heads": 2, "key_size": 3}, {"heads": 1}])
 def test_equations(cell, options):
@@ -78,6 +79,7 @@ def test_no_tree_of_steps(cell):
         rj.unroll(cell, params, jnp.ones((5, 3)), method=rj.Associative())
 
 
+@pytest.mark.mostly_slow
 @each
 @pytest.mark.parametrize("most", [1, 2])
 def test_a_key_finds_its_last_value(cell, most, x64):

@@ -28,6 +28,7 @@ def apart(a, scale):
     )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("norm", [together, apart])
 def test_equations(norm):
     def layer_norm_gru(p, carry, x):

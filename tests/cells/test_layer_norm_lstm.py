@@ -17,6 +17,7 @@ def norm(a, groups=1):
     return np.concatenate([(p - p.mean()) / np.sqrt(p.var() + 1e-5) for p in parts])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("gates_apart", [False, True])
 def test_equations(gates_apart):
     groups = 4 if gates_apart else 1

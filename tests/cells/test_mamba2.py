@@ -39,6 +39,7 @@ def mamba2(params, carry, u, groups=1, phi=silu):
     return (np.stack(after),), np.concatenate(outputs)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("options", [{"heads": 2, "key_size": 3}, {"heads": 1}])
 def test_equations(options):
     compare(rj.Mamba2(4, **options), mamba2)
@@ -101,6 +102,7 @@ def test_rates_and_steps_as_they_start():
     assert bool(jnp.all(params.skip == 1))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision(dtype):
     cell = rj.Mamba2(8)

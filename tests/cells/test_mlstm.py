@@ -41,6 +41,7 @@ def mlstm(params, carry, x, epsilon=1e-6):
     return tuple(map(np.stack, zip(*after, strict=True))), o * np.concatenate(read)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("options", [SMALL, {"heads": 1}])
 def test_equations(options):
     compare(rj.MLSTM(4, **options), mlstm)

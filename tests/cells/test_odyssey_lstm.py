@@ -9,6 +9,7 @@ import recurrent_jax as rj
 from cells.common import compare, count, sigmoid
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("gates", ["ifo", "fo", "io", "if"])
 def test_equations(gates):
     order = gates.replace("o", "") + "g" + ("o" if "o" in gates else "")

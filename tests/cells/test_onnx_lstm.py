@@ -66,6 +66,7 @@ def from_onnx(weights, coupled):
     return rj.PeepholeLSTM.Params(*wide, jnp.stack([p_i, p_f, p_o]))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("coupled", [False, True], ids=["", "input_forget"])
 @pytest.mark.parametrize("clip", [None, 0.3], ids=["", "clip"])
 @pytest.mark.parametrize("kind", ACTIVATIONS)

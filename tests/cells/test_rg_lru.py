@@ -40,6 +40,7 @@ def rg_lru(params, carry, x, c=8):
     return (h.real, h.imag), np.concatenate([h.real, h.imag])
 
 
+@pytest.mark.mostly_slow
 @forms
 @pytest.mark.parametrize("heads", [1, 2])
 def test_equations(heads, complex_state):

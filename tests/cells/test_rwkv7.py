@@ -32,6 +32,7 @@ def rwkv7(params, carry, x):
     return (np.stack(after),), np.concatenate(outputs)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("heads", [1, 2])
 def test_equations(heads):
     compare(rj.RWKV7(4, heads=heads, rank=3), rwkv7)

@@ -34,6 +34,7 @@ def s5(params, carry, x, discretization="zoh", scale=1.0):
     return (s.real, s.imag), y
 
 
+@pytest.mark.mostly_slow
 @forms
 @pytest.mark.parametrize("hidden", [3, 4])
 def test_equations(hidden, discretization):
@@ -117,6 +118,7 @@ def test_init_in_eigenvectors(x64):
     assert np.mean(np.abs(C) ** 2) == pytest.approx(2 / (2 * N), rel=0.05)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
 def test_many_states_in_16_bits(narrow):
     """The square of the greatest eigenvalue is no number of float16."""
@@ -132,6 +134,7 @@ def test_many_states_in_16_bits(narrow):
         np.testing.assert_allclose(a.astype("float32"), b, rtol=0.01, atol=1e-4)
 
 
+@pytest.mark.mostly_slow
 @forms
 @pytest.mark.parametrize("real", [-1e3, 0.0, 7.0])
 def test_no_state_grows(real, discretization):

@@ -33,6 +33,7 @@ def slstm(params, carry, x, log_forget=lambda f: np.log(sigmoid(f))):
     return (h, c, n, m), h
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("heads", [1, 2])
 def test_equations(heads):
     compare(rj.SLSTM(4, heads=heads), slstm)

@@ -30,6 +30,7 @@ def test_equations(peepholes):
     compare(rj.SRU(4, peepholes=peepholes), sru)
 
 
+@pytest.mark.slow
 def test_as_many_inputs_as_units():
     cell = rj.SRU(4, highway_bias=-2.0, activation=jnp.tanh)
     alpha = np.sqrt(1 + 2 * np.exp(-2))

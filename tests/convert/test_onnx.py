@@ -138,6 +138,7 @@ def check(network, reverse=False, sizes=(5, 3, 2), lengths=(4, 1, 5), seed=0):
     same_bits(params_again, params)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", CELLS)
 def test_cell(name):
     check(CELLS[name])

@@ -164,6 +164,7 @@ FORGET = {
 few = settings(max_examples=5, deadline=None)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("case", CASES)
 @few
 @given(hidden=st.integers(1, 5), features=st.integers(1, 4), seed=st.integers(0, 99))

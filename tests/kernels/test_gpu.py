@@ -84,6 +84,7 @@ def test_three_parts_are_a_float32():
     assert np.any(second) and np.any(third)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name, dtype", [("lstm", "bfloat16"), ("gru", "float32")])
 def test_lowered_for_a_gpu(name, dtype):
     """A gradient is two kernels, also of a mapped function, and has no loop besides."""

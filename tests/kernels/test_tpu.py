@@ -43,6 +43,7 @@ def of_kernels(call, leaves, d, interpret=True):
 CASES = [(name, "float32") for name in MAKE] + [(name, "bfloat16") for name in FEW]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name, dtype", CASES)
 def test_interpreted(name, dtype):
     """Values and gradients, with skipped steps and resets."""
@@ -60,6 +61,7 @@ def test_no_flags_and_several_blocks_of_sequences(monkeypatch):
     close(of_kernels(*given), of_loop(*given), 1e-5)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", FEW)
 def test_no_races(name, capfd):
     """The interpreter copies blocks as a TPU does, and watches who reads and writes."""

@@ -127,6 +127,7 @@ def test_runs_alike_each_time(x64):
     jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("batch", [3, 20])
 @pytest.mark.parametrize("name", FEW)
 def test_batch_major(name, batch, x64):

@@ -15,6 +15,7 @@ KINDS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_cell(kind, use_bias, dtype):

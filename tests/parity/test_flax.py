@@ -136,12 +136,14 @@ def check(
     assert_parity(ours, theirs, (weights, xs, carry), draw)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", LINEN)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_linen(kind, variant, dtype):
     check(linen, *LINEN[kind], kind, dtype, **VARIANTS[variant])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", NNX)
 @pytest.mark.parametrize("variant", ["plain", "reverse_lengths"])
 def test_nnx(kind, variant, dtype):

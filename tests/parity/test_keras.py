@@ -32,6 +32,7 @@ CASES = [(kind, variant) for kind in KINDS for variant in VARIANTS]
 CASES.remove(("SimpleRNN", "hard_sigmoid"))  # it has no gates
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("kind", "variant"), CASES)
 def test_layer(kind, variant, dtype):
     check(*KINDS[kind], dtype, **VARIANTS[variant])

@@ -170,6 +170,7 @@ CASES = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("case", CASES)
 def test_equations(case, x64):
     equations, settings, cell, params_from, gates, vectors = CASES[case]

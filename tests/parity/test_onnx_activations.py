@@ -80,6 +80,7 @@ def check(operator, given, gates, cell, params_from, **options):
     return np.asarray(got)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_rnn(name):
     given, [activation] = attributes(name)
@@ -93,6 +94,7 @@ def test_rnn_with_clip():
     np.testing.assert_allclose(np.max(np.abs(ys)), np.tanh(0.3), 1e-6)  # it did clip
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("reset_after", [True, False])
 @pytest.mark.parametrize(
     "names, clip",

@@ -128,6 +128,7 @@ def test_layer(kind, variant, dtype):
     check(kind, dtype, **variant)
 
 
+@pytest.mark.slow
 @few
 @given(
     drawn=sizes_and_lengths(),

@@ -41,6 +41,7 @@ def masks(cell, key=KEY, batch=40):
 # Input and output: the mask itself.
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("wrap", [rj.InputDropout, rj.OutputDropout])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_one_mask_for_a_whole_sequence(wrap, rate):
@@ -99,6 +100,7 @@ def test_recurrent_dropout_is_a_loop_over_a_masked_state(x64):
     close((ys, carry), (np.stack(want), rj.LSTM.Carry(h, c)))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_recurrent_dropout_is_that_of_keras_with_tied_masks(kind):
     keras = pytest.importorskip("keras", reason="Keras is an optional oracle")
@@ -210,6 +212,7 @@ def test_without_a_key_only_zoneout_acts(x64):
     close(rj.unroll(NESTED, params, xs), rj.unroll(plain, params, xs))
 
 
+@pytest.mark.slow
 def test_the_same_key_gives_the_same_draws_in_any_strategy(x64):
     params, xs = drawn(NESTED)
 
@@ -227,6 +230,7 @@ def test_the_same_key_gives_the_same_draws_in_any_strategy(x64):
     assert not np.allclose(plain(jax.random.key(8), params, xs)[1], want[0][1])
 
 
+@pytest.mark.slow
 def test_the_same_keys_draw_the_same_under_vmap():
     xs = jnp.ones((T, B, D))
 
@@ -239,6 +243,7 @@ def test_the_same_keys_draw_the_same_under_vmap():
     assert all(map(np.array_equal, jax.tree.leaves(both), jax.tree.leaves(each)))
 
 
+@pytest.mark.slow
 def test_wrappers_nest_in_any_order():
     wraps = (rj.InputDropout, rj.OutputDropout, rj.RecurrentDropout, rj.Zoneout)
     for order in itertools.permutations(wraps):

@@ -72,6 +72,7 @@ def test_gradients_of_biases_are_summed_in_many_bits(backward):
     np.testing.assert_array_equal(got, [[990], [990]])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_biases_against_float64(name):
     """They are nearer than the kernels, whose products are rounded."""
@@ -107,6 +108,7 @@ def casts(jaxpr, shape, inside=False):
                 yield from casts(inner, shape, inside or one.primitive.name == "scan")
 
 
+@pytest.mark.slow
 def test_the_program_casts_parameters_once_and_multiplies_in_few_bits():
     cell = rj.MixedPrecision(rj.LSTM(4), jnp.bfloat16)
     params, xs = drawn(cell)
@@ -122,6 +124,7 @@ def test_the_program_casts_parameters_once_and_multiplies_in_few_bits():
     assert list(casts(found.jaxpr, (4, 16))) == [False]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "cell", [rj.GRU(4, reset_after=False), rj.SLSTM(4, heads=2), rj.GatedDeltaNet(4)]
 )
@@ -137,6 +140,7 @@ def test_what_a_cell_does_elsewhere_is_not_cast(cell):
     assert 0 < error < 0.02
 
 
+@pytest.mark.slow
 def test_layers_modules_and_methods():
     cell = rj.MixedPrecision(rj.GRU(4), jnp.bfloat16)
     deep = rj.Deep((cell, rj.Zoneout(cell, 0.1)))

@@ -44,6 +44,7 @@ def test_a_wrapper_is_a_value(name):
 # Stack and Residual.
 
 
+@pytest.mark.slow
 def test_a_stack_is_a_deep_network_in_one_loop(x64):
     cells = (rj.Elman(H), rj.GRU(3))
     stack, deep = rj.Stack(cells), rj.Deep(cells)
@@ -202,6 +203,7 @@ def holds(name, U):
     return np.array_equal(np.sign(U), signs * wired)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("inside", [rj.Elman(6), rj.LSTM(6)], ids=["elman", "lstm"])
 def test_a_structure_holds_at_first_and_after_any_change(name, inside, x64):
