@@ -22,6 +22,8 @@ from sphinx.errors import ExtensionError
 from recurrent_jax._core.names import spell
 
 NAME = re.compile(r"(?<!`)`((?:rj\.|recurrent_jax\.)?(?:\w+\.)?\w+)`(?!`)")
+# The path of a name that a file keeps to itself.
+PRIVATE = re.compile(r"\brecurrent_jax\.(?:\w+\.)*_\w+\.")
 FENCE = re.compile(r"(^```.*?^```$|\$\$.*?\$\$)", re.MULTILINE | re.DOTALL)
 
 
@@ -133,7 +135,7 @@ class Pages:
             kind, text = "data", "A dict of the laws by name."
         else:
             text = docstrings.to_markdown(thing, self.link)
-            if _is_parts(thing):
+            if _is_parts(thing) and "**Fields**" not in text:
                 text += "\n\n**Fields**\n\n" + docstrings.fields(thing)
         lines = [f"```{{py:currentmodule}} {module}", "```", ""]
         lines += [f"``````{{py:{kind}}} {name}{_signature(thing)}"]
@@ -190,8 +192,12 @@ def _is_parts(thing: Any) -> bool:
     return inspect.isclass(thing) and issubclass(thing, tuple)
 
 
+def _is_protocol(thing: Any) -> bool:
+    return getattr(thing, "_is_protocol", False)
+
+
 def _methods(thing: Any) -> list[str]:
-    """Return the methods of a class whose docstring is more than a line."""
+    """Return the methods of a protocol; of others, those that explain themselves."""
     if not inspect.isclass(thing):
         return []
     return [
@@ -200,13 +206,13 @@ def _methods(thing: Any) -> list[str]:
         if name[0] != "_"
         and name not in getattr(thing, "__dataclass_fields__", ())
         and inspect.isfunction(getattr(thing, name))
-        and "\n\n" in (inspect.getdoc(method) or "")
+        and (_is_protocol(thing) or "\n\n" in (inspect.getdoc(method) or ""))
     ]
 
 
 def _signature(thing: Any, bound: bool = False) -> str:
     """Return the arguments with defaults as code, without annotations."""
-    if not callable(thing) or getattr(thing, "_is_protocol", False):
+    if not callable(thing) or _is_protocol(thing):
         return ""
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return ""
@@ -233,7 +239,11 @@ class _Spelled:
             return self.value.__name__
         if isinstance(self.value, enum.Enum):
             return str(self.value)
-        return spell(self.value).replace("jax.numpy.", "jnp.")
+        text = spell(self.value)
+        if "<" in text:  # a lambda, or an object that is known by its address
+            return "..."
+        text = text.replace("jax.numpy.", "jnp.").replace("jax._src.", "jax.")
+        return PRIVATE.sub("", text)
 
     @classmethod
     def of(cls, parameter: inspect.Parameter) -> Any:

@@ -22,10 +22,12 @@ class Deferred:
     r"""Loop over time for the carry only; compute other gradients once per block.
 
     $$
-    \bar s_{t-1} = \Big(\frac{\partial s_t}{\partial s_{t-1}}\Big)^{\!\top} \bar s_t
-    \qquad \text{step by step}, \qquad
-    \bar U = \sum_t h_{t-1}^\top \bar u_t = H^\top \bar U_{1 \ldots T}
-    \qquad \text{one product}
+    \begin{aligned}
+    \bar s_{t-1} &= \Big(\frac{\partial s_t}{\partial s_{t-1}}\Big)^{\!\top} \bar s_t
+    && \text{step by step} \\
+    \bar U &= \sum_t h_{t-1}^\top \bar u_t = H^\top \bar U_{1 \ldots T}
+    && \text{one product}
+    \end{aligned}
     $$
 
     Only the cotangent of the carry needs a loop over the steps. The loop stores the

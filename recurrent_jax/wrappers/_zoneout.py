@@ -23,9 +23,11 @@ class Zoneout(Wrapper[P, C, Y]):
     s_t &\leftarrow d_t \odot s_{t-1} + (1 - d_t) \odot s_t, \quad
         d_{t,k} \sim \mathrm{Bernoulli}(\mathrm{rate}) && \text{with a key} \\
     s_t &\leftarrow \mathrm{rate} \cdot s_{t-1} + (1 - \mathrm{rate}) \cdot s_t
-        && \text{in evaluation, the expectation}
+        && \text{in evaluation}
     \end{aligned}
     $$
+
+    In evaluation the state is the expectation over all draws.
 
     Zoneout applies to every part of the carry. For an LSTM, h and c each have their own
     mask, and h is computed from c before zoneout, as in the paper. The output is that
