@@ -62,6 +62,25 @@ def test_a_name_without_entry_fails_the_build():
         reference.check(None, env)
 
 
+def test_defaults_are_code_that_a_user_can_write(tmp_path):
+    reference.generate(types.SimpleNamespace(srcdir=tmp_path))
+    pages = {p.name: p.read_text() for p in tmp_path.rglob("*.md")}
+    signatures = re.findall(r"^`{5,6}\{py:\w+\} (.*)", "\n".join(pages.values()), re.M)
+    assert len(signatures) > 400
+    assert not [s for s in signatures if " at 0x" in s or re.search(r"\._\w", s)]
+    assert "draw=jax.random.categorical" in pages["scheduled.md"]
+    assert "angle_init=cayley_angles" in pages["exp_rnn.md"]
+
+
+def test_fields_are_listed_once_and_a_protocol_with_its_methods(tmp_path):
+    reference.generate(types.SimpleNamespace(srcdir=tmp_path))
+    assert (tmp_path / "reference/methods/solve.md").read_text().count("Fields") == 1
+    methods = (tmp_path / "reference/methods/loop.md").read_text()
+    assert all(
+        f"py:method}} {m}(loop" in methods for m in ("refuses", "run", "befores")
+    )
+
+
 def test_equations_and_references_of_a_docstring_become_markdown():
     text = docstrings.to_markdown(rj.LSTM, lambda words: words)
     assert "$$\n\\begin{aligned}\ni_t &= " in text
