@@ -185,6 +185,7 @@ def test_the_mean_is_that_of_back_propagation(name, x64):
     assert 0.5 < np.sqrt(np.mean(z**2)) < 1.6
 
 
+@pytest.mark.slow
 def test_kf_rtrl_is_less_noisy_than_uoro(x64):
     cell = rj.Elman(3)
     args = *draw(cell), (None, None)

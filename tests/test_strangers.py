@@ -258,6 +258,7 @@ def test_no_sequences():
     assert not slope.kernel.any() and slope.kernel.shape == (2, 12)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("cell", [rj.Elman, rj.GRU, rj.LSTM])
 @pytest.mark.parametrize(
     "activation, message",

@@ -94,6 +94,7 @@ def test_forward_mode_and_second_order(cell, x64):
     assert max(float(jnp.abs(g).max()) for g in jax.tree.leaves(gradient)) > 0
 
 
+@pytest.mark.mostly_slow
 @cells
 def test_an_ensemble_is_vmap_over_parameters(cell):
     _, xs = draw(cell)

@@ -42,6 +42,7 @@ def test_equations():
     compare(SMALL, ffm)
 
 
+@pytest.mark.slow
 def test_methods():
     agree(SMALL)
 

@@ -59,6 +59,7 @@ def test_equations(cell, options):
     compare(cell(4, **options), STEPS[cell])
 
 
+@pytest.mark.mostly_slow
 @each
 def test_options(cell):
     made = cell(4, heads=2, negative_eigenvalues=True, activation=jnp.tanh)

@@ -50,7 +50,7 @@ def test_groups_and_activation():
     compare(cell, lambda *step: mamba2(*step, groups=2, phi=np.tanh))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [1, 2])
 def test_methods(groups):
     agree(rj.Mamba2(4, heads=2, key_size=3, groups=groups))

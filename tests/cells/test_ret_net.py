@@ -33,6 +33,7 @@ def test_equations(options):
     compare(rj.RetNet(4, **options), retention)
 
 
+@pytest.mark.slow
 def test_methods():
     agree(rj.RetNet(4, heads=2, key_size=3))
 

@@ -53,6 +53,7 @@ def test_power():
     compare(cell, lambda *step: rg_lru(*step, c=2.5))
 
 
+@pytest.mark.mostly_slow
 @forms
 def test_methods(complex_state):
     agree(rj.RGLRU(4, heads=2, complex_state=complex_state), in_features=4)

@@ -38,6 +38,7 @@ def test_equations(heads):
     compare(rj.RWKV7(4, heads=heads, rank=3), rwkv7)
 
 
+@pytest.mark.slow
 def test_methods():
     agree(rj.RWKV7(4, heads=2, rank=3), CHUNKED)
 

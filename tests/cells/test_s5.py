@@ -47,7 +47,7 @@ def test_step_scale():
     compare(rj.S5(4, step_scale=30), lambda *step: s5(*step, scale=30))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @forms
 def test_methods(discretization):
     agree(rj.S5(3, state_size=4, blocks=2, discretization=discretization))

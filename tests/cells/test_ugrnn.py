@@ -23,6 +23,7 @@ def test_equations(use_bias):
     compare(rj.UGRNN(3, use_bias=use_bias), ugrnn)
 
 
+@pytest.mark.slow
 def test_flax(x64):
     linen = pytest.importorskip("flax.linen")
     cell = rj.UGRNN(3)

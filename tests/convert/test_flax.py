@@ -77,6 +77,7 @@ def test_linen_bidirectional_with_lengths():
     np.testing.assert_allclose(got, np.where(valid[..., None], want, 0), 1e-5, 1e-5)
 
 
+@pytest.mark.slow
 def test_linen_trained_there_trained_here_and_returned():
     module, optimizer, target = stack(), optax.adam(0.01), 0.3
     variables = linen(module)

@@ -76,6 +76,7 @@ def test_outputs_and_gradients(made, lengths):
             )
 
 
+@pytest.mark.slow
 def test_trained_there_trained_here_and_returned():
     """Two layers, both directions, a projection: what the docs promise."""
     torch.manual_seed(0)
