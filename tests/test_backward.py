@@ -686,6 +686,29 @@ for cell in cells:
                 )
                 assert "b" in got[0][1].sharding.spec
 
+# JAX 0.10 has no gradient of a product that contracts two axes, one of them sharded.
+methods = [
+    (rj.GatedDeltaNet(4, heads=2), rj.Chunked(2)),
+    (rj.GRU(4), rj.Newton()),
+    (rj.IndRNN(4), rj.Newton()),
+] * (jax.__version_info__ >= (0, 12))
+for cell, method in methods:
+    params = cell.init(jax.random.key(0), in_features=3)
+    lengths = jnp.arange(8) % 5
+
+    def loss(params, xs, lengths, method=method):
+        ys = rj.unroll(cell, params, xs, lengths=lengths, method=method)[1]
+        return jnp.sum(jnp.sin(ys))
+
+    step = jax.jit(jax.grad(loss, (0, 1)), static_argnums=3)
+    want = step(params, xs, lengths, rj.Sequential())
+    with jax.set_mesh(mesh):
+        split = jax.device_put(xs, P(None, "b")), jax.device_put(lengths, P("b"))
+        got = step(jax.device_put(params, P()), *split, method)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), got, want
+    )
+
 def text(xs):
     cell = rj.LSTM(8)
     params = cell.init(jax.random.key(0), in_features=3)
@@ -701,6 +724,7 @@ print("explicit as whole")
 
 
 @pytest.mark.slow
+@pytest.mark.devices
 @pytest.mark.parametrize(
     ("count", "program", "said"),
     [(4, _SHARDED, "sharded as whole"), (8, _EXPLICIT, "explicit as whole")],

@@ -364,6 +364,7 @@ print("sharded as whole")
 
 
 @pytest.mark.slow
+@pytest.mark.devices
 def test_a_batch_on_several_devices_equals_a_whole_one():
     """Parameters have one gradient on all devices. Nothing else is exchanged."""
     flags = os.environ.get("XLA_FLAGS", "")

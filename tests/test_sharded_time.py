@@ -249,6 +249,7 @@ print("shared out as whole")
 
 
 @pytest.mark.slow
+@pytest.mark.devices
 def test_values_and_gradients_on_eight_devices():
     assert eight_devices("-c", _DEVICES) == "shared out as whole\n"
 

@@ -11,7 +11,7 @@ from jax import lax
 
 from recurrent_jax._core.arrays import select
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.mesh import vary_alike
+from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._core.partition import Partition
 from recurrent_jax._core.vectors import to_carry, to_vector
 from recurrent_jax._loop.loop import Flags
@@ -97,6 +97,7 @@ def linearised(how: Settings, seq: Sequence, befores: jax.Array) -> tuple[Any, A
 
     def along(parts: jax.Array) -> jax.Array:
         tangent = jnp.broadcast_to(partition.merge(parts), befores.shape)
+        tangent = shard_alike(tangent, befores, slice(0, befores.ndim - 1))
         return partition.split(push(vary_alike(tangent, befores)))
 
     if partition.exact:
@@ -162,7 +163,7 @@ def solve(how: Settings, seq: Sequence) -> tuple[jax.Array, NewtonReport]:
     begin = (
         jnp.zeros((), int),
         guess,
-        jnp.full(lead, jnp.inf, start.dtype),
+        jnp.full_like(jnp.sum(start, -1), jnp.inf),  # sharded alike
         jnp.full(how.most, jnp.nan, start.dtype),
     )
     begin = vary_alike(begin, seq)

@@ -42,6 +42,5 @@ class Blocks(NamedTuple):
         """Return the element of a step that changes nothing."""
         one = jnp.eye(self.decay.shape[-1], dtype=self.decay.dtype)
         one = one.reshape((1,) * (self.decay.ndim - 2) + one.shape)
-        return Blocks(
-            jnp.broadcast_to(one, self.decay.shape), jnp.zeros_like(self.added)
-        )
+        alike = jnp.zeros_like(self.decay) + one  # in its sharding too
+        return Blocks(alike, jnp.zeros_like(self.added))

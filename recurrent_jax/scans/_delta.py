@@ -148,7 +148,7 @@ def _small_inverse(lower: jax.Array) -> jax.Array:
     rows = np.arange(lower.shape[-1])
     axes = (1,) * (lower.ndim - 2)
     one = jnp.eye(len(rows), dtype=lower.dtype).reshape(*axes, len(rows), len(rows))
-    X, width = jnp.broadcast_to(one, lower.shape), 1
+    X, width = jnp.zeros_like(lower) + one, 1  # sharded alike
     while width < len(rows):
         block = rows // width
         same = block[:, None] // 2 == block // 2
