@@ -692,11 +692,14 @@ methods = [
     (rj.GRU(4), rj.Newton()),
     (rj.IndRNN(4), rj.Newton()),
 ] * (jax.__version_info__ >= (0, 12))
+methods += [(rj.ConvLSTM(2, (3,)), rj.Sequential())]
 for cell, method in methods:
-    params = cell.init(jax.random.key(0), in_features=3)
+    images = isinstance(cell, rj.ConvLSTM)
+    params = cell.init(jax.random.key(0), in_features=1 if images else 3)
     lengths = jnp.arange(8) % 5
 
-    def loss(params, xs, lengths, method=method):
+    def loss(params, xs, lengths, method=method, images=images):
+        xs = xs[..., None] if images else xs
         ys = rj.unroll(cell, params, xs, lengths=lengths, method=method)[1]
         return jnp.sum(jnp.sin(ys))
 

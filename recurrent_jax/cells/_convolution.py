@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution over any number of leading axes, for cells that work on images."""
 
+import itertools
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from recurrent_jax import _checks
+from recurrent_jax._core.mesh import explicit_mesh
 
 
 def convolve(
@@ -25,16 +28,42 @@ def convolve(
         padding: `"SAME"` or `"VALID"`.
     """
     n = kernel.ndim - 2
+    strides = strides or (1,) * n
+    if explicit_mesh(x) is not None:
+        return _product_of_windows(x, kernel, strides, padding)
     lead, image = x.shape[: x.ndim - n - 1], x.shape[x.ndim - n - 1 :]
     axes = "xyz"[:n]
     y = lax.conv_general_dilated(
         x.reshape(math.prod(lead), *image),
         kernel,
-        strides or (1,) * n,
+        strides,
         padding,
         dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
     )
     return y.reshape(*lead, *y.shape[1:])
+
+
+def _product_of_windows(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: str
+) -> jax.Array:
+    """Return the convolution as one product of all windows with the kernel.
+
+    JAX joins axes to convolve under `vmap`, which explicit axes of a mesh do not allow:
+    time and a sharded batch would be one axis. The price is a copy of the input for
+    each element of the window.
+    """
+    n = len(strides)
+    window, sizes = kernel.shape[:n], x.shape[-n - 1 : -1]
+    pads = lax.padtype_to_pads(sizes, window, strides, padding)
+    x = jnp.pad(x, ((0, 0),) * (x.ndim - n - 1) + (*pads, (0, 0)))
+
+    def part(axis: int, start: int) -> slice:
+        end = x.shape[axis - n - 1] - window[axis] + start + 1
+        return slice(start, end, strides[axis])
+
+    starts = itertools.product(*map(range, window))
+    parts = [x[..., *itertools.starmap(part, enumerate(at)), :] for at in starts]
+    return jnp.concatenate(parts, -1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def each(value: int | tuple[int, ...], spatial_shape: tuple[int, ...]) -> Any:
