@@ -6,6 +6,7 @@ import importlib.metadata
 import itertools
 import os
 import pathlib
+import zlib
 
 # Read when the peers are imported, so set before any test module is.
 os.environ.setdefault("KERAS_BACKEND", "jax")
@@ -33,15 +34,36 @@ _tests_run = itertools.count(1)
 MAPS = pathlib.Path("/proc/self/maps")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--share",
+        default="0/1",
+        metavar="I/N",
+        help="run part I of N of the tests, drawn by their names",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark all cases but the first of a test that is `mostly_slow` as slow."""
+def pytest_collection_modifyitems(config, items):
+    """Mark all cases but the first of a test that is `mostly_slow` as slow.
+
+    With `--share`, leave out the tests of other parts. A name is in the same part on
+    all machines.
+    """
     seen = set()
     for item in items:
         test = item.nodeid.partition("[")[0]
         if item.get_closest_marker("mostly_slow") and test in seen:
             item.add_marker("slow")
         seen.add(test)
+    part, parts = map(int, config.getoption("share").split("/"))
+    if not 0 <= part < parts:
+        raise pytest.UsageError(f"--share {part}/{parts}: want 0 <= I < N")
+    chosen = [zlib.crc32(item.nodeid.encode()) % parts == part for item in items]
+    config.hook.pytest_deselected(
+        items=[item for item, kept in zip(items, chosen, strict=True) if not kept]
+    )
+    items[:] = itertools.compress(items, chosen)
 
 
 @pytest.fixture(autouse=True)

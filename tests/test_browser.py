@@ -22,6 +22,7 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 # What a browser does by itself, over a network that it must not need.
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync
 --disable-background-networking --disable-component-update""".split()
+PARTS = 12  # so many that two processes have about as much to do
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 # The contrast of each equation and picture of text with the page, as WCAG defines it.
 FAINT = """() => {
@@ -117,12 +118,12 @@ def of_one_page(page):
 
 
 @built
-@pytest.mark.parametrize("half", [0, 1])  # for two processes
-def test_pages_fit_and_load_without_errors_and_their_links_answer(page, half):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_pages_fit_and_load_without_errors_and_their_links_answer(page, part):
     names = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
     assert len(names) > 200
     with served(SITE) as address:
-        assert faults(page, address, names[half::2]) == []
+        assert faults(page, address, names[part::PARTS]) == []
 
 
 @pytest.mark.parametrize(
