@@ -686,13 +686,12 @@ for cell in cells:
                 )
                 assert "b" in got[0][1].sharding.spec
 
-# JAX 0.10 has no gradient of a product that contracts two axes, one of them sharded.
 methods = [
     (rj.GatedDeltaNet(4, heads=2), rj.Chunked(2)),
     (rj.GRU(4), rj.Newton()),
     (rj.IndRNN(4), rj.Newton()),
-] * (jax.__version_info__ >= (0, 12))
-methods += [(rj.ConvLSTM(2, (3,)), rj.Sequential())]
+    (rj.ConvLSTM(2, (3,)), rj.Sequential()),
+]
 for cell, method in methods:
     images = isinstance(cell, rj.ConvLSTM)
     params = cell.init(jax.random.key(0), in_features=1 if images else 3)
