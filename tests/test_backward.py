@@ -691,6 +691,9 @@ methods = [
     (rj.GRU(4), rj.Newton()),
     (rj.IndRNN(4), rj.Newton()),
     (rj.ConvLSTM(2, (3,)), rj.Sequential()),
+    (rj.AntisymmetricRNN(8), rj.Sharded(batch="b")),
+    (rj.BatchNormLSTM(8, max_steps=3), rj.Sharded(batch="b")),
+    (rj.S4D(3, state_size=16), rj.Sharded(batch="b")),
 ]
 for cell, method in methods:
     images = isinstance(cell, rj.ConvLSTM)
@@ -706,7 +709,9 @@ for cell, method in methods:
     want = step(params, xs, lengths, rj.Sequential())
     with jax.set_mesh(mesh):
         split = jax.device_put(xs, P(None, "b")), jax.device_put(lengths, P("b"))
-        got = step(jax.device_put(params, P()), *split, method)
+        parts = isinstance(method, rj.Sharded)
+        stored = method.shardings(mesh, params) if parts else P()
+        got = step(jax.device_put(params, stored), *split, method)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), got, want
     )

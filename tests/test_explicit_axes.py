@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every cell with its batch sharded over explicit axes of a mesh.
+"""Every cell with its batch, and its parameters, sharded over explicit axes of a mesh.
 
 Their types are checked as a program is traced, so this needs no device. Values are
 compared in `test_backward.py`.
@@ -27,14 +27,25 @@ WAYS = {
     "chunked": {"method": rj.Chunked(2)},
     "associative": {"method": rj.Associative()},
     "newton": {"method": rj.Newton()},
+    "sharded": {"method": rj.Sharded(batch="data")},
 }
+
+
+def on(tree, shardings):
+    return jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s),
+        tree,
+        shardings,
+    )
 
 
 def typed(tree, *spec):
     sharding = NamedSharding(MESH, PartitionSpec(*spec))
-    return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), tree
-    )
+    return on(tree, jax.tree.map(lambda a: sharding, tree))
+
+
+def where(a):
+    return [*a.sharding.spec, *[None] * a.ndim][: a.ndim]
 
 
 def loss(params, xs, options, cell, way):
@@ -54,11 +65,13 @@ def test_a_batch_on_explicit_axes(name):
         "lengths": typed(jnp.zeros(BATCH, int), "data"),
         "resets": typed(jnp.zeros(shape, bool), None, "data"),
     }
-    params = typed(jax.eval_shape(lambda: cell.init(key, 3)))
+    stored = jax.eval_shape(lambda: cell.init(key, 3))
     xs = typed(xs, None, "data")
     refused = []
     for way, chosen in WAYS.items():
         run = lambda *given, chosen=chosen: loss(*given, cell, chosen)  # noqa: E731
+        parts = WAYS["sharded"]["method"].shardings(MESH, stored)
+        params = typed(stored) if way == "default" else on(stored, parts)
         differentiated = jax.grad(run, has_aux=True, allow_int=True)
         with jax.sharding.use_abstract_mesh(MESH):
             try:
@@ -68,7 +81,8 @@ def test_a_batch_on_explicit_axes(name):
                     raise
                 refused.append(way)
                 continue
-        assert jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params), way
+        for a, g in zip(*map(jax.tree.leaves, (params, grads)), strict=True):
+            assert a.shape == g.shape and where(a) == where(g), (way, a, g)
         for y in jax.tree.leaves(ys):
             assert y.sharding.spec[1] == "data", (way, y)
     assert "sequential" not in refused

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import zero_from_primal
 
 from recurrent_jax._checks.words import outline
 
@@ -126,6 +127,20 @@ def apart(tree: Any) -> Any:
 def is_float(a: jax.Array) -> bool:
     """Say whether an array holds floats, and so may have a tangent."""
     return bool(jnp.issubdtype(a.dtype, jnp.floating))
+
+
+def symbolic(tangents: Any, values: Any) -> Any:
+    """Return tangents with symbolic zeros for integers, for a rule of `custom_jvp`.
+
+    Inside `shard_map`, they vary over the same mesh axes as the values. Zeros of type
+    `float0` do not.
+    """
+    zero = functools.partial(zero_from_primal, symbolic_zeros=True)
+
+    def one(a: jax.Array, tangent: Any) -> Any:
+        return tangent if jnp.issubdtype(a.dtype, jnp.inexact) else zero(a)
+
+    return jax.tree.map(one, values, tangents)
 
 
 def map_floats(

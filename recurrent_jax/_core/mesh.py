@@ -78,6 +78,21 @@ def shard_alike(tree: Any, like: Any, axes: slice) -> Any:
     return jax.tree.map(one, tree)
 
 
+def whole(tree: Any) -> Any:
+    """Return arrays that each device has whole, if they are sharded by explicit axes.
+
+    The compiler does so by itself with automatic axes, where it has to.
+    """
+
+    def one(a: jax.Array) -> jax.Array:
+        mesh = explicit_mesh(a)
+        if mesh is None or not any(_spec(a)):
+            return a
+        return jax.sharding.reshard(a, NamedSharding(mesh, PartitionSpec()))
+
+    return jax.tree.map(one, tree)
+
+
 def mesh_of(tree: Any) -> Any:
     """Return the mesh that code runs under, or else the one that arrays are on.
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax.custom_derivatives import SymbolicZero
 
+from recurrent_jax._core.arrays import symbolic
 from recurrent_jax._loop.loop import Arrays, Loop, Static, join, part
 
 Run = Callable[[Loop, Any], tuple[Any, Any]]
@@ -43,7 +44,8 @@ def _tangents(
         arrays, carry = structure.unflatten(filled)
         return derivative(join(static, arrays), carry)
 
-    return jax.jvp(run, ([leaves[i] for i in moving],), ([d[i] for i in moving],))
+    out, d_out = jax.jvp(run, ([leaves[i] for i in moving],), ([d[i] for i in moving],))
+    return out, symbolic(d_out, out)
 
 
 _derived.defjvp(_tangents, symbolic_zeros=True)

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from recurrent_jax import _checks
 from recurrent_jax._core.arrays import select, zeros
 from recurrent_jax._core.cell import C, Cell, P, Y
-from recurrent_jax._core.mesh import shard_alike, vary_alike
+from recurrent_jax._core.mesh import shard_alike, vary_alike, whole
 from recurrent_jax._core.network import Network, Options
 from recurrent_jax._loop.loop import (
     Arrays,
@@ -196,6 +196,8 @@ def _run(
     """Return the final carry and the outputs, with the time axis of the inputs."""
     cell, axis = static.cell, static.time_axis
     dtype = _checks.float_dtype(arrays.params, arrays.xs)
+    # With explicit axes, no equation of a cell reads parameters that are in parts.
+    arrays = arrays._replace(params=whole(arrays.params))
     carry, fresh = _starts(static, arrays, carry, dtype)
     xs, flags = jax.tree.map(
         lambda a: jnp.moveaxis(a, axis, 0), (arrays.xs, arrays.flags)

@@ -25,8 +25,12 @@ def chosen(
     time: int,
     method: Method | None = None,
     backward: Backward | None = None,
+    carry: Any = None,
 ) -> tuple[Method, Backward]:
-    """Return the method and the strategy. The user chose none, one or both of them."""
+    """Return the method and the strategy. The user chose none, one or both of them.
+
+    Without a carry, the cell is asked for one, and `params` are those of its `init`.
+    """
     is_free = method is None and backward is None
     if method is None:
         method = default_method(cell, params, xs, time, backward)
@@ -34,7 +38,15 @@ def chosen(
     if is_free and cell.linear and method == Sequential():
         *lead, features = jax.tree.leaves(xs)[0].shape
         rows, most = math.prod(lead), tuning((params, xs)).remake_bytes
-        state = _wide_state(cell, features, *_checks.structs(params))
+        if carry is None:
+            one = _state_of(cell, *_checks.structs(params))
+        else:
+            batch = len(lead) - 1
+            one = [
+                jax.ShapeDtypeStruct(a.shape[batch:], a.dtype)
+                for a in jax.tree.leaves(carry)
+            ]
+        state = _wide(cell, features, one)
         # A symbol, as in an exported program, is no int.
         if state and isinstance(rows, int) and rows * state >= most:
             backward = Checkpointed()
@@ -44,20 +56,22 @@ def chosen(
 
 
 @functools.lru_cache(maxsize=512)
-def _wide_state(
-    cell: Cell[Any, Any, Any], features: Any, tree: Any, leaves: Any
-) -> int:
+def _state_of(cell: Cell[Any, Any, Any], tree: Any, leaves: Any) -> list[Any]:
+    """Return the types of a cell's carry, without batch axes."""
+    params = _checks.of_structs(tree, leaves)
+    dtype = _checks.float_dtype(params, ())
+    carry = jax.eval_shape(lambda p: cell.initial_carry((), dtype, p), params)
+    return list(jax.tree.leaves(carry))
+
+
+def _wide(cell: Cell[Any, Any, Any], features: Any, state: list[Any]) -> int:
     """Return the bytes of a state with many more numbers than an output, or zero.
 
     Many such states take longer to keep than to compute again.
     """
-    params = _checks.of_structs(tree, leaves)
-    dtype = _checks.float_dtype(params, ())
-    carry = jax.eval_shape(lambda p: cell.initial_carry((), dtype, p), params)
-    sizes = [a.size for a in jax.tree.leaves(carry)]
-    if sum(sizes) <= 4 * cell.out_features(features):
+    if sum(a.size for a in state) <= 4 * cell.out_features(features):
         return 0
-    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(carry))
+    return sum(a.size * a.dtype.itemsize for a in state)
 
 
 def default_method(

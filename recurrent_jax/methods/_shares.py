@@ -44,9 +44,7 @@ class Shares(NamedTuple):
             ys = place(ys, PartitionSpec(*(None, self.batch)[: 1 + bool(self.batch)]))
             return final, jax.tree.map(lambda a: a[:steps], ys)
         loop, kinds = self.loop, self.kinds
-        # With explicit axes, a sharded axis cannot be cut into gates.
-        params = place(loop.params, PartitionSpec())
-        gates = jax.tree.map(self._gates, params, kinds.params)
+        gates = jax.tree.map(self._gates, loop.params, kinds.params)
         of_params = jax.tree.map(
             lambda a, k: self._spec(k, a.ndim), gates, kinds.params
         )
@@ -98,7 +96,7 @@ class Shares(NamedTuple):
             across = Across(self.time, local.reverse)
             return at_once(local, carry, order_of(local), chunk, across)
         if self.units is None:
-            method, backward = chosen(local.cell, params, xs, local.time)
+            method, backward = chosen(local.cell, params, xs, local.time, carry=carry)
         else:
             units = units_of(local.cell) // self._parts
             cell = Share(resized(local.cell, units), self.units, self.kinds.exchanged)

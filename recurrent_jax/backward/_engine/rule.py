@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from recurrent_jax._core.arrays import is_float
+from recurrent_jax._core.arrays import is_float, symbolic
 from recurrent_jax._core.cell import feedback
 from recurrent_jax._core.mesh import shard_alike, vary_alike
 from recurrent_jax._loop.blocks import (
@@ -80,7 +80,7 @@ def _derivative(plan: Plan, size: int, primals: Any, tangents: Any) -> Any:
     timed = beside(inputs, flags, ys, kept, d_inputs)
     d_final, d_ys = over_blocks(block, d_carry, timed, plan.static.reverse)
     out = final, ys.join()
-    return out, filled((d_final, d_ys.join()), out)
+    return out, symbolic(filled((d_final, d_ys.join()), out), out)
 
 
 run_blocks.defjvp(_derivative, symbolic_zeros=True)
