@@ -43,6 +43,14 @@ def pytest_addoption(parser):
     )
 
 
+def is_in_share(name, share):
+    """Return whether a test is in part I of N, which `share` writes as I/N."""
+    part, _, parts = share.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise pytest.UsageError(f"--share {share}: want I/N with 0 <= I < N")
+    return zlib.crc32(name.encode()) % int(parts) == int(part)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Mark all cases but the first of a test that is `mostly_slow` as slow.
@@ -56,10 +64,8 @@ def pytest_collection_modifyitems(config, items):
         if item.get_closest_marker("mostly_slow") and test in seen:
             item.add_marker("slow")
         seen.add(test)
-    part, parts = map(int, config.getoption("share").split("/"))
-    if not 0 <= part < parts:
-        raise pytest.UsageError(f"--share {part}/{parts}: want 0 <= I < N")
-    chosen = [zlib.crc32(item.nodeid.encode()) % parts == part for item in items]
+    share = config.getoption("share")
+    chosen = [is_in_share(item.nodeid, share) for item in items]
     config.hook.pytest_deselected(
         items=[item for item, kept in zip(items, chosen, strict=True) if not kept]
     )
