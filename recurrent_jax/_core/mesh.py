@@ -81,7 +81,7 @@ def shard_alike(tree: Any, like: Any, axes: slice) -> Any:
 def whole(tree: Any) -> Any:
     """Return arrays that each device has whole, if they are sharded by explicit axes.
 
-    The compiler does so by itself with automatic axes, where it has to.
+    With automatic axes, the compiler gathers arrays where a program needs them whole.
     """
 
     def one(a: jax.Array) -> jax.Array:

@@ -196,7 +196,7 @@ def _run(
     """Return the final carry and the outputs, with the time axis of the inputs."""
     cell, axis = static.cell, static.time_axis
     dtype = _checks.float_dtype(arrays.params, arrays.xs)
-    # With explicit axes, no equation of a cell reads parameters that are in parts.
+    # JAX refuses most equations of a cell on parameters that explicit axes cut.
     arrays = arrays._replace(params=whole(arrays.params))
     carry, fresh = _starts(static, arrays, carry, dtype)
     xs, flags = jax.tree.map(
