@@ -273,12 +273,9 @@ KINDS = (
     "mogrifier_lstm_rank",  # products within an input
     "projected_lstm_clipped",
     "gru_d",
-    "dropouts",
     "mixed_precision",
-    "structured_low_rank",
     "mlstm",  # a normaliser
     "min_gru",  # logarithms
-    "mamba2_groups",
     "s5",  # conjugate pairs
 )
 

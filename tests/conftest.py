@@ -55,12 +55,15 @@ def is_in_share(name, share):
 def pytest_collection_modifyitems(config, items):
     """Mark all cases but the first of a test that is `mostly_slow` as slow.
 
-    With `--share`, leave out the tests of other parts. A name is in the same part on
-    all machines.
+    Examples of docstrings are slow too; the newest lane runs them all. With `--share`,
+    leave out the tests of other parts. A name is in the same part on all machines.
     """
     seen = set()
     for item in items:
         test = item.nodeid.partition("[")[0]
+        if isinstance(item, pytest.DoctestItem):
+            item.add_marker("slow")
+            item.add_marker("newest")
         if item.get_closest_marker("mostly_slow") and test in seen:
             item.add_marker("slow")
         seen.add(test)
@@ -81,7 +84,7 @@ def forget_programs():
     """
     yield
     if next(_tests_run) % 20 == 0 and MAPS.exists():
-        if MAPS.read_bytes().count(b"\n") > 20_000:
+        if MAPS.read_bytes().count(b"\n") > 30_000:
             jax.clear_caches()
             gc.collect()
 

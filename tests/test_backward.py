@@ -229,7 +229,7 @@ def test_every_mode_and_order(backward, x64):
     close(got, jax.jit(lambda: all_of(rj.Autodiff()))(), 1e-9)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", ALL, ids=names(ALL))
 def test_an_ensemble_and_gradients_per_example(backward, x64):
     cell = rj.LSTM(3)
@@ -315,6 +315,7 @@ def test_truncated_has_forward_mode(x64):
     close(forward, sum(jnp.sum(g) for g in jax.tree.leaves(gradient)))
 
 
+@pytest.mark.slow
 def test_truncated_reversed_is_truncated_of_the_flipped():
     cell = rj.GRU(4)
     params, carry, xs = draw(cell)
@@ -564,7 +565,7 @@ def test_a_backward_that_is_none_of_them_is_refused():
         rj.unroll(cell, params, xs, backward=rj.Deferred)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
 def test_a_budget_of_memory_is_kept(share):
     time, cell = 4096, rj.LSTM(16)
@@ -731,7 +732,7 @@ print("explicit as whole")
 
 
 @pytest.mark.slow
-@pytest.mark.devices
+@pytest.mark.newest
 @pytest.mark.parametrize(
     ("count", "program", "said"),
     [(4, _SHARDED, "sharded as whole"), (8, _EXPLICIT, "explicit as whole")],
@@ -762,6 +763,8 @@ class Renamed:
         return getattr(self.aval, name)
 
 
+@pytest.mark.slow
+@pytest.mark.newest
 def test_no_name_of_jax_for_where_data_lie_is_needed(monkeypatch):
     cell = rj.Zoneout(rj.LSTM(4), 0.1)
     params, carry, xs = draw(cell)

@@ -268,6 +268,7 @@ def test_a_users_cell_keeps_the_laws():
     check_cell(Leaky(4))
 
 
+@pytest.mark.slow
 def test_a_carry_may_start_from_what_is_not_zero():
     check_cell(StartsElsewhere(2), laws=["scan", "empty", "reset", "types"])
 

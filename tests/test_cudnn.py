@@ -95,6 +95,7 @@ def test_nothing_of_a_skipped_step_passes(how, seen):
     jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", [rj.Checkpointed(2), rj.Truncated(4)], ids=repr)
 def test_with_other_strategies(backward, seen):
     cell = rj.LSTM(H)

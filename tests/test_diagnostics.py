@@ -118,6 +118,7 @@ def test_gradient_and_jacobian_agree_with_finite_differences(name, x64):
         np.testing.assert_allclose(J[t], np.stack(columns, 1) / (2 * size), atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_batch_is_its_sequences_one_by_one(x64):
     cell, xs = rj.LSTM(H), normal(TIME, 2, 1, D)
     params = cell.init(jax.random.key(1), D)
@@ -217,6 +218,7 @@ def test_saturation_counts():
     np.testing.assert_allclose(wide.shut, [1, 1 / 3, 0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_is_the_span_that_chrono_draws(x64):
     cell = timescales(Chrono(200), rj.LSTM(64))
     params = cell.init(jax.random.key(0), 1)

@@ -55,7 +55,7 @@ def loss(params, xs, options, cell, way):
 
 
 @pytest.mark.slow
-@pytest.mark.devices
+@pytest.mark.newest
 @pytest.mark.parametrize("name", ROWS)
 def test_a_batch_on_explicit_axes(name):
     cell, draw = CELLS[name], INPUTS.get(name)

@@ -75,7 +75,7 @@ def gradients(page, method, backward, start=0.0):
     return jax.grad(score, (0, 1))(page["xs"], jnp.full(3, start))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", [None, *STRATEGIES])
 def test_the_table_of_methods_and_strategies(page, backward):
     strategy = STRATEGIES.get(backward)
@@ -125,7 +125,7 @@ def test_protocols_are_public():
     assert {"backward", "methods", "networks"} <= set(rj.__all__) & set(dir(rj))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "own", [rj.Checkpointed(every=2), rj.Checkpointed(budget=4000), rj.Truncated(9)]
 )

@@ -157,6 +157,7 @@ def test_the_modules_for_flax_need_flax_alone():
         )
 
 
+@pytest.mark.slow
 def test_everything_public_needs_jax_and_optax_alone():
     code = BLOCK % (("jax", "optax"),)
     python(

@@ -88,7 +88,7 @@ def test_wide_states_are_computed_again_where_they_would_take_long_to_keep(cell)
     assert chosen(narrow, params, xs, 10**7) == (rj.Sequential(), rj.Deferred())
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "cell",
     [
@@ -173,7 +173,7 @@ def modes_agree(cell, method, backward):
     close(jax.jit(lambda: every(method=method, backward=backward))(), want)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_truncated_is_that_of_the_loop(method, x64):
     cell = rj.LRU(4)
@@ -266,7 +266,7 @@ def test_layouts_and_batch_ranks(method, axis, x64):
     close(run(method=method), run(method=rj.Sequential()))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=repr)
 def test_a_hundred_thousand_steps(method):
     """In float32, of states that hardly decay, against float64."""
@@ -364,7 +364,7 @@ print("sharded as whole")
 
 
 @pytest.mark.slow
-@pytest.mark.devices
+@pytest.mark.newest
 def test_a_batch_on_several_devices_equals_a_whole_one():
     """Parameters have one gradient on all devices. Nothing else is exchanged."""
     flags = os.environ.get("XLA_FLAGS", "")

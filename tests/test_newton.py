@@ -67,7 +67,7 @@ def derivatives_of_the_loop():
     return jax.jit(lambda: run(method=rj.Sequential(), backward=rj.Autodiff()))()
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODES)
 def test_every_mode_and_order(name, x64):
     method, backward, both = MODES[name]
@@ -82,6 +82,7 @@ def _replace(method, **fields):
     return type(method)(**{**vars(method), **fields})
 
 
+@pytest.mark.slow
 def test_a_tree_over_time(x64, monkeypatch):
     """On devices with many cores, the linear recurrence is a tree."""
     many = tuning(())._replace(walks=False)
@@ -221,6 +222,7 @@ def test_a_chaotic_cell_gets_nan_if_asked():
     assert np.isfinite(ys[0]).all() and np.isnan(ys[1:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_a_chaotic_cell_raises_if_asked():
     with pytest.raises(jax.errors.JaxRuntimeError, match="not converged in 10 iter"):

@@ -113,6 +113,7 @@ def test_what_is_exact_for_one_layer_and_for_a_stack(x64):
     assert error(EProp(stack)) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_product_of_jacobians_in_numpy(x64):
     """RTRL, SnAp1 and e-prop of an Elman network, written out."""
     cell = rj.Elman(3)
@@ -144,6 +145,7 @@ def test_a_product_of_jacobians_in_numpy(x64):
         close(got[0].recurrent_kernel, want)
 
 
+@pytest.mark.slow
 def test_the_mask_of_a_sparse_kernel(x64):
     """SnAp2 of a cycle of units reaches the next unit and no further."""
     cell = rj.Elman(4, use_bias=False)

@@ -114,7 +114,7 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: type(n).__name__)
 def test_networks_wrappers_layouts_and_ranks(network, x64):
     params = network.init(jax.random.key(0), D)

@@ -71,6 +71,7 @@ def test_a_step_on_four_devices_has_one_exchange_of_all_gradients():
     assert products(model) <= found.flops <= 1.05 * products(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", scaling.MODELS, ids=lambda model: model.name)
 def test_what_was_compiled_is_what_the_model_has(model):
     rows = [row for row in ROWS if row["model"] == model.name]

@@ -261,7 +261,7 @@ def test_reversed_is_flipped(network, x64):
     same(run(xs, reverse=True), (carry_, flip(ys)))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["skip", "deep_of_both"])
 def test_every_strategy_gives_the_same_gradient(name, x64):
     network, backward = NETWORKS[name], rj.Deferred(block=2)

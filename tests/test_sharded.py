@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`Sharded`: units and sequences over the devices of a mesh."""
 
+import functools
+import itertools
 import os
 import pathlib
 import subprocess
@@ -18,12 +20,8 @@ from recurrent_jax.methods._units import Share, _kinds, resized, units_of
 
 ROOT = pathlib.Path(__file__).parents[1]
 KEY = jax.random.key(0)
-SHARED = {
-    name
-    for name in CELLS
-    if name not in INPUTS and not isinstance(_kinds(CELLS[name], 3), str)
-}
 PARTS = 2
+OVER_UNITS = rj.Sharded(units="model")
 
 
 def cut(a, is_units, units):
@@ -34,14 +32,39 @@ def cut(a, is_units, units):
     return jnp.moveaxis(a, -2, 0).reshape(PARTS, *a.shape[:-3], -1)
 
 
-# One form of each cell.
-FORMS = {type(CELLS[name]): name for name in sorted(SHARED)}
+@pytest.fixture
+def mesh():
+    axes = (AxisType.Auto,) * 2
+    return jax.make_mesh((1, 1), ("data", "model"), axis_types=axes)
+
+
+# All forms of each cell.
+FORMS = [
+    [name for name in sorted(CELLS) if type(CELLS[name]) is cls and name not in INPUTS]
+    for cls in dict.fromkeys(map(type, CELLS.values()))
+]
+
+
+def shared(names):
+    """Return those of the cells whose units can be on several devices."""
+    return [name for name in names if not isinstance(_kinds(CELLS[name], 3), str)]
 
 
 @pytest.mark.mostly_slow
-@pytest.mark.parametrize("name", FORMS.values())
-def test_shares_of_a_step_are_the_step(name, x64):
+@pytest.mark.parametrize("names", [f for f in FORMS if f], ids=lambda names: names[0])
+def test_shares_of_a_step_are_the_step(names, mesh, x64):
     """Two shares, side by side on one device."""
+    if not shared(names):
+        for name in names:
+            cell = CELLS[name]
+            params, xs = jax.eval_shape(
+                lambda c=cell: (c.init(KEY, 3), jnp.ones((2, 4, 3)))
+            )
+            with jax.set_mesh(mesh), pytest.raises(TypeError, match="cannot run"):
+                run = functools.partial(rj.unroll, cell, method=OVER_UNITS)
+                jax.eval_shape(run, params, xs)
+        return
+    name = shared(names)[-1]
     cell, kinds = CELLS[name], _kinds(CELLS[name], 3)
     units = units_of(cell)
     share = Share(resized(cell, units // PARTS), "model", kinds.exchanged)
@@ -83,28 +106,21 @@ def test_shares_of_a_step_are_the_step(name, x64):
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_page_lists_the_cells_whose_units_can_be_shared():
     page = (ROOT / "docs" / "accelerators.md").read_text()
     (line,) = (
         line for line in page.splitlines() if line.startswith("Units of these cells")
     )
     listed = set(line.split("`")[1::2])
-    cells = {type(CELLS[name]).__name__ for name in SHARED}
+    cells = {type(CELLS[name]).__name__ for name in shared(itertools.chain(*FORMS))}
     assert listed == {name for name in cells if hasattr(rj.cells, name)}
-
-
-@pytest.fixture
-def mesh():
-    axes = (AxisType.Auto,) * 2
-    return jax.make_mesh((1, 1), ("data", "model"), axis_types=axes)
 
 
 def test_what_cannot_be_shared_is_refused(mesh):
     xs = jnp.ones((3, 4, 2))
 
-    over_units = rj.Sharded(units="model")
-
-    def run(cell, xs=xs, method=over_units, **options):
+    def run(cell, xs=xs, method=OVER_UNITS, **options):
         params = cell.init(KEY, 2)
         with jax.set_mesh(mesh):
             return rj.unroll(cell, params, xs, method=method, **options)
@@ -124,6 +140,8 @@ def test_what_cannot_be_shared_is_refused(mesh):
         run(rj.LSTM(4), backward=rj.Deferred())
 
 
+@pytest.mark.slow
+@pytest.mark.newest
 def test_modes_and_strategies(mesh, x64):
     """On a mesh of one device: both modes, second derivatives, vmap, windows."""
     cell, method = rj.WithCarry(rj.GRU(4)), rj.Sharded(units="model", batch="data")
@@ -245,7 +263,7 @@ def eight_devices(*command):
 
 
 @pytest.mark.slow
-@pytest.mark.devices
+@pytest.mark.newest
 def test_values_and_gradients_on_eight_devices():
     assert eight_devices("-c", _DEVICES) == "shared out as whole\n"
 

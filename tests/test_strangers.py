@@ -247,6 +247,7 @@ def test_a_kernel_is_mapped_over_nothing(cell):
     assert not any(leaf.any() for leaf in jax.tree.leaves(slopes))
 
 
+@pytest.mark.slow
 def test_no_sequences():
     empty = jnp.ones((5, 0, 2))
     carry, ys = rj.unroll(CELL, PARAMS, empty, lengths=[])

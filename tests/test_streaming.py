@@ -117,6 +117,7 @@ np.save(sys.argv[2], y)
 """
 
 
+@pytest.mark.slow
 def test_another_process_runs_it_with_jax_alone(tmp_path):
     """A network with a head, and no import of this library."""
     network = NETWORKS["deep"]

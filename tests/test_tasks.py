@@ -257,7 +257,7 @@ def test_padding_of_the_memory_is_never_seen(x64):
 BACKWARDS = [rj.Deferred(block=2), rj.Checkpointed(every=2), rj.Truncated(k1=7)]
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", BACKWARDS, ids=lambda b: type(b).__name__)
 def test_gradients_reach_a_memory_of_several_sequences(x64, backward):
     cell = LOOKING["additive"]
@@ -273,6 +273,7 @@ def test_gradients_reach_a_memory_of_several_sequences(x64, backward):
     assert jnp.abs(want[1][0]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_attention_draws_what_the_cell_inside_draws(x64):
     inside = rj.InputDropout(rj.GRU(4), 0.5)
     cell = rj.Attention(inside, 2)

@@ -65,7 +65,7 @@ def test_gradients_do_not_depend_on_the_layout(backward, axis, reverse, x64):
         close(run(params, xs, axis), run(params, xs, 0))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("backward", STRATEGIES[:4], ids=map(repr, STRATEGIES[:4]))
 def test_other_modes_and_orders(backward, x64):
     cell = rj.GRU(3)

@@ -70,7 +70,7 @@ def test_lengths_beyond_time_are_seen_under_jit_when_concrete():
     close(traced(xs, lengths), rj.unroll(cell, params, xs, lengths=np.array([2, 6, 0])))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @cells
 def test_forward_mode_and_second_order(cell, x64):
     params, xs = draw(cell, dtype=float)

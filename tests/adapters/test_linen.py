@@ -371,6 +371,7 @@ def test_our_cell_by_itself():
     assert cell.num_feature_axes == 1
 
 
+@pytest.mark.slow
 def test_our_cell_in_the_rnn_of_flax_draws_and_starts_as_learned():
     module = nn.RNN(linen.RNNCell(Noisy(4), deterministic=True), return_carry=True)
     variables = module.init(KEY, XS)
@@ -410,6 +411,7 @@ def test_a_cell_of_flax_in_our_unroll(kind):
     same(through, got)
 
 
+@pytest.mark.slow
 def test_a_cell_of_flax_keeps_the_laws(x64):
     check_cell(linen.FromFlax(nn.SimpleCell(features=2)), laws=["padding", "types"])
 
@@ -431,6 +433,7 @@ def test_a_cell_of_flax_built_inside_a_module():
     assert list(variables["params"]) == ["rnn"] and ys.shape == (5, 7, 4)
 
 
+@pytest.mark.slow
 def test_an_image_cell_of_flax():
     module = nn.ConvLSTMCell(features=3, kernel_size=(3, 3))
     cell = linen.FromFlax(module, feature_shape=(4, 4, 2))
@@ -482,6 +485,7 @@ def test_variables_of_flax_there_and_back(kind):
             np.testing.assert_array_equal(got[path], p)
 
 
+@pytest.mark.slow
 def test_a_stack_of_flax():
     theirs = nn.Sequential(
         [

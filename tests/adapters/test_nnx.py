@@ -95,6 +95,7 @@ def test_initialisers_are_those_of_the_cell():
     assert params.bias.tolist() == [0] * 4 + [3] * 4 + [0] * 8
 
 
+@pytest.mark.slow
 def test_parameters_have_metadata_by_name_or_path():
     metadata = {
         "kernel": {"out_sharding": (None, "model"), "note": "seen"},

@@ -90,7 +90,7 @@ def test_training(lengths, dtype):
     assert_same(got, want, tolerance, dtype)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "backward", [rj.Deferred(), rj.Checkpointed(every=2), rj.Truncated(k1=2, k2=T)]
 )
@@ -148,7 +148,7 @@ def test_training_permutes_with_the_batch(x64):
     np.testing.assert_allclose(got, want[:, order], rtol=1e-12)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [None, (4, 2, 3, 4, 3)], ids=["full", "lengths"])
 @pytest.mark.parametrize("time_axis", [0, 1])
 def test_measured_on_a_batch_evaluation_is_training(lengths, time_axis, x64):

@@ -67,7 +67,7 @@ def test_conv_lstm():
     compare(cell, conv_lstm, inputs=images(2, 3))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"stride": 2}, {"stride": 2, "padding": "VALID"}])
 def test_conv_lstm_on_a_line_with_strides(options):
     cell = rj.ConvLSTM(
@@ -140,6 +140,7 @@ def test_keras(axes, strides, padding):
     assert_parity(ours, theirs, args, draw)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("axes", SPATIAL)
 def test_flax(axes, x64):
     draw, shape = Draw("float64"), SPATIAL[axes]

@@ -70,6 +70,7 @@ def test_is_a_cifg_with_diagonal_kernels(x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), *found)
 
 
+@pytest.mark.slow
 def test_newton_and_rtrl_take_the_units_apart(x64):
     """Blocks of two numbers, found from the cell; both answers are exact."""
     cell = rj.DiagonalLSTM(3, peephole_init=GLOROT)

@@ -58,6 +58,7 @@ def test_the_kernel_is_orthogonal_for_any_parameters(
     assert np.linalg.det(U) == pytest.approx(1, abs=10 * tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", [None, HENAFF])
 def test_angles_of_the_first_kernel_are_those_drawn(init, x64):
     cell = rj.ExpRNN(400) if init is None else rj.ExpRNN(400, angle_init=init)
@@ -75,6 +76,7 @@ def test_angles_of_the_first_kernel_are_those_drawn(init, x64):
     assert np.count_nonzero(params.skew) == 200
 
 
+@pytest.mark.slow
 def test_a_state_keeps_its_length_where_there_is_no_offset(x64):
     cell = rj.ExpRNN(8)
     params = cell.init(jax.random.key(0), in_features=1)._replace(offset=jnp.zeros(8))

@@ -59,14 +59,14 @@ def test_equations(cell, options):
     compare(cell(4, **options), STEPS[cell])
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @each
 def test_options(cell):
     made = cell(4, heads=2, negative_eigenvalues=True, activation=jnp.tanh)
     compare(made, lambda *step: STEPS[cell](*step, most=2, phi=np.tanh))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @each
 def test_methods(cell):
     agree(cell(4, heads=2, key_size=3, negative_eigenvalues=True), CHUNKED)
@@ -163,6 +163,7 @@ def test_inputs_of_zero(cell, half):
         assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 @each
 def test_precision(cell):
     """The triangular solve of a chunk loses few digits, even without decay."""

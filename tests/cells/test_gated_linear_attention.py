@@ -61,7 +61,7 @@ def test_the_parallel_form(method, x64):
     np.testing.assert_allclose(got, want, atol=1e-12)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [rj.Sequential(), rj.Associative(), rj.Chunked()])
 def test_closed_gates(method):
     """Gates whose products are too small for a float leave no NaN, nor infinities."""

@@ -112,6 +112,7 @@ def test_radii_in_order():
         rj.LRU(4, min_radius=-0.1)
 
 
+@pytest.mark.slow
 def test_a_ring_near_one_in_16_bits():
     cell = rj.LRU(1, state_size=20_000, min_radius=0.99, max_radius=0.999)
     params = cell.init(jax.random.key(0), 1, "bfloat16")

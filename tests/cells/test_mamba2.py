@@ -45,6 +45,7 @@ def test_equations(options):
     compare(rj.Mamba2(4, **options), mamba2)
 
 
+@pytest.mark.slow
 def test_groups_and_activation():
     cell = rj.Mamba2(4, heads=4, key_size=2, groups=2, activation=jnp.tanh)
     compare(cell, lambda *step: mamba2(*step, groups=2, phi=np.tanh))
@@ -102,7 +103,7 @@ def test_rates_and_steps_as_they_start():
     assert bool(jnp.all(params.skip == 1))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision(dtype):
     cell = rj.Mamba2(8)

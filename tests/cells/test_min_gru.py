@@ -45,7 +45,7 @@ def test_plain_candidate():
     compare(cell, lambda *step: min_gru(*step, g=lambda a: a))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("log_space", [True, False])
 def test_methods(log_space):
     agree(rj.MinGRU(4, log_space=log_space))

@@ -47,6 +47,7 @@ def test_equations(options):
     compare(rj.MLSTM(4, **options), mlstm)
 
 
+@pytest.mark.slow
 def test_options():
     cell = rj.MLSTM(4, heads=2, epsilon=0.0, use_bias=False)
     compare(cell, lambda *step: mlstm(*step, epsilon=0))

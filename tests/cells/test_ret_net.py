@@ -65,6 +65,7 @@ def test_half_is_forgotten(x64):
         np.testing.assert_allclose(S[n], 0.5, atol=0.01)
 
 
+@pytest.mark.slow
 def test_bfloat16():
     """Decays that round to 1 in 16 bits, as those of the last heads here do."""
     cell = rj.RetNet(32, heads=8)

@@ -53,7 +53,7 @@ def test_power():
     compare(cell, lambda *step: rg_lru(*step, c=2.5))
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @forms
 def test_methods(complex_state):
     agree(rj.RGLRU(4, heads=2, complex_state=complex_state), in_features=4)
@@ -78,6 +78,7 @@ def test_init(x64):
     assert not jnp.any(params.bias)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
 def test_init_of_16_bits(narrow):
     params = rj.RGLRU(200, heads=10).init(jax.random.key(0), 200, narrow)

@@ -60,6 +60,7 @@ def test_decays_are_bounded():
     assert float(w.min()) >= -0.6065307 and float(w.max()) <= 0
 
 
+@pytest.mark.slow
 def test_start():
     """The authors' numbers for their first layer, for each channel n of 12."""
     H, N = 12, 3
@@ -102,6 +103,7 @@ def test_inputs_of_zero():
         assert all(bool(jnp.all(jnp.isfinite(g))) for g in jax.tree.leaves(grads))
 
 
+@pytest.mark.slow
 def test_precision():
     """The triangular solve of a chunk loses few digits."""
     cell = rj.RWKV7(64, heads=2)

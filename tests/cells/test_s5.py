@@ -99,6 +99,7 @@ def test_the_real_equation(x64):
     np.testing.assert_allclose(rj.unroll(cell, params, xs)[1], want, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_init_in_eigenvectors(x64):
     """Of each block, B and C are real and complex draws of the right variance."""
     N, J = 300, 3
@@ -118,7 +119,7 @@ def test_init_in_eigenvectors(x64):
     assert np.mean(np.abs(C) ** 2) == pytest.approx(2 / (2 * N), rel=0.05)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("narrow", ["bfloat16", "float16"])
 def test_many_states_in_16_bits(narrow):
     """The square of the greatest eigenvalue is no number of float16."""
@@ -134,7 +135,7 @@ def test_many_states_in_16_bits(narrow):
         np.testing.assert_allclose(a.astype("float32"), b, rtol=0.01, atol=1e-4)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @forms
 @pytest.mark.parametrize("real", [-1e3, 0.0, 7.0])
 def test_no_state_grows(real, discretization):

@@ -15,6 +15,7 @@ GATES = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("variant", GATES)
 def test_equations(variant):
     def slim_mgu(p, carry, x):

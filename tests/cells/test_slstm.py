@@ -39,6 +39,7 @@ def test_equations(heads):
     compare(rj.SLSTM(4, heads=heads), slstm)
 
 
+@pytest.mark.slow
 def test_exponential_forget_gate():
     cell = rj.SLSTM(4, heads=2, log_forget_activation=jax.nn.identity)
     compare(cell, lambda *step: slstm(*step, log_forget=lambda f: f))

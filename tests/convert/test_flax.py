@@ -46,6 +46,7 @@ CELLS = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", CELLS)
 def test_linen_cell(name):
     cell, settings = CELLS[name]
@@ -67,6 +68,7 @@ def stack():
     return nn.Sequential([bidirectional, nn.RNN(nn.OptimizedLSTMCell(3, **ZEROS))])
 
 
+@pytest.mark.slow
 def test_linen_bidirectional_with_lengths():
     module = stack().layers[0]
     variables = linen(module)

@@ -63,6 +63,7 @@ def is_orthogonal(a):
     return bool(jnp.allclose(a @ a.T, jnp.eye(len(a)), atol=1e-5))
 
 
+@pytest.mark.slow
 def test_keras_starts_as_the_table_says():
     lstm, gru = keras_layer("LSTM"), keras_layer("GRU")
     assert is_orthogonal(lstm["recurrent"]) and is_orthogonal(gru["recurrent"])
@@ -84,6 +85,7 @@ def test_linen_starts_as_the_table_says():
     assert (biases["if"] == 1).all() and not biases["in"].any()
 
 
+@pytest.mark.slow
 def test_nnx_starts_as_the_table_says():
     cell = nnx.OptimizedLSTMCell(3, H, rngs=nnx.Rngs(0))
     assert is_orthogonal(cell.dense_h.kernel[...])
@@ -101,6 +103,7 @@ def test_equinox_starts_as_the_table_says(kind):
         assert 0.8 * bound < jnp.abs(a).max() <= bound
 
 
+@pytest.mark.slow
 def test_haiku_starts_as_the_table_says():
     def lstm(x):
         core = hk.LSTM(H)

@@ -144,6 +144,7 @@ def test_cell(name):
     check(CELLS[name])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network(name):
     check(NETWORKS[name])
@@ -153,6 +154,7 @@ def test_reverse():
     check(rj.Deep((rj.PeepholeLSTM(4), rj.GRU(3))), reverse=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_any_size(data):

@@ -93,6 +93,7 @@ def test_many_weights_need_many_rows():
         assert default_method(cell, params, xs, time, None) == method
 
 
+@pytest.mark.slow
 @needs_library
 def test_the_memory_of_a_gradient_is_bounded(monkeypatch):
     cell = rj.LSTM(8)

@@ -110,6 +110,7 @@ def test_maps_over_sequences_merge_into_the_batch(name, x64):
     assert "scan" not in text and "while" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_gradients_of_each_example(name, x64):
     run, (params, xs) = plain(name)
@@ -138,6 +139,7 @@ def test_jacobians(way, x64):
     close(jacobian(rj.Fused()), jacobian(rj.Sequential()), 1e-12)
 
 
+@pytest.mark.slow
 def test_gradients_of_some_arguments(x64):
     """Only what is asked for, known zeros, and outputs that nothing reads."""
     run, (params, xs) = plain("lstm")

@@ -61,7 +61,7 @@ def test_no_flags_and_several_blocks_of_sequences(monkeypatch):
     close(of_kernels(*given), of_loop(*given), 1e-5)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEW)
 def test_no_races(name, capfd):
     """The interpreter copies blocks as a TPU does, and watches who reads and writes."""
@@ -71,6 +71,7 @@ def test_no_races(name, capfd):
     assert "RACE" not in "".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 @pytest.mark.nans
 def test_numbers_that_are_not_finite():
     """What a skipped step reads reaches nothing, and a reset ends what came before."""
@@ -102,6 +103,7 @@ def test_lowered_for_a_tpu(name, dtype):
     assert "tpu_custom_call" not in text_for(loop, *given)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("precision", ["high", "tensorfloat32", "highest"])
 def test_the_precision_of_products(precision, dtype):

@@ -78,12 +78,14 @@ def test_networks_are_labelled_to_the_leaves():
 LSTM = ("kernel", "recurrent_kernel", "bias")
 
 
+@pytest.mark.slow
 def test_an_ensemble_keeps_its_labels():
     stacked = jax.vmap(lambda k: CELL.init(k, 2))(jax.random.split(jax.random.key(0)))
     assert stacked.bias.ndim == 2
     assert not decayed(stacked).bias
 
 
+@pytest.mark.slow
 def test_decay_is_of_kernels_alone():
     network = rj.Deep((rj.PeepholeLSTM(3), rj.LSTM(3)))
     weights = jax.tree.map(jnp.ones_like, params(network))
@@ -163,6 +165,7 @@ def test_the_rate_falls_where_the_loss_stays():
     )
 
 
+@pytest.mark.slow
 def test_the_ratio_bounds_each_unit_by_its_weights():
     weights = params()
     for scale in (1e-4, 1e3):

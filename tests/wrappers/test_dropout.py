@@ -293,6 +293,7 @@ def test_padding_changes_nothing_that_is_drawn(x64):
 # Weight-drop.
 
 
+@pytest.mark.slow
 def test_weight_drop_drops_recurrent_weights_alone():
     params = rj.LSTM(60).init(KEY, D)
     dropped = rj.weight_drop(params, KEY, 0.3)

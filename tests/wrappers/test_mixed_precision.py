@@ -72,7 +72,7 @@ def test_gradients_of_biases_are_summed_in_many_bits(backward):
     np.testing.assert_array_equal(got, [[990], [990]])
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LSTM", "GRU"])
 def test_biases_against_float64(name):
     """They are nearer than the kernels, whose products are rounded."""

@@ -62,6 +62,7 @@ def test_a_stack_is_a_deep_network_in_one_loop(x64):
     same(*(values_and_grads(r, args, goal) for r in runs))
 
 
+@pytest.mark.slow
 def test_a_stack_steps_through_a_stream(x64):
     cell = rj.Stack((rj.LSTM(H), rj.Residual(rj.GRU(H))))
     params, xs = drawn(cell)
@@ -203,7 +204,7 @@ def holds(name, U):
     return np.array_equal(np.sign(U), signs * wired)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("inside", [rj.Elman(6), rj.LSTM(6)], ids=["elman", "lstm"])
 def test_a_structure_holds_at_first_and_after_any_change(name, inside, x64):
@@ -249,7 +250,7 @@ def test_a_masked_matrix_starts_at_a_scale_that_keeps_signals(excitatory):
     )
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_structures_in_half_precision(name, dtype):
