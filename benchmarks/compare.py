@@ -81,11 +81,11 @@ def show(screen: Console, before: dict, after: dict, noise: float) -> None:
 
 def _table(title: str, found: list[Change]) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("T,B,D,H")
+    table.add_column("")  # folds where a terminal is narrow; nothing else is cut
+    table.add_column("T,B,D,H", no_wrap=True)
     for name in ("before", "after", "change"):
-        table.add_column(name, justify="right")
-    table.add_column("")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     colors = {"better": "[green]better[/]", "worse": "[red]worse[/]", "": ""}
     for contender in unique(found, "contender"):
         table.add_section()

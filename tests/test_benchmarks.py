@@ -27,6 +27,8 @@ if not (ROOT / "benchmarks").exists():
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from rich.console import Console  # noqa: E402
+
 import benchmarks.__main__ as command  # noqa: E402
 from benchmarks import (  # noqa: E402
     busy,
@@ -197,6 +199,15 @@ def test_compare_flags_what_is_beyond_noise(folder, tmp_path, capsys):
     other.write_text(json.dumps(after))
     assert command.main(["--compare", str(path), str(other)]) == 0
     assert "better" in capsys.readouterr().out
+
+    # Whatever the numbers are, also on a terminal of 80 columns.
+    for run in (before, after):
+        for row in run["rows"]:
+            for field in ("ratio", "ratio_low", "ratio_high"):
+                row[field] = row[field] and 123.45 * row[field]
+    with io.StringIO() as file:
+        compare.show(Console(file=file, width=80), before, after, noise=0.05)
+        assert "better" in file.getvalue()
 
 
 @pytest.mark.parametrize("flags", [["--shapes", "1,2"], ["--rounds", "0"]])
