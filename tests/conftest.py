@@ -53,18 +53,19 @@ def is_in_share(name, share):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Mark all cases but the first of a test that is `mostly_slow` as slow.
+    """Mark tests that are slow by another mark, and keep those of one share.
 
-    Examples of docstrings are slow too; the newest lane runs them all. With `--share`,
-    leave out the tests of other parts. A name is in the same part on all machines.
+    Of a test that is `mostly_slow`, all cases but the first are slow. Tests marked
+    `newest` are slow, and so are examples in docstrings, which get this mark here. A
+    name is in the same share on all machines.
     """
     seen = set()
     for item in items:
         test = item.nodeid.partition("[")[0]
         if isinstance(item, pytest.DoctestItem):
-            item.add_marker("slow")
             item.add_marker("newest")
-        if item.get_closest_marker("mostly_slow") and test in seen:
+        again = item.get_closest_marker("mostly_slow") and test in seen
+        if again or item.get_closest_marker("newest"):
             item.add_marker("slow")
         seen.add(test)
     share = config.getoption("share")

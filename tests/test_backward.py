@@ -731,7 +731,6 @@ print("explicit as whole")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.parametrize(
     ("count", "program", "said"),
@@ -763,7 +762,6 @@ class Renamed:
         return getattr(self.aval, name)
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_no_name_of_jax_for_where_data_lie_is_needed(monkeypatch):
     cell = rj.Zoneout(rj.LSTM(4), 0.1)

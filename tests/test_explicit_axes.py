@@ -54,7 +54,6 @@ def loss(params, xs, options, cell, way):
     return sum(jnp.sum(a.astype(jnp.float32)) for a in floats), ys
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.parametrize("name", ROWS)
 def test_a_batch_on_explicit_axes(name):

@@ -363,7 +363,6 @@ print("sharded as whole")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_a_batch_on_several_devices_equals_a_whole_one():
     """Parameters have one gradient on all devices. Nothing else is exchanged."""

@@ -70,14 +70,12 @@ def test_two_processes_have_the_losses_of_one(one, two):
     np.testing.assert_allclose(two["losses"], one, rtol=2e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_each_loads_its_part_and_hears_what_process_0_meets(two):
     assert two["loaded"] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert two["refused"] == [True, True]
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_their_checkpoint_is_that_of_one_process(two, place):
     run = several_text.train(place)  # finished, so it is restored and that is all

@@ -59,7 +59,6 @@ KINDS = {kind: OfKind(kind) for kind in ("outer_channels", "delta", "stabilised"
 KINDS |= {name: CELLS[name] for name in ("lru", "min_gru", "mixed_precision_linear")}
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.parametrize("name", ["delta", "lru", *sorted({*KINDS} - {"delta", "lru"})])
 def test_shares_of_time_are_the_sequence(name):
@@ -74,7 +73,6 @@ def test_shares_in_every_order(name):
     agree(KINDS[name], [Parts(3, Tree()), Parts(7)], thorough=True, time=5)
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 @pytest.mark.nans
 @pytest.mark.parametrize("name", ["lru", "delta"])
@@ -250,7 +248,6 @@ print("shared out as whole")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_values_and_gradients_on_eight_devices():
     assert eight_devices("-c", _DEVICES) == "shared out as whole\n"

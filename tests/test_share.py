@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option `--share`: parts of the tests that are all of them together."""
+"""Which tests run where: the option `--share`, and the mark `newest`."""
+
+import pathlib
+import subprocess
 
 import pytest
 from conftest import is_in_share
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def test_each_test_is_in_one_part():
@@ -17,3 +22,16 @@ def test_each_test_is_in_one_part():
 def test_what_is_no_part_is_refused(share):
     with pytest.raises(pytest.UsageError, match="want I/N"):
         is_in_share("name", share)
+
+
+def test_the_newest_lane_reads_each_file_with_its_mark():
+    marked = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "\n@pytest.mark.newest\n" in path.read_text()
+    }
+    names = "eval \"$(sed -n '/^ON_NEWEST=(/,/)$/p' .ci/run)\"; ls -d ${ON_NEWEST[@]}"
+    read = subprocess.check_output(["bash", "-ec", names], cwd=ROOT, text=True).split()
+    assert "recurrent_jax" in read  # examples in docstrings
+    assert marked
+    assert not {m for m in marked if not any(m.startswith(r) for r in read)}

@@ -176,7 +176,6 @@ print("named and placed")
 """
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_values_gradients_and_exchanges_on_eight_devices():
     """Data, tensor and FSDP sharding, of Linen and of NNX."""

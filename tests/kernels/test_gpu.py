@@ -157,7 +157,6 @@ def test_the_largest(cell, dtype):
     assert _gpu.refuses(kernel, units + 1, dtype) is not None
 
 
-@pytest.mark.slow
 @pytest.mark.newest
 def test_lowered_inside_shard_map():
     cell = rj.LSTM(H)
