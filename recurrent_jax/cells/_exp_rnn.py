@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax._core.arrays import affine, expand_like
 from recurrent_jax._core.cell import Cell, HiddenCarry
+from recurrent_jax._core.skew import exp_skew
 from recurrent_jax._core.types import Initializer, Size
 from recurrent_jax.initializers import Uniform, glorot_uniform
 
@@ -119,7 +120,7 @@ class ExpRNN(Cell[ExpRNNParams, HiddenCarry]):
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
         above = jnp.zeros((H, H), wide)
         above = above.at[jnp.triu_indices(H, 1)].set(params.skew.astype(wide))
-        U = jax.scipy.linalg.expm(above - above.T).astype(dtype)
+        U = exp_skew(above - above.T).astype(dtype)
         return ExpRNNPrepared(params.kernel, U, params.offset)
 
     def project(self, params: ExpRNNPrepared, x: jax.Array) -> jax.Array:

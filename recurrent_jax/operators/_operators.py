@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from recurrent_jax import _checks
 from recurrent_jax._checks.array_kinds import FloatArray
 from recurrent_jax._core.cell import Cell
+from recurrent_jax._core.skew import exp_skew
 from recurrent_jax._core.types import Size
 from recurrent_jax._core.value import settle
 from recurrent_jax.initializers import orthogonal
@@ -222,4 +223,4 @@ class Orthogonal(Operator):
         """Return the matrix exponential."""
         wide = jnp.float32 if jnp.finfo(stored.dtype).bits < 32 else stored.dtype
         below = jnp.tril(stored.astype(wide), -1)
-        return jax.scipy.linalg.expm(below - below.T).astype(stored.dtype)
+        return exp_skew(below - below.T).astype(stored.dtype)
