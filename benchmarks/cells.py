@@ -15,11 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import program, results, timing
 from benchmarks.problems import Shape
+from benchmarks.tables import Table
 
 PAGE = pathlib.Path("docs", "cells.md")
 ROW = re.compile(r"^\| `(?P<code>[^`]+)` \|.*\| (?P<cost>[^|]*) \|$", re.MULTILINE)

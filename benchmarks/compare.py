@@ -4,10 +4,10 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.peers.ours import DEFAULT
 from benchmarks.results import geometric_mean, unique
+from benchmarks.tables import Table
 
 Change = dict[str, Any]
 
@@ -81,7 +81,7 @@ def show(screen: Console, before: dict, after: dict, noise: float) -> None:
 
 def _table(title: str, found: list[Change]) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column("", overflow="fold")
+    table.add_column("")
     table.add_column("T,B,D,H", no_wrap=True)
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)

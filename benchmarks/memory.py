@@ -15,12 +15,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import program, results, timing
 from benchmarks.peers.ours import strategies
 from benchmarks.problems import CELLS
+from benchmarks.tables import Table
 
 FORWARD, STEP, DEFAULT = "forward", "step by step", "gradient, default"
 STEPS = 1000  # of the streaming loop, at most

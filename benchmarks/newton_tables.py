@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of `benchmarks.newton`: on the terminal, and on the page."""
 
-from rich.table import Table
-
 from benchmarks.results import unique
+from benchmarks.tables import Table
 
 PAGE = 8192, 65_536  # steps in the table of times
 DIAGONAL = "DiagonalGRU", "IndRNN"

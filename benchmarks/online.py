@@ -19,10 +19,10 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import online_cost, online_mean, program, results
+from benchmarks.tables import Table
 
 D, MEAN_TIME = 3, 16
 # Programs of the first table run for milliseconds. Optimising them took minutes.

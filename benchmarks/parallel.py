@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import linear_peers, program, results, timing
 from benchmarks.problems import BOTH, FORWARD
+from benchmarks.tables import Table
 
 CELLS: dict[str, Callable[[int], rj.Cell]] = {
     "lru": rj.LRU,

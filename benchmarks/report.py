@@ -4,12 +4,12 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.peers.ours import DEFAULT
 from benchmarks.problems import Shape
 from benchmarks.results import geometric_mean, ratios, unique
 from benchmarks.suite import TIMED
+from benchmarks.tables import Table
 
 
 def console() -> Console:

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import program, results
 from benchmarks.accelerators import hlo
+from benchmarks.tables import Table
 from recurrent_jax import training
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples"))

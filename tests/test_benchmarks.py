@@ -34,9 +34,12 @@ from benchmarks import (  # noqa: E402
     busy,
     compare,
     memory,
+    newton_tables,
+    online,
     pages,
     parallel,
     peers,
+    report,
     results,
     suite,
     timing,
@@ -208,6 +211,22 @@ def test_compare_flags_what_is_beyond_noise(folder, tmp_path, capsys):
     with io.StringIO() as file:
         compare.show(Console(file=file, width=80), before, after, noise=0.05)
         assert "better" in file.getvalue()
+
+
+def test_no_table_is_cut_on_a_terminal_of_80_columns():
+    def rows(name):
+        return results.load(ROOT / f"docs/results/{name}.csv")["rows"]
+
+    with io.StringIO() as file:
+        screen = Console(file=file, width=80)
+        report.summary(screen, rows("benchmarks"))
+        report.problem(screen, rows("benchmarks")[:20])
+        screen.print(memory.show(rows("memory")))
+        screen.print(online.show(rows("online")))
+        screen.print(newton_tables.show(rows("newton-cells"), "cells"))
+        screen.print(parallel.show(rows("parallel"), "forward"))
+        screen.print(parallel.show_memory(rows("parallel")))
+        assert "…" not in file.getvalue()
 
 
 @pytest.mark.parametrize("flags", [["--shapes", "1,2"], ["--rounds", "0"]])

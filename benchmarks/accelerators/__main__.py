@@ -12,7 +12,6 @@ import sys
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import machine, program, results
 from benchmarks.accelerators.compiled import Row, measure
@@ -27,6 +26,7 @@ from benchmarks.accelerators.programs import (
     ways,
 )
 from benchmarks.problems import BOTH, FORWARD
+from benchmarks.tables import Table
 
 # What is compiled each time: a cell of each kind. The others take many minutes.
 KINDS = (

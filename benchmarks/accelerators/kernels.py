@@ -20,12 +20,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import machine, problems, program, results, timing
 from benchmarks.accelerators import ptxas
 from benchmarks.accelerators.devices import H100, TOPOLOGIES, devices, mesh_of
+from benchmarks.tables import Table
 from recurrent_jax import kernels
 from recurrent_jax.kernels import _gpu, _gpu_block, _tpu
 

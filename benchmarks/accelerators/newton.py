@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
-from rich.table import Table
 
 import recurrent_jax as rj
 from benchmarks import newton, program, results
 from benchmarks.accelerators import hlo
 from benchmarks.accelerators.devices import mesh_of
+from benchmarks.tables import Table
 
 # Seconds of a launch inside a program, which are assumed, and bytes per second of the
 # memory, which are published; docs/newton.md says so.
