@@ -11,6 +11,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from benchmarks.online_cost import T  # noqa: E402
 from benchmarks.plots import COLORS, MARKERS  # noqa: E402
 from benchmarks.results import unique  # noqa: E402
 
@@ -55,7 +56,7 @@ def costs(folder: pathlib.Path, rows: list[dict]) -> pathlib.Path:
         column[1].axhline(1, color="0.5", linewidth=1)
         column[1].set_xlabel("units H")
     grid[0][0].set_ylabel("numbers kept")
-    grid[1][0].set_ylabel("time of a step, BPTT = 1")
+    grid[1][0].set_ylabel(f"time of a step /\nstep of BPTT over {T} steps")
     for axis in grid.ravel():
         axis.set(xscale="log", yscale="log")
         axis.set_xticks(sizes, [f"{size:g}" for size in sizes])

@@ -197,12 +197,17 @@ def show(rows: list[dict], direction: str) -> Table:
     return _table(title, [r for r in rows if r["direction"] == direction], text)
 
 
+def class_of(name: str) -> str:
+    """Return the name of the class of a cell."""
+    return type(CELLS[name](8)).__name__
+
+
 def markdown(rows: list[dict], T: int) -> list[str]:
     """Return a table for the documents: speed against the loop, and memory."""
     found = {(r["cell"], r["contender"], r["direction"], r["T"]): r for r in rows}
     lines = []
     for cell in results.unique(rows, "cell"):
-        texts = [f"`{type(CELLS[cell](8)).__name__}`"]
+        texts = [f"`{class_of(cell)}`"]
         for direction in (FORWARD, BOTH):
             loop = found[cell, LOOP, direction, T]["min_ms"]
             for label in (DEFAULT, "Associative"):
@@ -280,7 +285,8 @@ def work(config: Config, screen: Console, about: dict[str, Any]) -> int:
     results.save(config.output, "parallel", about, rows)
     from benchmarks import plots  # late: slow to import
 
-    plots.methods_against_time(config.output, rows, LOOP)
+    titles = {cell: class_of(cell) for cell in config.cells}
+    plots.methods_against_time(config.output, rows, LOOP, titles)
     screen.print(f"results and the picture are in {config.output}")
     return 0
 

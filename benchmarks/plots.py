@@ -9,12 +9,26 @@ matplotlib.use("agg")
 
 import matplotlib.pyplot as plt  # noqa: E402
 
+from benchmarks.pages import NAMES  # noqa: E402
 from benchmarks.peers.ours import DEFAULT  # noqa: E402
 from benchmarks.results import BEST, ratios, unique  # noqa: E402
 
 COLORS = plt.get_cmap("tab10").colors
 MARKERS = "osDv^P*Xhd<>p"
 GRAY = "0.35"
+# The same in every picture: the colour of a library, its marker, and the marker of its
+# second contender.
+LIBRARIES = {
+    "linen": (COLORS[2], "D", "v"),
+    "nnx": (COLORS[4], "^", "^"),
+    "haiku": (COLORS[5], "P", "P"),
+    "equinox": (COLORS[6], "*", "*"),
+    "keras": (COLORS[1], "X", "X"),
+    "torch": (COLORS[0], "h", "d"),
+    "cudnn": (COLORS[3], "p", "p"),
+}
+SECOND = "linen Optimized", ", 1 thread"  # in the name of a second contender
+STRATEGIES = {"Deferred": "o", "Fused": "s", "Autodiff": "<", "Checkpointed": ">"}
 
 
 def ratio_by_shape(folder: pathlib.Path, rows: list[dict]) -> list[pathlib.Path]:
@@ -34,7 +48,7 @@ def _picture(rows: list[dict], cell: str, directions: list[str]) -> plt.Figure:
     tables = {d: ratios(rows, cell, d) for d in directions}
     shapes = list(next(iter(tables.values()))[DEFAULT])
     names = list(dict.fromkeys(name for table in tables.values() for name in table))
-    names = [name for name in names if name not in (DEFAULT, *BEST)]
+    names = sorted((n for n in names if n not in (DEFAULT, *BEST)), key=_place)
     figure, axes = plt.subplots(
         1,
         len(directions),
@@ -48,8 +62,10 @@ def _picture(rows: list[dict], cell: str, directions: list[str]) -> plt.Figure:
             offset = 0.75 * ((number + 0.5) / len(names) - 0.5)
             points = tables[direction].get(name, {})
             at = [shapes.index(shape) + offset for shape in points]
-            axis.scatter(list(points.values()), at, label=name, **_look(name, number))
+            axis.scatter(list(points.values()), at, label=name, **_look(name))
         _dress(axis, direction, shapes)
+    axes[0][0].set_ylabel("T, B, D, H")
+    cell = NAMES.get(cell, cell).replace("`", "")
     figure.suptitle(f"{cell}: time of others over that of recurrent_jax")
     # Every panel has every name, if only for the legend.
     handles, labels = axes[0][-1].get_legend_handles_labels()
@@ -60,12 +76,25 @@ def _picture(rows: list[dict], cell: str, directions: list[str]) -> plt.Figure:
     return figure
 
 
-def _look(name: str, number: int) -> dict:
+def _place(name: str) -> int:
+    """Return where a contender stands: ours first, then library by library."""
+    library, _, rest = name.partition(" ")
+    if library == DEFAULT:
+        return list(STRATEGIES).index(rest)
+    return len(STRATEGIES) + list(LIBRARIES).index(library)
+
+
+def _look(name: str) -> dict:
     """Return how a contender is drawn: filled, or hollow if it is ours."""
-    color = GRAY if name.startswith(DEFAULT) else COLORS[number % len(COLORS)]
+    library, _, rest = name.partition(" ")
+    if library == DEFAULT:
+        color, marker = GRAY, STRATEGIES[rest]
+    else:
+        color, *markers = LIBRARIES[library]
+        marker = markers[any(part in name for part in SECOND)]
     return {
-        "marker": MARKERS[number % len(MARKERS)],
-        "facecolors": "none" if name.startswith(DEFAULT) else color,
+        "marker": marker,
+        "facecolors": "none" if library == DEFAULT else color,
         "edgecolors": color,
         "s": 30,
         "linewidths": 1.2,
@@ -131,9 +160,12 @@ def against_time(folder: pathlib.Path, rows: list[dict], title: str) -> pathlib.
 
 
 def methods_against_time(
-    folder: pathlib.Path, rows: list[dict], loop: str
+    folder: pathlib.Path, rows: list[dict], loop: str, titles: dict[str, str]
 ) -> pathlib.Path:
-    """Draw how many times as fast as the loop each method of a cell is, against T."""
+    """Draw how many times as fast as the loop each method of a cell is, against T.
+
+    The titles are by the names of the cells in the rows.
+    """
     plt.rcParams.update({"font.size": 9, "savefig.dpi": 150})
     cells, directions = unique(rows, "cell"), unique(rows, "direction")
     columns = min(4, len(cells))
@@ -183,10 +215,10 @@ def methods_against_time(
             axis.grid(color="0.9")
             axis.spines[["top", "right"]].set_visible(False)
             if row == 0:
-                axis.set_title(cell)
+                axis.set_title(titles[cell])
             if row == len(directions) - 1:
                 axis.set_xlabel("steps T")
-                axis.tick_params(labelbottom=place + columns >= len(cells))
+                axis.tick_params(labelbottom=True)  # `sharex` hides all but the last
             if column == 0:
                 axis.set_ylabel(f"{direction}\ntimes as fast as the loop")
     lines = {

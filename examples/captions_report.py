@@ -87,7 +87,8 @@ def picture(path: Path, results: Results) -> None:
     names = list(results.right)
     share = results.right[names[0]].mean()
     figure.suptitle(
-        f"Captions of pictures of digits: {share:.1%} right to the last word",
+        f"Captions of pictures of digits: {share:.1%} right to the last word "
+        "(one seed)",
         fontsize=14,
         fontweight="bold",
     )
@@ -148,7 +149,7 @@ def draw_accuracy(axes: Axes, results: Results) -> None:
     axes.set_xlabel("digits in the picture")
     axes.set_xticks(digits)
     axes.set_ylabel("captions right")
-    axes.set_ylim(top=1.03)
+    axes.set_ylim(top=1.01)
     axes.grid(alpha=0.3)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "ncols": 2}
     axes.legend(frameon=False, fontsize=9, **below)

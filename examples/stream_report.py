@@ -154,7 +154,7 @@ def markdown(rows: list[dict[str, str]]) -> list[str]:
 
 
 def picture(path: Path, results: Results) -> None:
-    """Save the running loss of each way, and how far each is from chunks."""
+    """Save the running loss of each way, and how far each is from the first."""
     panels = {
         cell: [name for name in names if name in results.bits]
         for cell, names in PANELS.items()
@@ -179,7 +179,6 @@ def picture(path: Path, results: Results) -> None:
     for axes in grid[1]:
         axes.set_xlabel("steps; running means, bands: the seeds")
     grid[0, 0].set_ylabel("bits per symbol")
-    grid[1, 0].set_ylabel("bits more than the first")
     figure.savefig(path, dpi=130)
 
 
@@ -208,6 +207,7 @@ def against(axes: Axes, results: Results, names: list[str]) -> None:
         more = results.bits[name] - results.bits[names[0]]
         band(axes, steps, np.stack([running(m, smooth) for m in more]), name, n)
     axes.set_ylim(-0.06, 0.06)
+    axes.set_ylabel(f"bits per symbol, minus {short(names[0])}")
 
 
 def band(axes: Axes, steps: Any, curves: np.ndarray, name: str, dash: int) -> None:
@@ -216,8 +216,13 @@ def band(axes: Axes, steps: Any, curves: np.ndarray, name: str, dash: int) -> No
     low, high = curves.min(0), curves.max(0)
     axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     style = "-" if dash != 1 else (0, (4, 3))  # it lies on the first
-    label = NAMES[name].partition(",")[0]
+    label = short(name)
     axes.plot(steps, curves.mean(0), ls=style, color=colour, linewidth=2, label=label)
+
+
+def short(name: str) -> str:
+    """Return the name of a way without that of the cell."""
+    return NAMES[name].partition(",")[0]
 
 
 def running(bits: np.ndarray, smooth: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 BLUE, ORANGE, GREEN, GREY = "#0060b0", "#d95f02", "#1b8a5a", "#777777"
 LINES, WIDTH = 16, 76  # of the excerpt in the figure
+MOST, DARK = 8, 6  # bits of the darkest colour, and from which on text is white
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,11 +143,11 @@ def draw_excerpt(axes: Axes, results: Results) -> None:
             break
         if character != "\n":
             surprise[row, column] = value
-            axes.text(
-                column, row, character, ha="center", va="center", family="monospace"
-            )
+            style = {"ha": "center", "va": "center", "family": "monospace"}
+            style["color"] = "white" if value > DARK else "black"
+            axes.text(column, row, character, **style)
             column += 1
-    image = axes.imshow(surprise, cmap="Oranges", vmin=0, vmax=8, aspect="auto")
+    image = axes.imshow(surprise, cmap="Oranges", vmin=0, vmax=MOST, aspect="auto")
     axes.set_title("start of the test; darker characters were less expected")
     axes.set_axis_off()
     axes.figure.colorbar(image, ax=axes, label="bits", fraction=0.03, pad=0.01)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plots of gradients and Jacobians."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ Comparisons = Annotated[
 
 @_checks.checked
 def plot_gradients(curves: Curves, *, axes: Axes | None = None) -> Any:
-    """Plot gradients by lag. The legend shows the decades gained over 100 steps.
+    """Plot gradients by lag. The legend has the decades that each gains in 100 steps.
 
     Args:
         curves: by name, each what `gradient_by_lag` returned, `(time, *batch)`. The
@@ -65,7 +66,8 @@ def plot_gradients(curves: Curves, *, axes: Axes | None = None) -> Any:
         )
         label = name
         if len(each) > 1:
-            label += f" ({signed(decades(jnp.asarray(curve, float)))} per 100 steps)"
+            slope = signed(decades(jnp.asarray(curve, float)))
+            label += f" ({slope} decades / 100 steps)"
         axes.plot(lag, mean, label=label, linewidth=2, **style)
         if each.shape[1] > 1:
             axes.fill_between(lag, low, high, color=style["color"], alpha=0.15, lw=0)
@@ -148,6 +150,10 @@ def plot_exponents(exponents: Curves, *, axes: Axes | None = None) -> Any:
     return axes
 
 
+def _times(factor: float) -> Callable[[Any], Any]:
+    return lambda value: factor * np.asarray(value)
+
+
 @_checks.checked
 def plot_comparison(comparisons: Comparisons) -> Any:
     """Plot the result of `compare`: gradients by lag and Lyapunov spectra.
@@ -173,8 +179,14 @@ def plot_comparison(comparisons: Comparisons) -> Any:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     plot_gradients({k: c.gradient for k, c in comparisons.items()}, axes=left)
     plot_exponents({k: c.exponents for k, c in comparisons.items()}, axes=right)
-    left.set_title("gradient by lag (decades per 100 steps)")
+    left.set_title("gradient by lag")
     right.set_title("Lyapunov spectrum")
+    # The unit of the slopes on the left, so that both can be compared.
+    decade = math.log(10) / 100
+    unit = right.secondary_yaxis(
+        "right", functions=(_times(1 / decade), _times(decade))
+    )
+    unit.set_ylabel("decades / 100 steps")
     # One legend for both, outside of the axes.
     handles, labels = left.get_legend_handles_labels()
     left.get_legend().remove()
