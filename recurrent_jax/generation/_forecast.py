@@ -143,7 +143,23 @@ def ensemble(
 
 @_checks.checked
 def normal(key: Key, prediction: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Return a draw from a normal distribution with given mean and deviation.
+    r"""Return a draw from a normal distribution with given mean and deviation.
+
+    $$ x = \mu + \sigma \odot \epsilon, \qquad \epsilon \sim \mathcal{N}(0, 1) $$
+
+    It is a `draw` of `forecast` and `ensemble`.
+
+    Args:
+        key: a PRNG key.
+        prediction: `(mean, deviation)`, two floating-point arrays of one shape and
+            dtype, such as `(*batch, features)`, in the unit of the values.
+
+    Returns:
+        An array of that shape and dtype.
+
+    Raises:
+        TypeError: if `prediction` is not a tuple of two floating-point arrays.
+        ValueError: if they differ in shape or dtype.
 
     Example:
         >>> import jax, jax.numpy as jnp

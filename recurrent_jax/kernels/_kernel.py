@@ -49,7 +49,24 @@ KERNELS: dict[type, tuple[Kernel, ...]] = {}
 
 
 def find(cell: Any) -> Kernel | str:
-    """Return the kernel that runs a cell, or why there is none."""
+    """Return the kernel that runs a cell, or why there is none.
+
+    This depends on the class of the cell and on its fields, and not on the platform.
+
+    Args:
+        cell: a cell, such as `rj.LSTM(3)`.
+
+    Returns:
+        A `Kernel`, or the reason in words.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> rj.kernels.find(rj.LSTM(3)).name
+        'lstm'
+        >>> rj.kernels.find(rj.LSTM(3, activation=jnp.sin))
+        'activation=jax.numpy.sin, for which there is no kernel'
+    """
     kind = type(cell)
     if kind not in KERNELS:
         inner = getattr(cell, "cell", None)

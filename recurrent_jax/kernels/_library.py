@@ -51,7 +51,20 @@ def turned_off() -> bool:
 
 
 def chosen_by_default() -> bool:
-    """Return whether `unroll` may choose a kernel without being asked to."""
+    """Return whether `unroll` may choose a kernel without being asked to.
+
+    Returns:
+        True if the shared library is in use and the environment variable
+        `RECURRENT_JAX_KERNELS` is not `off`.
+
+    Raises:
+        ValueError: if `RECURRENT_JAX_KERNELS` is neither `on` nor `off`.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> rj.kernels.chosen_by_default() == rj.kernels.loaded().active
+        True
+    """
     switch = os.environ.get(SWITCH, "on")
     if switch not in ("on", "off"):
         raise ValueError(f"{SWITCH} must be on or off, got {switch!r}")
@@ -59,7 +72,18 @@ def chosen_by_default() -> bool:
 
 
 def loaded() -> Library:
-    """Return the library. The first call loads it."""
+    """Return the shared library of the kernels for CPUs. The first call loads it.
+
+    Returns:
+        A `Library`, whose field `path` is the file and `isa` the set of instructions.
+        Its field `reason` is None, or says in words why the library is not in use.
+
+    Example:
+        >>> import recurrent_jax as rj
+        >>> library = rj.kernels.loaded()
+        >>> library.active == (library.reason is None)
+        True
+    """
     with _lock:  # it must not be registered twice
         return _load()
 

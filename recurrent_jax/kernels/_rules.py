@@ -30,11 +30,33 @@ from recurrent_jax.kernels._primitives import (
 def run(kernel: Kernel, loop: Loop, otherwise: Any, carry: Any) -> tuple[Any, Any]:
     """Return the final carry and the outputs of a loop with one batch axis.
 
+    It can be differentiated, in every mode and of every order.
+
     Args:
-        kernel: the kernel of the cell.
-        loop: the loop.
+        kernel: the kernel of the cell, which `find` returned.
+        loop: the loop, with inputs `(time, batch, features)`.
         otherwise: the method that runs the loop where there is no kernel.
-        carry: the initial carry.
+        carry: the initial carry, each part `(batch, hidden_size)`.
+
+    Returns:
+        `(carry, ys)`: the final carry, and the outputs `(time, batch, hidden_size)`.
+        Their dtype is that of the inputs.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> class WithKernel:
+        ...     backward, steps = rj.Autodiff(), False
+        ...     refuses = befores = lambda self, *args: None
+        ...     def run(self, loop, carry):
+        ...         kernel = rj.kernels.find(loop.cell)
+        ...         return rj.kernels.run(kernel, loop, rj.Sequential(), carry)
+        >>> cell = rj.LSTM(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2)
+        >>> xs = jnp.ones((7, 5, 2))
+        >>> carry, ys = rj.unroll(cell, params, xs, method=WithKernel())
+        >>> ys.shape
+        (7, 5, 3)
     """
     call, leaves = new_call(kernel, loop, otherwise, carry)
     # All arguments vary over the same axes of a mesh, and so do all results.
@@ -43,7 +65,25 @@ def run(kernel: Kernel, loop: Loop, otherwise: Any, carry: Any) -> tuple[Any, An
 
 
 def refuses(kernel: Kernel, cell: Any, arrays: Any) -> str | None:
-    """Return None, or why the platform of some arrays has no kernel for them."""
+    """Return None, or why the platform of some arrays has no kernel for them.
+
+    Args:
+        kernel: the kernel of the cell, which `find` returned.
+        cell: the cell.
+        arrays: a tree of the arrays that the kernel would read: parameters and inputs.
+
+    Returns:
+        None if there is a kernel for their dtype, or the reason in words.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> cell = rj.LSTM(3)
+        >>> params = cell.init(jax.random.key(0), in_features=2, dtype=jnp.float16)
+        >>> xs = jnp.ones((7, 5, 2), jnp.float16)
+        >>> rj.kernels.refuses(rj.kernels.find(cell), cell, (params, xs))
+        'there are kernels for ..., and the arrays are float16'
+    """
     leaves = jax.tree.leaves(arrays)
     names = sorted({str(a.dtype) for a in leaves})
     here: Any = _tpu if platform_of(arrays) == "tpu" else None

@@ -21,6 +21,12 @@ from recurrent_jax.convert._flax_cells import Settings
 def pack(params: Params) -> dict[str, Any]:
     """Return the parameters of a cell or network as variables of its module.
 
+    Args:
+        params: the parameters, as `init` of the cell or network returns them.
+
+    Returns:
+        `{"params": ...}`, nested dicts of the same arrays.
+
     Example:
         >>> import jax, jax.numpy as jnp
         >>> import recurrent_jax as rj
@@ -43,6 +49,9 @@ def unpack(cell: Part, variables: Named, in_features: Size = 1) -> Any:
         variables: the variables of its module.
         in_features: the number of input features. It is required for a network that
             accepts only one number, such as a residual network.
+
+    Returns:
+        The parameters, as `init` of the cell or network returns them: the same arrays.
 
     Raises:
         ValueError: if a parameter is missing, or if there is an unknown one.
@@ -125,6 +134,9 @@ def to_flax(
         variables: the variables of its module.
         nearest: whether to convert, with a warning, also a cell that Flax computes
             differently.
+
+    Returns:
+        `{"params": ...}`, the variables of Flax's cell, or of its cells by layer.
 
     Raises:
         TypeError, ValueError: as `convert.to_linen` does.

@@ -23,6 +23,10 @@ def load(module: AnyModule, params: Params) -> None:
 
     On a mesh, they go where those of the module are.
 
+    Args:
+        module: an `RNN`, `Deep` or `Bidirectional` of `rj.nnx`, which is changed.
+        params: the parameters of its cell or network.
+
     Raises:
         ValueError: if names or shapes differ from those of the module.
         TypeError: if a dtype differs from that of the module.
@@ -70,6 +74,9 @@ def from_flax(module: FlaxModule) -> RNN:
     Args:
         module: a Flax cell, an `nnx.RNN`, an `nnx.Bidirectional` or an `nnx.Sequential`
             of these.
+
+    Returns:
+        An `RNN` of `rj.nnx` with copies of these parameters, in their dtype.
 
     Raises:
         TypeError, ValueError: as `convert.from_nnx` does. Also if there is no cell, or

@@ -60,7 +60,19 @@ Batch = Annotated[ArrayLike, OneArray(least=2, axes="(time, batch, ...)")]
 
 @_checks.checked
 def unpad(xs: Batch, lengths: Lengths) -> list[np.ndarray]:
-    """Return the valid parts of padded sequences, `(time, batch, ...)`, as a list.
+    """Return the valid parts of padded sequences as a list. It undoes `pad`.
+
+    Args:
+        xs: padded sequences, `(time, batch, ...)`, of any dtype.
+        lengths: the number of valid steps of each sequence, `(batch,)`, integers.
+
+    Returns:
+        One NumPy array `(length, ...)` for each sequence, in the dtype of `xs`.
+
+    Raises:
+        TypeError: if `xs` or `lengths` is traced, since shapes depend on lengths.
+        ValueError: if there is not one length for each sequence, or if one is negative
+            or above `time`.
 
     Example:
         >>> import numpy as np
@@ -81,7 +93,18 @@ def unpad(xs: Batch, lengths: Lengths) -> list[np.ndarray]:
 
 @_checks.checked
 def mask(lengths: Lengths, time: Count) -> jax.Array:
-    """Return which steps are valid, `(time, *batch)`, for `unroll` and for losses.
+    """Return which steps are valid, for `unroll` and for losses.
+
+    Args:
+        lengths: the number of valid steps of each sequence, `(*batch)`, integers.
+        time: the number of steps of the padded sequences.
+
+    Returns:
+        A boolean array `(time, *batch)`, True for the first `length` steps.
+
+    Raises:
+        ValueError: if a length is negative or above `time`. Traced lengths are not
+            looked into.
 
     Example:
         >>> import recurrent_jax as rj

@@ -43,6 +43,22 @@ def read_in_chunks(
         order: the order in which the states between chunks are computed, if the step
             of a chunk is diagonal.
         across: the mesh axis that shares time, if any.
+
+    Returns:
+        `(carry, read)`: the final carry, in the dtype of the initial one, and what the
+        queries read, `(time, *batch, heads, V)`, in the dtype of the queries.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> T, heads, K, V = 5, 2, 3, 4
+        >>> steps = rj.scans.Outer(
+        ...     jnp.zeros((T, heads)), jnp.ones((T, heads, K)), jnp.ones((T, heads, V)))
+        >>> start = rj.scans.MatrixCarry(jnp.zeros((heads, K, V)))
+        >>> carry, read = rj.scans.read_in_chunks(steps, jnp.ones((T, heads, K)), start,
+        ...     rj.methods.Flags(None, None), start, size=2)
+        >>> print(read[:, 0, 0], carry.S.shape)
+        [ 3.  6.  9. 12. 15.] (2, 3, 4)
     """
     if flags.valid is not None:
         element = select(flags.valid, element, element.kept())

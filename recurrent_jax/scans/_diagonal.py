@@ -57,16 +57,51 @@ class Diagonal(NamedTuple):
 
 
 class Order(Protocol):
-    """The order in which the states of many steps are computed: a hashable value."""
+    """The order in which the states of many steps are computed: a hashable value.
+
+    `Walk` and `Tree` are orders. All orders give the same states, up to rounding.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> steps = rj.scans.Diagonal(jnp.full((3, 1), 0.5), jnp.ones((3, 1)))
+        >>> flags = rj.methods.Flags(valid=None, reset=None)
+        >>> for order in (rj.scans.Walk(), rj.scans.Tree()):
+        ...     print(order.states(steps, jnp.zeros(1), flags, None)[:, 0])
+        [1.   1.5  1.75]
+        [1.   1.5  1.75]
+    """
 
     def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
-        """Return the carry after each step, with time as the first axis."""
+        """Return the carry after each step.
+
+        Args:
+            element: the steps, `Diagonal` or `Blocks`, with time as the first axis.
+            carry: the initial carry, `(*batch, ...)`.
+            flags: which steps are skipped, and which are reset, `(time, *batch)`.
+            fresh: the carry that a reset restarts from. It is not read without resets.
+
+        Returns:
+            A tree like the carry, each part `(time, *batch, ...)`.
+        """
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
-    """One step after the other."""
+    """One step after the other: an `Order`.
+
+    It makes one product and one sum for each step, and keeps one state.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> steps = rj.scans.Diagonal(jnp.full((3, 1), 0.5), jnp.ones((3, 1)))
+        >>> flags = rj.methods.Flags(None, reset=jnp.array([False, False, True]))
+        >>> states = rj.scans.Walk().states(steps, jnp.zeros(1), flags, jnp.zeros(1))
+        >>> print(states[:, 0])
+        [1.  1.5 1. ]
+    """
 
     def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
         """Return the carry after each step, with time as the first axis."""
@@ -88,7 +123,23 @@ class Walk:
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """All steps at once: `lax.associative_scan` combines neighbours in a tree."""
+    r"""All steps at once: an `Order`.
+
+    $$ (a_2, b_2) \circ (a_1, b_1) = (a_2 \odot a_1, \; a_2 \odot b_1 + b_2) $$
+
+    `lax.associative_scan` combines neighbours in a tree, whose depth is the logarithm
+    of the number of steps. It makes more products than `Walk`, and keeps an array over
+    time at each level.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> steps = rj.scans.Diagonal(jnp.full((3, 1), 0.5), jnp.ones((3, 1)))
+        >>> flags = rj.methods.Flags(None, reset=jnp.array([False, False, True]))
+        >>> states = rj.scans.Tree().states(steps, jnp.zeros(1), flags, jnp.zeros(1))
+        >>> print(states[:, 0])
+        [1.  1.5 1. ]
+    """
 
     def states(self, element: Any, carry: Any, flags: Flags, fresh: Any) -> Any:
         """Return the carry after each step, with time as the first axis."""
@@ -108,9 +159,30 @@ def diagonal_states(
     \bar a_t = \bar b_t \odot s_{t-1}
     $$
 
-    With `Blocks`, the products are those of matrices. The derivative is the same scan
-    of other numbers, and its transpose is a scan in the
-    other direction. A walk saves decays and states, and a tree also products of decays.
+    A bar marks the derivative of a loss. With `Blocks`, the products are those of
+    matrices. The derivative is the same scan of other numbers, and its transpose is a
+    scan in the other direction. A walk saves decays and states, and a tree also
+    products of decays.
+
+    Args:
+        order: `Walk()` or `Tree()`.
+        element: the steps, `Diagonal` or `Blocks`, with time as the first axis.
+        carry: the initial carry, `(*batch, ...)`.
+        flags: which steps are skipped, and which are reset, `(time, *batch)`.
+        fresh: the carry that a reset restarts from. It is not read without resets.
+
+    Returns:
+        A tree like the carry, each part `(time, *batch, ...)`, in its dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import recurrent_jax as rj
+        >>> steps = rj.scans.Diagonal(jnp.full((3, 1), 0.5), jnp.ones((3, 1)))
+        >>> flags = rj.methods.Flags(valid=jnp.array([True, False, True]), reset=None)
+        >>> states = rj.scans.diagonal_states(
+        ...     rj.scans.Walk(), steps, jnp.zeros(1), flags, None)
+        >>> print(states[:, 0])
+        [1.  1.  1.5]
     """
     return order.states(element, carry, flags, fresh)
 

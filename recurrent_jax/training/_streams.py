@@ -77,6 +77,18 @@ def cut_streams(sequence: Sequence, count: Size) -> jax.Array:
 def count_chunks(streams: Streams, length: Size) -> int:
     """Return the number of chunks of `length` in the streams: the steps of an epoch.
 
+    A chunk needs the step after it as a target, so this is `(time - 1) // length`.
+
+    Args:
+        streams: `(time, streams, ...)`, as `cut_streams` returns.
+        length: steps of a chunk.
+
+    Returns:
+        The number of whole chunks, at least one.
+
+    Raises:
+        ValueError: if the streams are too short for one chunk.
+
     Example:
         >>> import jax.numpy as jnp
         >>> from recurrent_jax.training import count_chunks
