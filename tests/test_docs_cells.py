@@ -82,9 +82,15 @@ def test_every_cell_has_a_row():
 
 
 @each
-@pytest.mark.parametrize("D", [3, 5])
+@pytest.mark.parametrize("D", [3, 5, SIZES["H"]])
 def test_parameters(code, D):
-    formula = ROWS[code]["parameters"].strip("`")
+    # A second formula is that of a cell with as many inputs as units.
+    match = re.fullmatch(
+        r"`([^`]+)`(?:; `([^`]+)` if D = H)?", ROWS[code]["parameters"]
+    )
+    formula, as_wide = match.groups()
+    if as_wide and D == SIZES["H"]:
+        formula = as_wide
     assert count(build(code, D=D), D) == eval(formula, {**SIZES, "D": D})
 
 
