@@ -104,3 +104,37 @@ def test_every_named_tuple_of_the_library():
     trees = [kind(*(jnp.zeros(()) for _ in kind._fields)) for kind in kinds]
     exported, again = there_and_back(lambda trees: trees, trees)
     assert again.in_tree == exported.in_tree
+
+
+SYMBOLIC = {
+    "lstm": (rj.LSTM(4), {}),
+    "kernel": (rj.LSTM(4), {"method": rj.Fused()}),
+    "loop": (rj.LSTM(4), {"method": rj.Sequential()}),
+    "autodiff": (rj.GRU(4), {"backward": rj.Autodiff()}),
+    "checkpointed": (rj.GRU(4), {"backward": rj.Checkpointed()}),
+    "moments": (rj.BatchNormLSTM(4), {}),
+    "linear": (rj.LRU(4), {}),
+    "network": (rj.Deep((rj.UGRNN(4), rj.Bidirectional(rj.MinGRU(3)))), {}),
+}
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize("name", SYMBOLIC)
+def test_a_batch_of_any_size(name):
+    cell, options = SYMBOLIC[name]
+    params = cell.init(jax.random.key(0), 3)
+
+    def outputs(xs):
+        return rj.unroll(cell, params, xs, **options)[1]
+
+    def gradient(xs):
+        return jax.grad(lambda xs: outputs(xs).sum())(xs)
+
+    (batch,) = export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((5, batch, 3), jnp.float32)
+    # NumPy makes the zero tangents of integers, and knows no symbols.
+    for function in (outputs,) if name == "moments" else (outputs, gradient):
+        exported, _ = there_and_back(function, shape)
+        for size in (1, 4):
+            xs = jax.random.normal(jax.random.key(1), (5, size, 3))
+            np.testing.assert_allclose(exported.call(xs), function(xs), atol=1e-5)

@@ -13,6 +13,9 @@ from recurrent_jax._core.mesh import explicit_mesh
 from recurrent_jax._loop.loop import Loop
 from recurrent_jax._loop.tuning import tuning
 
+# The steps of a block for a batch of unknown size.
+_UNKNOWN = 32
+
 
 def cached_steps(loop: Loop, states: Any = ()) -> int:
     """Return a block size for which the projected input fits into the cache.
@@ -24,6 +27,8 @@ def cached_steps(loop: Loop, states: Any = ()) -> int:
         sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(tree))
         for tree in (zs, states)
     )
+    if not isinstance(total, int):  # a symbol, for `jax.export`
+        return even(loop.time, min(loop.time, _UNKNOWN))
     blocks = max(1, round(total / tuning((loop.params, loop.xs)).block_bytes))
     return even(loop.time, math.ceil(loop.time / blocks))
 

@@ -118,7 +118,10 @@ def _least(loop: Loop) -> int:
     addition takes much time and saves almost no memory.
     """
     zs = jax.eval_shape(loop.cell.project, loop.params, loop.xs)
-    return math.ceil(_bytes(loop.params) * loop.time / max(1, _bytes(zs)))
+    each = _bytes(zs)
+    if not isinstance(each, int):  # a symbol, for `jax.export`: it may be large
+        return 1
+    return math.ceil(_bytes(loop.params) * loop.time / max(1, each))
 
 
 def _fit(

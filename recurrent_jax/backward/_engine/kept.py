@@ -87,27 +87,36 @@ def linearise(plan: Plan, params: Any, before: Any, inputs: Any) -> Any:
         there |= {id(leaf): (_OUTPUT, 0) for leaf in jax.tree.leaves(y)}
     places = tuple(there.get(id(leaf)) for leaf in leaves)
     rest = [leaf for leaf, place in zip(leaves, places, strict=True) if place is None]
-    return (after, y), Partial(functools.partial(_whole, structure, places), rest)
+    return (after, y), Partial(_Whole(structure, places), rest)
 
 
-def _whole(
-    structure: Any,
-    places: tuple[tuple[int, int] | None, ...],
-    rest: Any,
-    params: Any,
-    before: Any,
-    y: Any,
-) -> Any:
-    """Restore the derivative of a step from the residuals that `linearise` saved."""
-    left = iter(rest)
-    there = {
-        _PARAMS: jax.tree.leaves(params),
-        _CARRY: before,
-        _OUTPUT: jax.tree.leaves(y),
-    }
-    return structure.unflatten(
-        [next(left) if at is None else there[at[0]][at[1]] for at in places]
-    )
+class _Whole:
+    """Restores the derivative of a step from the residuals that `linearise` saved."""
+
+    def __init__(
+        self, structure: Any, places: tuple[tuple[int, int] | None, ...]
+    ) -> None:
+        self.structure, self.places = structure, places
+
+    def __call__(self, rest: Any, params: Any, before: Any, y: Any) -> Any:
+        left = iter(rest)
+        there = {
+            _PARAMS: jax.tree.leaves(params),
+            _CARRY: before,
+            _OUTPUT: jax.tree.leaves(y),
+        }
+        return self.structure.unflatten(
+            [next(left) if at is None else there[at[0]][at[1]] for at in self.places]
+        )
+
+    def __eq__(self, other: object) -> bool:
+        # Without jit, `scan` linearises every step anew, and stacks what is equal.
+        if jax.config.jax_disable_jit and isinstance(other, _Whole):
+            return self.places == other.places
+        return self is other
+
+    def __hash__(self) -> int:
+        return hash(self.places)
 
 
 def _costly(plan: Plan) -> Any:

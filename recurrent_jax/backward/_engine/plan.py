@@ -42,7 +42,9 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     )
     z = jax.eval_shape(cell.project, params, x)
     u = jax.eval_shape(feed, params, carry)
-    width = max((a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim), default=0)
+    # Not the size of a batch, which is a symbol under `jax.export`.
+    widths = (a.shape[-1] for a in jax.tree.leaves(carry) if a.ndim)
+    width = max((n for n in widths if isinstance(n, int)), default=0)
     tuned = tuning((loop.params, loop.xs))
     gates = _count_gates(z, width, tuned.most_gates)
     rest = functools.partial(update, cell)
@@ -65,7 +67,9 @@ def make_plan(loop: Loop, carry: Any) -> Plan:
     # The joint kernel is a copy. With few rows, it takes longer than what it saves.
     worth = not isinstance(rows * loop.time, int) or rows * loop.time >= sum(depths)
     total = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(z)) * loop.time
-    keep = total <= tuned.remake_bytes or sum(depths) > tuned.keep_terms
+    # A batch whose size is a symbol, for `jax.export`, may be large.
+    small = isinstance(total, int) and total <= tuned.remake_bytes
+    keep = small or sum(depths) > tuned.keep_terms
     leaves = frozenset(range(len(jax.tree.leaves(carry))))
     counters = {n for n, a in enumerate(jax.tree.leaves(carry)) if not is_float(a)}
     late = seen.emitted if loop.flags == (None, None) else frozenset()
