@@ -66,6 +66,11 @@ def step(cell: Model, params: Any, carry: Any, x: Arrays) -> tuple[Any, Any]:
         raise ValueError(
             f"streaming.step: x must be (*batch, features), got {_checks.outline(x)}"
         )
+    if carry is None:  # which unroll reads as the start
+        raise TypeError(
+            f"streaming.step: carry must be the state before the step, got None; "
+            f"{cell!r}.initial_carry(batch_shape, params=params) makes the first one"
+        )
     xs = jax.tree.map(lambda a: a[None], x)
     carry, ys = unroll(cell, params, xs, carry=carry, backward=_Plain())
     return carry, jax.tree.map(lambda y: y[0], ys)

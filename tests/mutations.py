@@ -197,8 +197,8 @@ MUTATIONS = [
     ),
     Mutation(
         "tasks/_pool.py",
-        "count = jnp.maximum(valid.sum(0), 1).astype(y.dtype)",
-        "count = jnp.maximum(valid.size, 1) * jnp.ones((), y.dtype)",
+        "count = jnp.maximum(valid.sum(0), 1).astype(wide)",
+        "count = jnp.maximum(valid.size, 1) * jnp.ones((), wide)",
         "tests/test_option_pairs.py -k mean",
     ),
     Mutation(

@@ -788,3 +788,17 @@ def test_no_block_is_run_again_where_no_derivative_is_asked_for():
     forward, both = (str(jax.make_jaxpr(f)(params)) for f in (run, jax.grad(run)))
     assert "checkpoint" not in forward and "remat" not in forward
     assert "checkpoint" in both or "remat" in both
+
+
+@pytest.mark.parametrize(
+    "cell", [rj.UGRNN(4), rj.MinLSTM(4), rj.Zoneout(rj.GRU(4), 0.1)]
+)
+def test_the_default_gradient_without_jit(cell, x64):
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (5, 2, 3))
+    gradient = jax.grad(lambda p: jnp.sum(jnp.sin(rj.unroll(cell, p, xs)[1])))
+    want = gradient(params)
+    with jax.disable_jit():
+        got = gradient(params)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-12)

@@ -359,3 +359,23 @@ def test_one_course_of_an_ensemble_is_a_forecast_with_its_key(x64):
     key = jax.random.split(key, 2)[1]
     _, one = gen.forecast(step, (), x, key=key, **options)
     np.testing.assert_array_equal(courses[1], one)
+
+
+def by_logits(vocabulary):
+    def step(carry, token):
+        return carry, jax.nn.one_hot(token, vocabulary)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "write", [gen.generate, functools.partial(gen.beam_search, beams=2)]
+)
+def test_a_token_dtype_that_is_too_small_for_the_vocabulary(write):
+    with pytest.raises(ValueError, match="logits of 200 tokens, but .* is int8"):
+        write(by_logits(200), (), jnp.zeros(2, jnp.int8), steps=2)
+
+
+def test_beams_of_an_empty_batch():
+    found = gen.beam_search(by_logits(4), (), jnp.zeros(0, int), steps=3, beams=2)
+    assert found.tokens.shape == (2, 3, 0)

@@ -316,3 +316,18 @@ def test_wrong_calls_of_the_report():
         newton_report(cell, params, xs, backward=rj.Autodiff())
     with pytest.raises(ValueError, match="needs at least one step"):
         newton_report(cell, params, xs[:0])
+
+
+def test_a_nan_has_not_converged():
+    cell = rj.GRU(4)
+    params = cell.init(jax.random.key(0), 3)
+    xs = jax.random.normal(jax.random.key(1), (7, 5, 3)).at[3, 2, 1].set(jnp.nan)
+    found = newton_report(cell, params, xs).converged
+    np.testing.assert_array_equal(found, [[True, True, False, True, True]])
+    with pytest.raises(Exception, match="not converged"):
+        jax.block_until_ready(
+            rj.unroll(cell, params, xs, method=rj.Newton(otherwise="raise"))
+        )
+    _, ys = rj.unroll(cell, params, xs, method=rj.Newton())
+    _, want = rj.unroll(cell, params, xs, method=rj.Sequential())
+    np.testing.assert_allclose(ys, want, atol=1e-5)

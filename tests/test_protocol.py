@@ -286,3 +286,60 @@ def test_a_structured_cell_is_not_structured_again():
 def test_initial_carry_takes_no_other_params(cell, params):
     with pytest.raises(TypeError, match="params must be"):
         cell.initial_carry((2,), params=params)
+
+
+# What a cell holds takes part in its comparisons: it is static, and keys a program.
+
+
+class Scaled(rj.GRU):
+    def __init__(self, hidden_size, scale):
+        super().__init__(hidden_size)
+        self.scale = scale
+
+    def update(self, params, carry, z, u):
+        carry, y = super().update(params, carry, z, u)
+        return carry, self.scale * y
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden(rj.GRU):
+    scale: float = dataclasses.field(default=1.0, compare=False)
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (lambda: Scaled(4, 2.0), "Scaled: scale is no field.*make Scaled a frozen"),
+        (lambda: Hidden(4, scale=2.0), "Hidden: the field scale has compare=False"),
+    ],
+)
+def test_a_number_that_is_not_compared_is_refused(make, sentence):
+    params = rj.GRU(4).init(jax.random.key(0), 3)
+    with pytest.raises(TypeError, match=sentence):
+        rj.unroll(make(), params, jnp.ones((5, 2, 3)))
+
+
+@pytest.mark.parametrize("rate", [np.float32(0.5), np.float64(0.5)])
+def test_a_number_of_numpy_in_a_field_leaves_the_dtype_as_it_is(rate):
+    cell, x = rj.OutputDropout(rj.GRU(4), rate), jnp.ones((5, 2, 3), jnp.bfloat16)
+    assert type(cell.rate) is float
+    params = cell.init(jax.random.key(0), 3, jnp.bfloat16)
+    _, ys = rj.unroll(cell, params, x, key=jax.random.key(1))
+    assert ys.dtype == jnp.bfloat16
+
+
+def test_an_init_with_another_name_for_its_features():
+    class Own(rj.Elman):
+        def init(self, key, features, dtype=float):
+            return super().init(key, features, dtype)
+
+    params = Own(4).init(jax.random.key(0), 3)
+    assert params.kernel.shape == (3, 4)
+
+
+@pytest.mark.parametrize("method", [rj.Newton(), rj.Fused(), rj.Sequential()])
+def test_a_method_is_no_strategy(method):
+    cell = rj.MGU(4)
+    params = cell.init(jax.random.key(0), 3)
+    with pytest.raises(TypeError, match="got the method .* pass method="):
+        rj.unroll(cell, params, jnp.ones((5, 2, 3)), backward=method)

@@ -455,3 +455,44 @@ def test_an_attention_reads_what_an_encoder_has_read_batch_first(x64):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), got, want
         )
+
+
+@pytest.mark.parametrize("first, dtype", [(-1, "uint8"), (300, "uint8"), (2, "bool")])
+def test_a_first_input_that_the_targets_cannot_hold(first, dtype):
+    with pytest.raises(ValueError, match=f"first must be a number that {dtype} holds"):
+        tasks.delay(jnp.zeros((3, 2), dtype), first)
+
+
+def test_a_mean_of_many_numbers_in_half_precision():
+    for size, value in ((1000, 100.0), (70000, 1.0)):
+        ys = jnp.full((size, 1), value, jnp.float16)
+        np.testing.assert_array_equal(tasks.mean_output(ys), [value])
+
+
+@pytest.mark.parametrize(
+    "encoder", [rj.RetNet(4, heads=2), rj.BatchNormLSTM(4), rj.ConvGRU(2, (3,))]
+)
+def test_an_encoder_with_a_carry_of_any_shape(encoder):
+    lead = (5, 2, 3) if isinstance(encoder, rj.ConvGRU) else (5, 2)
+    decoder, xs = rj.GRU(5), jnp.ones((*lead, 3))
+    params = tasks.init_encoder_decoder(
+        jax.random.key(0), encoder, decoder, in_features=3, decoder_features=2
+    )
+    params, carry = tasks.encode(encoder, decoder, params, xs)
+    _, ys = rj.unroll(decoder, params, jnp.ones((4, 2, 2)), carry=carry)
+    assert ys.shape == (4, 2, 5)
+
+
+@pytest.mark.parametrize(
+    "decoder, sentence",
+    [
+        (rj.RetNet(4, heads=2), "must have a carry of vectors"),
+        (rj.BatchNormLSTM(4), "must have a carry of vectors"),
+        (rj.LearnedCarry(rj.GRU(4)), "whose start is not learned"),
+    ],
+)
+def test_a_decoder_whose_carry_no_bridge_computes(decoder, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        tasks.init_encoder_decoder(
+            jax.random.key(0), rj.LSTM(5), decoder, in_features=3, decoder_features=2
+        )

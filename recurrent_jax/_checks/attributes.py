@@ -70,8 +70,10 @@ def of_cell(cell: Any, name: str) -> AttributeError:
 def of_package(name: str, known: Iterable[str]) -> AttributeError:
     """Return the error for a name that the package does not have."""
     short = name.removesuffix("Cell").removesuffix("Layer")
-    alike = {one.lower(): one for one in known}
-    if name in _OF_THE_PACKAGE:
+    alike = {one.lower(): one for one in known if one != name}
+    if name in known:
+        hint = "; it is in __all__ and not imported"
+    elif name in _OF_THE_PACKAGE:
         hint = f"; {_OF_THE_PACKAGE[name]}"
     elif name.startswith(("from_", "to_")):
         hint = "; converters are in convert"

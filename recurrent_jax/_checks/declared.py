@@ -80,6 +80,8 @@ class Field(NamedTuple):
 def fields(value: Any, hashable: bool = True) -> None:
     """Check the fields of a frozen dataclass: of their kinds, and hashable."""
     where = type(value).__name__
+    if hashable:
+        _compared(where, value)
     for name, kind, default in fields_of(type(value)):
         field = getattr(value, name, default)
         if field is default:
@@ -88,6 +90,38 @@ def fields(value: Any, hashable: bool = True) -> None:
             _unhashable(where, name, kind, field)
         if kind is not None:
             kind.check(where, name, field)
+
+
+def _compared(where: str, value: Any) -> None:
+    """Check that all that a value holds takes part in comparisons."""
+    compared, known = _names(type(value))
+    cached = functools.cached_property
+    if left_out := sorted(
+        name
+        for name in vars(value).keys() - known
+        if not isinstance(getattr(type(value), name, None), cached)
+    ):
+        raise TypeError(
+            f"{where}: {left_out[0]} is no field, so two that differ in it count as "
+            "equal, and one would run the compiled program of the other; make "
+            f"{where} a frozen dataclass with this field, without an __init__ of its "
+            "own"
+        )
+    if left_out := sorted(known - compared):
+        raise TypeError(
+            f"{where}: the field {left_out[0]} has compare=False, so two of them that "
+            "differ in it would share a compiled program; leave compare=False out"
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def _names(cls: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the fields that are compared, and all that an object may hold."""
+    each = dataclasses.fields(cls)
+    return (
+        frozenset(f.name for f in each if f.compare),
+        frozenset(f.name for f in each),
+    )
 
 
 def _hashes(field: Any) -> bool:

@@ -41,7 +41,9 @@ def _activations(
     def step(params: Any) -> Any:
         dtype = float_dtype(params, ())
         x, carry = jnp.zeros((2, *shape), dtype), cell.initial_carry((2,), dtype)
-        return cell.step(params, carry, x)
+        # Not `cell.step`, whose own checks would call `init` again.
+        prepared = cell.prepare(params)
+        return cell.recur(prepared, carry, cell.project(prepared, x))
 
     try:
         jax.eval_shape(step, of_structs(tree, leaves))

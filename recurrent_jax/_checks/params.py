@@ -56,6 +56,7 @@ def _features(reading: Any, tree: Any, leaves: Any, default: Any) -> None:
     size = size or 1  # no params are made for none, whatever x has
     expected = _made(cell, size)
     if expected is None:
+        _unmade(reading, params, x, size)
         return
     if wrong := _mismatch("params", expected, params):
         name, want, got = wrong
@@ -71,9 +72,9 @@ def _features(reading: Any, tree: Any, leaves: Any, default: Any) -> None:
     is_sized = hasattr(x, "dtype") or hasattr(x, "x")
     if is_sized and cell.feature_axes:
         _shapes(reading, expected, params, x, size)
+    _wide_enough(reading, params, x)
     if _differ(expected, params, x):
-        _wide_enough(reading, params, x)
-        if _casts(reading, expected, params, x):
+        if _casts(reading, expected, params, x) or _several(expected, params):
             _refuse_dtypes(reading, params)
 
 
@@ -121,6 +122,19 @@ def _made(cell: Any, size: int) -> Any:
         return fresh(cell, size)
     except Exception:  # of a cell that means something else by in_features
         return None
+
+
+def _unmade(reading: Any, params: Any, x: Any, size: int) -> None:
+    """Raise what `init` says of so many features, where a step fails too."""
+    if _failure(reading, params, x) is None:
+        return
+    try:
+        fresh(reading.cell, size)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{reading.where}: {reading.argument} has {size} features ({reading}), "
+            f"which this cell does not read. {error}"
+        ) from error
 
 
 def _mismatch(name: str, expected: Any, given: Any) -> tuple[str, Any, Any] | None:
@@ -241,6 +255,13 @@ def _differ(expected: Any, params: Any, x: Any) -> bool:
         leaves = jax.tree.leaves(x)
         floats |= {a.dtype for a in leaves if jnp.issubdtype(a.dtype, jnp.floating)}
     return len(floats) > 1 or not all(jnp.issubdtype(d, jnp.floating) for d in floats)
+
+
+def _several(expected: Any, params: Any) -> bool:
+    """Say whether floats are of several dtypes which `init` makes in one."""
+    of_init = {d for d in _dtypes(expected).values() if jnp.issubdtype(d, jnp.floating)}
+    given = {d for d in _dtypes(params).values() if jnp.issubdtype(d, jnp.floating)}
+    return len(of_init) < 2 <= len(given)
 
 
 def _casts(reading: Any, expected: Any, params: Any, x: Any) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what `unroll` and `step` are given, from how the input was read."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax._checks.array_kinds import OneKey
+from recurrent_jax._checks.declared import fields
 from recurrent_jax._checks.kinds import PLAIN
 from recurrent_jax._checks.params import features, of_structs, structs
 from recurrent_jax._checks.values import array, built, float_dtype, integer
@@ -69,6 +71,13 @@ def strategy(where: str, backward: Any) -> None:
             f"{where}: backward must be a strategy such as rj.Autodiff() or "
             f"rj.Deferred(), got {backward!r}"
         )
+    if hasattr(backward, "refuses"):
+        raise TypeError(
+            f"{where}: backward must be a strategy such as rj.Deferred(), got the "
+            f"method {backward!r}; pass method={backward!r}"
+        )
+    if dataclasses.is_dataclass(backward):
+        fields(backward)
 
 
 def method(where: str, value: Any) -> None:
@@ -121,6 +130,7 @@ def read(where: str, argument: str, cell: Any, x: Any, time_axis: Any) -> Readin
         )
     batch_shape = list(first.shape[: first.ndim - cell.feature_axes])
     if not has_time:
+        _same_axes(where, argument, leaves, tuple(batch_shape))
         return Reading(where, name, cell, first, None, None, tuple(batch_shape))
     axis = int(time_axis) + (first.ndim if time_axis < 0 else 0)
     if not 0 <= axis < len(batch_shape):
@@ -136,7 +146,20 @@ def read(where: str, argument: str, cell: Any, x: Any, time_axis: Any) -> Readin
                 f"{axis}, as {name} has, got {argument}{jax.tree_util.keystr(path)} "
                 f"{describe(leaf)}; the order is (cell, params, {argument})"
             )
+    _same_axes(where, argument, leaves, first.shape[: len(batch_shape) + 1])
     return Reading(where, name, cell, first, axis, time, tuple(batch_shape))
+
+
+def _same_axes(where: str, argument: str, leaves: Any, lead: tuple[int, ...]) -> None:
+    """Check that the parts of an input have the same axes of time and batch."""
+    for path, leaf in leaves:
+        # With fewer axes it is shared, or it is what only the cell knows.
+        if leaf.ndim >= len(lead) and leaf.shape[: len(lead)] != lead:
+            raise ValueError(
+                f"{where}: every part of {argument} must begin with the axes {lead}, "
+                f"as the first does, got {argument}{jax.tree_util.keystr(path)} "
+                f"{describe(leaf)}"
+            )
 
 
 def step(cell: Any, params: Any, carry_: Any, x: Any) -> None:

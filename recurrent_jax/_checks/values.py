@@ -121,13 +121,14 @@ def arrays(where: str, argument: str, tree: Any) -> Any:
 
 
 def alike(where: str, argument: str, expected: Any, given: Any) -> None:
-    """Check that a tree holds arrays of the shapes and dtypes of another tree."""
+    """Check that a tree is built as another one, of arrays of the same types."""
 
-    def shapes(tree: Any) -> Any:
-        return jax.tree.map(lambda a: (jnp.shape(a), jnp.result_type(a)), tree)
+    def kinds(tree: Any) -> Any:
+        leaves, structure = jax.tree.flatten(tree)
+        return structure, [(jnp.shape(a), jnp.result_type(a)) for a in leaves]
 
     try:
-        same = shapes(expected) == shapes(given)
+        same = kinds(expected) == kinds(given)
     except TypeError:  # a leaf is no array
         same = False
     if not same:

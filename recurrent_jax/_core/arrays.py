@@ -25,10 +25,17 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None) -> ja
         (7, 5, 3)
     """
     try:
+        if kernel.ndim != 2:
+            raise ValueError
+        given = x.dtype, kernel.dtype, x.dtype if bias is None else bias.dtype
+        # NumPy's float64 becomes float32 at the door of JAX, as in all of JAX.
+        dtypes = set(map(jax.dtypes.canonicalize_dtype, given))
+        if len(dtypes) > 1 or not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError  # it would be cast
         y = x @ kernel
         if bias is None:
             return y
-        if bias.shape[-1:] != y.shape[-1:]:  # it would be broadcast
+        if bias.shape != y.shape[-1:]:  # it would be broadcast
             raise ValueError
         return y + expand_like(bias, y)
     except Exception as error:
@@ -64,7 +71,10 @@ def _not_affine(error: Exception, *args: Any) -> Exception:
     kind = TypeError if isinstance(error, TypeError | AttributeError) else ValueError
     named = zip(("x (..., in)", "kernel (in, out)", "bias (out,)"), args, strict=True)
     got = ", ".join(f"{name}: {outline(value)}" for name, value in named)
-    return kind(f"affine: x @ kernel + bias does not work for {got}")
+    return kind(
+        f"affine: x @ kernel + bias does not work for {got}. Nothing is cast or "
+        "broadcast: all must be floats of one dtype"
+    )
 
 
 def expand_like(vector: jax.Array, like: jax.Array) -> jax.Array:

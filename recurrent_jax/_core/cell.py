@@ -328,8 +328,9 @@ def update(
 
 def _drawn(params: Any, cell: Any, given: dict[str, Any]) -> Any:
     """Return what `init` returned, after checks of functions that the user chose."""
-    _checks.drawn(cell, params, given["in_features"], given.get("dtype", float))
-    _checks.activations(cell, params, (given["in_features"],))
+    if "in_features" in given:  # a cell of a user may call it otherwise
+        _checks.drawn(cell, params, given["in_features"], given.get("dtype", float))
+        _checks.activations(cell, params, (given["in_features"],))
     return apart(params)
 
 

@@ -19,15 +19,22 @@ _MODULES = ("recurrent_jax.linen.", "recurrent_jax.nnx.")
 
 @dataclasses.dataclass(frozen=True)
 class PartKind(Kind):
-    """A cell or a network of this library."""
+    """A cell of this library, or a network of it.
+
+    Attributes:
+        networks: whether a network will do.
+    """
+
+    networks: bool = True
 
     def words(self) -> tuple[str, str]:
-        """Return `a cell or network`."""
-        return "a cell or network such as recurrent_jax.LSTM(4)", ""
+        """Return `a cell or network`, or `a cell`."""
+        kind = "a cell or network" if self.networks else "a cell"
+        return f"{kind} such as recurrent_jax.LSTM(4)", ""
 
     def has_type(self, value: Any) -> bool:
-        """Return whether `value` is a cell or network."""
-        return isinstance(value, Cell | Network)
+        """Return whether `value` is a cell, or a network where that will do."""
+        return isinstance(value, Cell | Network if self.networks else Cell)
 
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error, with a hint for a module of Flax, theirs or ours."""
@@ -98,7 +105,7 @@ FilePath = Annotated[
     str | os.PathLike[str], Plain("a path, str or os.PathLike", (str, os.PathLike))
 ]
 Part = Annotated[Cell[Any, Any, Any] | Network[Any, Any, Any], PartKind()]
-OneCell = Annotated[Cell[Any, Any, Any], PartKind()]
+OneCell = Annotated[Cell[Any, Any, Any], PartKind(networks=False)]
 Params = Annotated[Any, ArrayTree(floats=True)]
 Arrays = Annotated[Any, ArrayTree()]
 Named = Annotated[Mapping[str, Any], Plain("a dictionary by name", (Mapping,))]

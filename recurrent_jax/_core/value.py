@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from recurrent_jax import _checks
 from recurrent_jax._core.names import pickled, spell
@@ -62,9 +63,16 @@ class Made(Partial):
 
 
 def settle(value: Any) -> None:
-    """Put functions that compare by value into the fields of a frozen dataclass."""
+    """Put values that compare as they compute into the fields of a frozen dataclass.
+
+    Functions compare by value. A number of NumPy is equal to one of Python, but it has
+    a dtype that results would take on.
+    """
     for name, _, default in _checks.fields_of(type(value)):
         before = getattr(value, name, default)
+        if isinstance(before, np.number | np.bool_):
+            object.__setattr__(value, name, before.item())
+            continue
         if before is default or not (callable(before) or type(before) is tuple):
             continue
         after = by_value(before)

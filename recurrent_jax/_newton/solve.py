@@ -168,7 +168,9 @@ def solve(how: Settings, seq: Sequence) -> tuple[jax.Array, NewtonReport]:
     )
     begin = vary_alike(begin, seq)
     count, states, worst, history = lax.while_loop(unfinished, improve, begin)
-    return states, NewtonReport(count, history, worst <= allowed)
+    # A NaN that stays one is settled, so that the others go on; it has not converged.
+    found = jnp.all(~jnp.isnan(states), axis=(0, -1)) & (worst <= allowed)
+    return states, NewtonReport(count, history, found)
 
 
 def _worst(gap: jax.Array, after: jax.Array, states: jax.Array) -> jax.Array:

@@ -35,9 +35,11 @@ def layer_norm(
         https://arxiv.org/abs/1607.06450
     """
     parts = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+    # In at least float32: at a variance of 0, float16 cannot hold the derivative.
+    wide = jnp.float32 if jnp.finfo(x.dtype).bits < 32 else x.dtype
+    parts = parts.astype(wide)
     centred = parts - parts.mean(-1, keepdims=True)
     variance = jnp.square(centred).mean(-1, keepdims=True)
-    y = (centred * lax.rsqrt(variance + epsilon)).reshape(x.shape) * expand_like(
-        scale, x
-    )
+    normal = centred * lax.rsqrt(variance + epsilon)
+    y = normal.astype(x.dtype).reshape(x.shape) * expand_like(scale, x)
     return y if bias is None else y + expand_like(bias, y)

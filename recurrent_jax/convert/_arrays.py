@@ -58,7 +58,11 @@ def _to_numpy(where: str, name: str, value: Any) -> Array:
         ):
             array = np.asarray(value)
         else:  # bfloat16 of PyTorch, which NumPy's own protocol lacks
-            array = np.asarray(jnp.from_dlpack(value))
+            wide = str(getattr(value, "dtype", "")).endswith("float64")
+            # Under JAX, 64 bits would become 32 where 64-bit types are off.
+            array = (
+                np.from_dlpack(value) if wide else np.asarray(jnp.from_dlpack(value))
+            )
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
         raise TypeError(
             f"{where}: the weight {name} must be an array. {error}"

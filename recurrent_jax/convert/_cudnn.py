@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax import _checks
+from recurrent_jax._checks.array_kinds import FloatArray
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.kinds import Params, Part
 from recurrent_jax._core.network import Network
@@ -56,6 +57,7 @@ def from_cudnn(
     """
     sizes = {"input_size": input_size, "hidden_size": hidden_size}
     weights = _arrays.read("from_cudnn", "weights", weights)
+    FloatArray().check("from_cudnn", "weights", weights)
     count = _count(input_size, hidden_size, num_layers, 1 + bidirectional)
     if weights.shape != (count,):
         raise ValueError(

@@ -106,6 +106,8 @@ def _load(model: Any) -> ModelProto:
 
     if not isinstance(model, onnx.ModelProto):
         path = _arrays.file("from_onnx", "model", model)
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"from_onnx: model: there is no file {path!r}")
         if os.path.getsize(path) > _LARGEST:
             raise ValueError(
                 f"from_onnx: {path!r} is truncated or not of ONNX: a model in one file "

@@ -72,6 +72,9 @@ def save_safetensors(path: FilePath, params: Arrays) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    path = os.path.realpath(path)  # a link stays one
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(f"{where}: {path!r} is no regular file, and is not replaced")
     _arrays.known(where, params)
     arrays: dict[str, Array] = {}
     for place, leaf in jax.tree.leaves_with_path(params):

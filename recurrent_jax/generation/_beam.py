@@ -163,7 +163,8 @@ def _best(scores: jax.Array, beams: int) -> tuple[jax.Array, jax.Array]:
     """Return the parent beams and the tokens of the best candidates."""
     vocabulary = scores.shape[-1]
     flat = jnp.moveaxis(scores, 0, -2)
-    _, index = lax.top_k(flat.reshape(*flat.shape[:-2], -1), beams)
+    every = flat.shape[-2] * vocabulary  # not -1: a batch may be empty
+    _, index = lax.top_k(flat.reshape(*flat.shape[:-2], every), beams)
     index = jnp.moveaxis(index, -1, 0)
     return index // vocabulary, index % vocabulary
 

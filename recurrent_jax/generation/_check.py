@@ -20,6 +20,12 @@ def logits_of(where: str, logits: Any, token: Any) -> jax.Array:
             f"{_checks.describe(token)}, got {_checks.outline(logits)}. Its order is "
             "(carry, token) -> (carry, logits)"
         )
+    if logits.shape[-1] - 1 > jnp.iinfo(token.dtype).max:
+        raise ValueError(
+            f"{where}: step returned logits of {logits.shape[-1]} tokens, but the "
+            f"first token is {token.dtype}, which does not hold so many; cast it: "
+            "token.astype(int)"
+        )
     return logits
 
 

@@ -20,9 +20,35 @@ from recurrent_jax._core.types import (
 from recurrent_jax._core.value import Value
 
 
+def need_axes(where: str, shape: tuple[int, ...], least: int) -> None:
+    """Check that a shape has so many axes, of which the last is that of units."""
+    if len(shape) < least:
+        axes = "(fan in, fan out)" if least == 2 else "(units,)"
+        raise ValueError(
+            f"{where}: shape must have {least} axes or more, such as {axes}, got "
+            f"{tuple(shape)}"
+        )
+
+
 @checked
 def zeros(key: jax.Array, shape: BatchShape, dtype: DType) -> jax.Array:
-    """Return zeros. The key is not used."""
+    """Return zeros.
+
+    Args:
+        key: a PRNG key, which is not used.
+        shape: any shape.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.zeros(jax.random.key(0), (3,), float)
+        >>> print(draw)
+        [0. 0. 0.]
+    """
     return jnp.zeros(shape, dtype)
 
 
@@ -30,18 +56,57 @@ def zeros(key: jax.Array, shape: BatchShape, dtype: DType) -> jax.Array:
 def glorot_uniform(
     key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
 ) -> jax.Array:
-    """Return `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`.
+    """Return a uniform draw `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`.
+
+    Args:
+        key: a PRNG key.
+        shape: `(..., fan_in, fan_out)`. Axes before these two multiply both fans.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has fewer than two axes.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.glorot_uniform(jax.random.key(0), (3, 3), float)
+        >>> draw.shape, bool((abs(draw) <= 1).all())
+        ((3, 3), True)
 
     References:
         Glorot and Bengio, 2010. Understanding the difficulty of training deep
         feedforward neural networks. https://proceedings.mlr.press/v9/glorot10a.html
     """
+    need_axes("glorot_uniform", shape, 2)
     return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
 
 
 @protocol
 def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return a normal draw of variance `1 / fan_in`, cut at two deviations."""
+    """Return a normal draw of variance `1 / fan_in`, cut at two deviations.
+
+    Args:
+        key: a PRNG key.
+        shape: `(..., fan_in, fan_out)`. Axes before these two multiply both fans.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has fewer than two axes.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.lecun_normal(jax.random.key(0), (400, 50), float)
+        >>> print(f"{draw.std():.2f}")
+        0.05
+    """
+    need_axes("lecun_normal", shape, 2)
     return jax.nn.initializers.lecun_normal()(key, shape, dtype)
 
 
@@ -49,7 +114,20 @@ def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
 def lecun_uniform(
     key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
 ) -> jax.Array:
-    """Return `U(-a, a)` with `a = sqrt(3 / fan_in)`, of variance `1 / fan_in`.
+    """Return a uniform draw `U(-a, a)` with `a = sqrt(3 / fan_in)`.
+
+    Its variance is `1 / fan_in`.
+
+    Args:
+        key: a PRNG key.
+        shape: `(..., fan_in, fan_out)`. Axes before these two multiply both fans.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has fewer than two axes.
 
     Example:
         >>> import jax
@@ -58,6 +136,7 @@ def lecun_uniform(
         >>> draw.shape, bool((abs(draw) <= 1).all())
         ((3, 2), True)
     """
+    need_axes("lecun_uniform", shape, 2)
     return jax.nn.initializers.lecun_uniform()(key, shape, dtype)
 
 
@@ -67,6 +146,17 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
 
     The factorisation runs in at least float32, since half precision does not support
     it. The result is then cast to `dtype`.
+
+    Args:
+        key: a PRNG key.
+        shape: `(..., units)`. All axes but the last count as one, the rows.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has fewer than two axes.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -79,6 +169,7 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
         Saxe, McClelland and Ganguli, 2014. Exact solutions to the nonlinear dynamics
         of learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
     """
+    need_axes("orthogonal", shape, 2)
     wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
     def draw(key: jax.Array) -> jax.Array:
@@ -95,7 +186,16 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
 def identity(key: jax.Array, shape: BatchShape, dtype: DType) -> jax.Array:
     """Return the identity matrix, with which a fresh unit keeps its state.
 
-    The key is not used.
+    Args:
+        key: a PRNG key, which is not used.
+        shape: `(units, units)`.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` is not that of a square matrix.
 
     Example:
         >>> import jax

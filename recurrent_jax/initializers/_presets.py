@@ -16,6 +16,7 @@ from recurrent_jax.initializers._basic import (
     TruncatedNormal,
     glorot_uniform,
     lecun_normal,
+    need_axes,
     orthogonal,
     zeros,
 )
@@ -25,21 +26,84 @@ from recurrent_jax.initializers._basic import (
 def torch_uniform(
     key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
 ) -> jax.Array:
-    """Return PyTorch's `U(-a, a)` with `a = 1 / sqrt(hidden_size)`."""
+    """Return PyTorch's uniform draw `U(-a, a)` with `a = 1 / sqrt(hidden_size)`.
+
+    Args:
+        key: a PRNG key.
+        shape: `(..., hidden_size)`, of a kernel or a bias of one gate.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has no axis.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.torch_uniform(jax.random.key(0), (3, 4), float)
+        >>> draw.shape, bool((abs(draw) <= 0.5).all())
+        ((3, 4), True)
+    """
+    need_axes("torch_uniform", shape, 1)
     a = float(shape[-1]) ** -0.5
     return jax.random.uniform(key, shape, dtype, -a, a)
 
 
 @protocol
 def torch_bias(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return the sum of PyTorch's two bias draws, which act only as a sum."""
+    """Draw PyTorch's two biases and return their sum, which is all that the cell uses.
+
+    Each is a draw of `torch_uniform`.
+
+    Args:
+        key: a PRNG key.
+        shape: `(hidden_size,)`, of the bias of one gate.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has no axis.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.torch_bias(jax.random.key(0), (4,), float)
+        >>> draw.shape, bool((abs(draw) <= 1).all())
+        ((4,), True)
+    """
     first, second = jax.random.split(key)
     return torch_uniform(first, shape, dtype) + torch_uniform(second, shape, dtype)
 
 
 @protocol
 def haiku_linear(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
-    """Return Haiku's `Linear` draw: deviation `1 / sqrt(fan_in)` before the cut."""
+    """Return Haiku's draw of a `Linear`: normal, then cut at two deviations.
+
+    The deviation before the cut is `1 / sqrt(fan_in)`.
+
+    Args:
+        key: a PRNG key.
+        shape: `(fan_in, ...)`, of a kernel of one gate.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has no axis.
+
+    Example:
+        >>> import jax
+        >>> from recurrent_jax import initializers
+        >>> draw = initializers.haiku_linear(jax.random.key(0), (16, 3), float)
+        >>> draw.shape, bool((abs(draw) <= 0.5).all())
+        ((16, 3), True)
+    """
+    need_axes("haiku_linear", shape, 1)
     return TruncatedNormal(float(shape[0]) ** -0.5)(key, shape, dtype)
 
 

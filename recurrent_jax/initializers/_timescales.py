@@ -13,7 +13,7 @@ from recurrent_jax._checks.kinds import Number
 from recurrent_jax._core.cell import Cell
 from recurrent_jax._core.types import Initializer, Positive
 from recurrent_jax._core.value import Value
-from recurrent_jax.initializers._basic import Fused, zeros
+from recurrent_jax.initializers._basic import Fused, need_axes, zeros
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -57,6 +57,17 @@ def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
 
     $$ b = \sigma^{-1}(u), \qquad u \sim \mathcal{U}(1 / H, 1 - 1 / H) $$
 
+    Args:
+        key: a PRNG key.
+        shape: `(..., H)`, of the bias of one gate of H units.
+        dtype: a floating-point dtype.
+
+    Returns:
+        An array of this shape and dtype.
+
+    Raises:
+        ValueError: if `shape` has no axis.
+
     Example:
         >>> import recurrent_jax as rj
         >>> from recurrent_jax.initializers import timescales, uniform_gate
@@ -66,6 +77,7 @@ def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
         Gu et al., 2020. Improving the gating mechanism of recurrent neural networks.
         https://arxiv.org/abs/1910.09890
     """
+    need_axes("uniform_gate", shape, 1)
     edge = 1 / max(2, shape[-1])
     # Computed in at least float32, since half precision is coarse near 0 and 1.
     wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
@@ -133,6 +145,7 @@ class Opposed(Value):
         self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
     ) -> jax.Array:
         """Return the biases, zero for g and o."""
+        need_axes("Opposed", shape, 1)
         f = self.initializer(key, (*shape[:-1], shape[-1] // 4), dtype)
         return jnp.concatenate([-f, f, jnp.zeros_like(f), jnp.zeros_like(f)], axis=-1)
 

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
 from recurrent_jax._checks.kinds import Number
+from recurrent_jax._checks.values import built
 from recurrent_jax._core.types import Count, Share
 from recurrent_jax.operators._operators import Operator, Square
 
@@ -78,6 +79,10 @@ class Masked(Operator):
     wiring: Callable[[int, int], Any] | None = None
     excitatory: Annotated[float, Number(least=0, most=1)] | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        built("Masked", "wiring", self.wiring, "{}(...)")
+
     def init(self, key: jax.Array, size: int, dtype: DTypeLike = float) -> jax.Array:
         """Return V, `(size, size)`."""
         wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
@@ -98,9 +103,19 @@ class Masked(Operator):
         if signs is not None:
             U = jnp.abs(U) * jnp.asarray(signs, U.dtype)
         if self.wiring is not None:
-            mask = np.asarray(self.wiring(size, size), bool)
+            mask = self._wired(size)
             U = jnp.where(mask, U, jnp.zeros_like(U))
         return U
+
+    def _wired(self, size: int) -> Any:
+        """Return the connections, bool `(size, size)`."""
+        mask = self.wiring(size, size) if self.wiring is not None else None
+        if np.shape(mask) != (size, size) or np.asarray(mask).dtype != bool:
+            raise TypeError(
+                f"Masked: wiring must return bools of shape {(size, size)} for "
+                f"{size} rows and columns, got {_checks.outline(mask)}"
+            )
+        return np.asarray(mask)
 
     def _signs(self, size: int) -> Any:
         """Return +1 or -1 for each unit, `(size, 1)`, or None."""

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
-from recurrent_jax._core.arrays import affine
+from recurrent_jax._core.arrays import affine, is_float
 from recurrent_jax._core.input_types import Features, Model
 from recurrent_jax._core.types import DType, Key, Size
 from recurrent_jax.initializers import glorot_uniform
@@ -27,6 +27,19 @@ def init_bridge(
 ) -> BridgeParams:
     """Return fresh parameters of `bridge` for vectors of `in_features`.
 
+    Kernels are Glorot uniform, and biases zero.
+
+    Args:
+        key: a PRNG key.
+        cell: the cell or network whose carry is computed.
+        in_features: the number of features of the vector.
+        dtype: of the parameters, a floating-point dtype.
+
+    Returns:
+        `BridgeParams(kernels, biases)`, two trees like the carry. Each part is
+        `(in_features, size)` in the first and `(size,)` in the second, where `size` is
+        that of the part of the carry.
+
     Example:
         >>> import jax
         >>> import recurrent_jax as rj
@@ -34,7 +47,7 @@ def init_bridge(
         >>> params.kernels.c.shape
         (2, 3)
     """
-    leaves, tree = jax.tree.flatten(cell.initial_carry((), dtype))
+    leaves, tree = jax.tree.flatten(_carry_of(cell, dtype))
     keys = jax.random.split(key, len(leaves))
     draws = [
         glorot_uniform(k, (in_features, leaf.size), dtype)
@@ -42,6 +55,25 @@ def init_bridge(
     ]
     biases = [jnp.zeros(leaf.size, dtype) for leaf in leaves]
     return BridgeParams(tree.unflatten(draws), tree.unflatten(biases))
+
+
+def _carry_of(cell: Any, dtype: Any) -> Any:
+    """Return the carry of one sequence, after a check that a bridge can compute it."""
+    try:
+        carry = jax.eval_shape(lambda: cell.initial_carry((), dtype))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"init_bridge: cell must be one whose start is not learned, got {cell!r}; "
+            f"pass the cell inside. {error}"
+        ) from error
+    for path, leaf in jax.tree.leaves_with_path(carry):
+        if leaf.ndim != 1 or not is_float(leaf):
+            raise TypeError(
+                f"init_bridge: cell must have a carry of vectors of floats, but "
+                f"carry{jax.tree_util.keystr(path)} of {cell!r} is "
+                f"{_checks.describe(leaf)} for one sequence"
+            )
+    return carry
 
 
 @_checks.checked

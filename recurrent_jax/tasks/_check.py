@@ -33,6 +33,13 @@ def axis(where: str, argument: str, time_axis: Any, rank: int) -> None:
 def first(where: str, first: Any, targets: Any) -> jax.Array:
     """Return the input before the first target: one number for all, or one step."""
     if np.ndim(first) == 0 and _is_like(first, targets.dtype):
+        seen = not isinstance(first, jax.core.Tracer)
+        if seen and jnp.issubdtype(jnp.result_type(first), jnp.integer):
+            if int(np.asarray(first).astype(targets.dtype)) != int(first):
+                raise ValueError(
+                    f"{where}: first must be a number that {targets.dtype} holds, as "
+                    f"the targets are, got {first}"
+                )
         return jnp.full(targets.shape[1:], first, targets.dtype)
     first = _checks.array(where, "first", first)
     if (first.shape, first.dtype) != (targets.shape[1:], targets.dtype):

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from recurrent_jax import _checks
+from recurrent_jax._core.arrays import is_float
 from recurrent_jax._core.input_types import Arrays, Lengths, Mask, Model
 from recurrent_jax._core.types import DType, Key, Size
+from recurrent_jax._core.vectors import to_vector
 from recurrent_jax._loop.unroll import unroll
 from recurrent_jax.tasks import _check
 from recurrent_jax.tasks._bridge import BridgeParams, bridge, init_bridge
@@ -39,7 +41,8 @@ def init_encoder_decoder(
     Args:
         key: a PRNG key.
         encoder: any cell or network.
-        decoder: any cell or network; `Attention` reads the encoder's outputs.
+        decoder: any cell or network; `Attention` reads the encoder's outputs. Where
+            its carry differs from that of the encoder, it must consist of vectors.
         in_features: features of the encoder's input.
         decoder_features: features of the decoder's input.
         dtype: a floating-point dtype.
@@ -73,7 +76,7 @@ def init_encoder_decoder(
     )
     over = None
     if not _alike(here, there):
-        size = sum(leaf.size for leaf in jax.tree.leaves(here))
+        size = sum(leaf.size for leaf in jax.tree.leaves(here) if is_float(leaf))
         over = init_bridge(key_b, inside, size, dtype)
     return EncoderDecoderParams(
         encoder=read,
@@ -151,7 +154,7 @@ def encode(
     read = {"lengths": lengths, "mask": mask, "time_axis": time_axis}
     carry, ys = unroll(encoder, params.encoder, xs, key=key, **read)
     if params.bridge is not None:
-        carry = bridge(params.bridge, jnp.concatenate(jax.tree.leaves(carry), -1))
+        carry = bridge(params.bridge, _vector(encoder, params.encoder, carry))
     params_d = params.decoder
     if isinstance(decoder, Attention):
         params_d = decoder.bind(params_d, ys, **read)
@@ -159,6 +162,13 @@ def encode(
             carry, jnp.zeros_like(last_output(ys, time_axis=time_axis))
         )
     return params_d, carry
+
+
+def _vector(encoder: Any, params: Any, carry: Any) -> jax.Array:
+    """Return all floats of a carry as one vector for each sequence."""
+    alone = jax.eval_shape(lambda p: encoder.initial_carry(params=p), params)
+    first, of_one = jax.tree.leaves(carry)[0], jax.tree.leaves(alone)[0]
+    return to_vector(carry, first.shape[: first.ndim - of_one.ndim])
 
 
 def _alike(here: Any, there: Any) -> bool:

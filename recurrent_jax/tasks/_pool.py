@@ -98,9 +98,12 @@ def mean_output(
     ys, valid = _timed("mean_output", ys, lengths, mask, time_axis)
 
     def one(y: jax.Array) -> jax.Array:
-        total = jnp.where(trail(valid, y), y, jnp.zeros_like(y)).sum(0)
-        count = jnp.maximum(valid.sum(0), 1).astype(y.dtype)
-        return total / trail(count, total)
+        # In at least float32: a sum of many overflows in half precision.
+        wide = jnp.float32 if jnp.finfo(y.dtype).bits < 32 else y.dtype
+        kept = jnp.where(trail(valid, y), y, jnp.zeros_like(y)).astype(wide)
+        count = jnp.maximum(valid.sum(0), 1).astype(wide)
+        total = kept.sum(0)
+        return (total / trail(count, total)).astype(y.dtype)
 
     return jax.tree.map(one, ys)
 

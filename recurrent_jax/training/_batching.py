@@ -103,10 +103,14 @@ def batch_indices(key: Key, step: Place, *, examples: Size, size: Size) -> jax.A
 
 
 def _add_to_one(parts: Any) -> bool:
-    if not isinstance(parts, (Sequence, np.ndarray)) or np.ndim(parts) != 1:
+    if not isinstance(parts, (Sequence, np.ndarray)) or isinstance(parts, str):
         return False
-    numbers = all(isinstance(p, int | float | np.floating) for p in parts)
-    return numbers and math.isclose(sum(parts), 1.0) and min(parts) > 0
+    numbers = parts.tolist() if isinstance(parts, np.ndarray) else list(parts)
+    if not isinstance(numbers, list) or not numbers:
+        return False
+    if not all(isinstance(p, int | float | np.floating) for p in numbers):
+        return False
+    return math.isclose(sum(numbers), 1.0) and min(numbers) > 0
 
 
 def _within(number: int, start: int, end: int, size: int, stride: int) -> jax.Array:

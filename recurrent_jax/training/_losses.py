@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -46,6 +47,8 @@ def masked_mean(values: Floats, mask: Mask | None = None) -> jax.Array:
     """
     values = jnp.asarray(values)
     wide = values.dtype if jnp.finfo(values.dtype).bits >= 32 else jnp.float32
+    if values.size == 0:
+        return jnp.zeros((), values.dtype)
     if mask is None:
         return values.mean(dtype=wide).astype(values.dtype)
     mask = leading_mask("masked_mean", mask, "values", values)
@@ -68,7 +71,8 @@ def cross_entropy(
 
     Args:
         logits: $a$, `(*lead, classes)`, floating point.
-        labels: $k$, `(*lead)`, integers below the number of classes.
+        labels: $k$, `(*lead)`, integers from 0 to below the number of classes. Under
+            `jit`, another one makes the loss NaN.
         mask: bool, `(*lead)`, True for valid steps; None means all.
 
     Returns:
@@ -95,10 +99,26 @@ def cross_entropy(
         mask = leading_mask("cross_entropy", mask, "labels", labels)
         logits = jnp.where(trail(mask, logits), logits, jnp.zeros_like(logits))
         labels = jnp.where(mask, labels, jnp.zeros_like(labels))
+    _check_labels(labels, logits.shape[-1])
     # Optax compares labels with a range of its own integers.
     with jax.numpy_dtype_promotion("standard"):
         each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    # Optax takes -1 as the last class, and other labels out of range as NaN.
+    each = jnp.where(labels < 0, jnp.full_like(each, jnp.nan), each)
     return masked_mean(each, mask)
+
+
+def _check_labels(labels: jax.Array, classes: int) -> None:
+    """Check that labels are classes, where their values are known."""
+    if isinstance(labels, jax.core.Tracer) or not labels.is_fully_addressable:
+        return
+    values = np.asarray(labels)
+    low, high = values.min(initial=0), values.max(initial=0)
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"cross_entropy: labels must lie between 0 and {classes - 1}, got "
+            f"{low if low < 0 else high}; pass mask=... to leave out the padding"
+        )
 
 
 @_checks.checked

@@ -157,13 +157,20 @@ def train_step(
     _same(state.carry, carry)
     # Optax counts in integers and computes in floats.
     with jax.numpy_dtype_promotion("standard"):
-        updates, opt_state = optax.with_extra_args_support(optimizer).update(
+        updates, opt_state = _with_value(optimizer).update(
             slope, state.opt_state, state.params, value=value
         )
         params = optax.apply_updates(state.params, updates)
     carry = jax.lax.stop_gradient(carry)
     after = State(params, opt_state, carry, state.key, state.step + 1)
     return after, Metrics(value, optax.tree.norm(slope))
+
+
+def _with_value(optimizer: Any) -> Any:
+    """Return an optimiser that takes the value of the loss, and may ignore it."""
+    if isinstance(optimizer, optax.MultiSteps):  # it passes the value on itself
+        return optimizer
+    return optax.with_extra_args_support(optimizer)
 
 
 def check_state(where: str, state: State, optimizer: Any) -> None:

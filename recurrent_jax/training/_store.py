@@ -44,6 +44,11 @@ def place(where: str, directory: Any) -> Path:
         raise ValueError(
             f"{where}: directory must name one; that of the process is '.'"
         )
+    if "://" in str(directory) or str(directory).startswith("~"):
+        raise ValueError(
+            f"{where}: directory must be one of this machine's file system, got "
+            f"{str(directory)!r}; mount a bucket, and use os.path.expanduser for ~"
+        )
     path = Path(directory).absolute()
     if path.is_symlink() and not path.exists():
         raise NotADirectoryError(

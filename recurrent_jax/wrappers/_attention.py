@@ -236,7 +236,7 @@ class Attention(Cell[AttentionParams, AttentionCarry]):
             e = jnp.matmul(keys, h[..., None])[..., 0]
         else:
             query = affine(h, params.query_kernel)[..., None, :]
-            e = affine(jnp.tanh(query + keys), params.vector)
+            e = jnp.tanh(query + keys) @ params.vector
         valid = expand_like(memory.valid, e)
         lowest = jnp.asarray(jnp.finfo(e.dtype).min, e.dtype)
         a = jax.nn.softmax(jnp.where(valid, e, lowest), axis=-1)

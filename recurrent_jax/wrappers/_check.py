@@ -6,9 +6,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.dtypes import canonicalize_dtype
 
 from recurrent_jax import _checks
 from recurrent_jax._checks.input_kinds import OneArray
+from recurrent_jax._core.arrays import is_float
 
 
 def score(name: Any, attention_size: Any) -> None:
@@ -29,7 +31,7 @@ def attention_params(where: str, params: Any) -> None:
         )
     ranks = {"query_kernel": 2, "memory_kernel": 2, "vector": 1}
     optional = params.query_kernel is None and params.vector is None
-    sizes = set()
+    sizes = set()  # and dtypes
     for name, rank in ranks.items():
         part = getattr(params, name)
         if part is None and optional and name != "memory_kernel":
@@ -39,22 +41,25 @@ def attention_params(where: str, params: Any) -> None:
                 f"{where}: params.{name} must be a floating-point array of {rank} "
                 f"axes, as init returns it, got {_checks.outline(part)}"
             )
-        sizes.add(part.shape[-1])
+        sizes.add((part.shape[-1], canonicalize_dtype(part.dtype)))
     if len(sizes) > 1:
         raise ValueError(
-            f"{where}: params of the score must be of one size, the last axis, got "
+            f"{where}: params of the score must be of one size, the last axis, and of "
+            "one dtype, got "
             f"{_checks.shapes(tuple(getattr(params, name) for name in ranks))}"
         )
     if params.memory is not None:
-        _memory(where, params.memory, *params.memory_kernel.shape)
+        _memory(where, params.memory, params.memory_kernel)
 
 
-def _memory(where: str, memory: Any, features: int, size: int) -> None:
+def _memory(where: str, memory: Any, kernel: Any) -> None:
     """Check that a memory is one that `bind` made with these parameters."""
+    features, size = kernel.shape
     batch = getattr(getattr(memory, "valid", None), "shape", ())
     want = (*batch, features), (*batch, size), batch
     got = tuple(getattr(part, "shape", None) for part in memory)
-    if not batch or got != want or memory.valid.dtype != bool:
+    fits = batch and got == want and memory.valid.dtype == bool
+    if not fits or not is_float(memory.values) or not is_float(memory.keys):
         raise TypeError(
             f"{where}: params.memory must be what bind made with these params, got "
             f"{_checks.outline(memory)}"

@@ -99,6 +99,7 @@ class MixedPrecision(Wrapper):
         """Return the projection of the inner cell, in the dtype of products."""
         if not _floats(params.stored):  # there are no products
             return self.cell.project(params.stored, x)
+        self._check_dtype(params.stored, x)
         return self._by_rows(self.cell.project, params, self._cast(x))
 
     def feedback(self, params: MixedPrecisionPrepared, carry: Any) -> Any:
@@ -131,6 +132,16 @@ class MixedPrecision(Wrapper):
     ) -> tuple[Any, Any]:
         """Return the final carry and all outputs of a linear inner cell."""
         return self.cell.steps(params.stored, carry, _back(params, z), how)  # type: ignore[attr-defined]
+
+    def _check_dtype(self, stored: Any, x: Any) -> None:
+        own = next(a.dtype for a in jax.tree.leaves(stored) if is_float(a))
+        low = jnp.result_type(self.compute)
+        for a in jax.tree.leaves(x):
+            if is_float(a) and a.dtype not in (own, low):
+                raise TypeError(
+                    f"MixedPrecision: x must be {own}, as the parameters are, or "
+                    f"{low}, as the products are; got {_checks.describe(a)}"
+                )
 
     def _cast(self, tree: Any) -> Any:
         return _in_dtype(tree, self.compute)

@@ -184,7 +184,7 @@ CALLS = {
     "deep": (lambda: linen.Deep((rj.LSTM, CELL)), "Deep: layers must be a tuple of at"),
     "nnx_deep": (lambda: ours.Deep(CELL, 2, rngs=rngs()), "Deep: layers must be a tup"),
     "both": (lambda: linen.Bidirectional(None), "Bidirectional: forward_cell must be"),
-    "cell": (lambda: linen.RNNCell(None), "RNNCell: cell must be a cell or network"),
+    "cell": (lambda: linen.RNNCell(None), "RNNCell: cell must be a cell such as"),
 }
 
 

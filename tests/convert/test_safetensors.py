@@ -166,3 +166,14 @@ def test_the_package_is_named_where_it_is_missing(path, monkeypatch):
     for call in (read_safetensors, lambda path: save_safetensors(path, {})):
         with pytest.raises(ModuleNotFoundError, match=match):
             call(path)
+
+
+def test_a_pipe_is_not_replaced_and_a_link_stays(tmp_path):
+    pipe, link, real = (tmp_path / name for name in ("pipe", "link", "real"))
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no regular file"):
+        save_safetensors(pipe, {"a": np.ones(2, "float32")})
+    assert pipe.is_fifo()
+    link.symlink_to(real)
+    save_safetensors(link, {"a": np.ones(2, "float32")})
+    assert link.is_symlink() and real.is_file()

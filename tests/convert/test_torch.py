@@ -172,3 +172,13 @@ def test_onnx_files_of_its_exporter(name, tmp_path):
     want = module(xs)[0].detach().numpy()
     got = run(network, params, xs.numpy(), time_axis=first)
     np.testing.assert_allclose(got, want, 1e-5, 1e-5)
+
+
+def test_float64_of_pytorch_is_not_cast():
+    torch = pytest.importorskip("torch")
+    module = torch.nn.LSTM(2, 4).double()
+    with pytest.raises(TypeError, match="weight_ih_l0 is float64, which JAX cannot"):
+        from_torch(module.state_dict())
+    with jax.enable_x64(True):
+        _, params = from_torch(module.state_dict())
+        assert params.kernel.dtype == "float64"

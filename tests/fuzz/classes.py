@@ -91,7 +91,7 @@ FIELDS: dict[str, k.Kind] = {
     "forward": k.MODEL,
     "backward": k.optional(k.MODEL),
     "operator": k.Kind(lambda v: hasattr(v, "dense")),
-    "wiring": k.Kind(lambda v: v is None or type(v).__name__ == "RandomWiring"),
+    "wiring": k.optional(k.Kind(lambda v: callable(v) and not isinstance(v, type))),
     "excitatory": k.optional(k.numbers(lambda v: 0 <= v <= 1)),
     "initializer": k.FUNCTION,
     "activation": k.FUNCTION,
@@ -103,6 +103,7 @@ FIELDS: dict[str, k.Kind] = {
 }
 OWN: dict[tuple[str, str], k.Kind] = {
     ("BatchNormLSTM", "scale"): k.REAL,
+    ("Chrono", "max_steps"): k.numbers(lambda v: v > 2),
     ("MLSTM", "epsilon"): k.NON_NEGATIVE,
     ("Newton", "damping"): k.numbers(lambda v: 0 <= v <= 1),
     ("RGLRU", "min_radius"): k.SHARE,
@@ -222,8 +223,8 @@ def _of_class(made: Any, params: Any) -> k.Kind:
             lambda v: isinstance(v, made.Params) and start.takes(v.carry),
             k.like(params).wrong,
         )
-    if isinstance(made, rj.ForwardFill):  # it has none
-        return k.ANYTHING
+    if not jax.tree.leaves(params) or isinstance(made, rj.Network):
+        return k.ANYTHING  # it has none, or leaves them to its cells
 
     def takes(v: Any) -> bool:
         own = isinstance(made, rj.Cell) and made.Params is not tuple
@@ -239,21 +240,25 @@ def _operators() -> Any:
 
 FLOATS = k.either(k.array("float"), k.numbers(lambda v: abs(v) < 2**31))
 # How messages name parts of inputs.
-INPUT = ("the input", "elapsed", "mask")
-SHAPE = k.Kind(
-    lambda v: isinstance(v, tuple | list) and len(v) >= 2 and k.BATCH_SHAPE.takes(v),
-    k.BATCH_SHAPE.wrong,
-)
+INPUT = ("the input", "elapsed", "mask", "x")
+# They draw number by number, so a number alone as well.
+SINGLY = {"zeros", "Chrono", "Normal", "PowerLaw", "TruncatedNormal", "Uniform"}
 
 
 def initializer(name: str, made: Any) -> Row:
     """Return the row of a function `(key, shape, dtype) -> array`."""
+    least = 0 if name.split(".")[1] in SINGLY else 1
+    shape = k.Kind(
+        lambda v: k.BATCH_SHAPE.takes(v) and len(v) >= least, k.BATCH_SHAPE.wrong
+    )
     arguments = {
         "key": (KEY, k.KEY),
-        "shape": ((4, 4), SHAPE),
+        "shape": ((4, 4), shape),
         "dtype": (jnp.float32, k.DTYPE),
     }
-    return Row(name, lambda key, shape, dtype: made(key, shape, dtype), arguments)
+    inside = ("orthogonal", "torch_uniform")  # which others call
+    function = lambda key, shape, dtype: made(key, shape, dtype)  # noqa: E731
+    return Row(name, function, arguments, inside=inside)
 
 
 def operator_methods(made: Any) -> Iterator[Row]:
@@ -266,7 +271,10 @@ def operator_methods(made: Any) -> Iterator[Row]:
     }
     yield Row(f"{name}.init", made.init, arguments)
     narrow = jax.tree.map(lambda a: a.astype(jnp.bfloat16), stored)
-    kind = k.Kind(k.either(k.like(stored), k.like(narrow)).takes, k.like(stored).wrong)
+    kind = k.either(k.like(stored), k.like(narrow))
+    if name == "Diagonal":  # of any size
+        kind = k.array("float", least=1, most=1)
+    kind = k.Kind(kind.takes, k.like(stored).wrong)
     yield Row(f"{name}.dense", made.dense, {"stored": (stored, kind)})
 
 
@@ -289,12 +297,45 @@ def methods(made: Any) -> Iterator[Row]:
     if isinstance(made, rj.Cell):
         x = jax.tree.map(lambda a: a[0], xs)
         arguments = {
-            "params": (params, k.like(params)),
+            "params": (params, _tree(made, params)),
             "carry": (carry, k.like(carry)),
-            "x": (x, k.like(x)),
+            "x": (x, _inputs(made, x)),
         }
         yield Row(f"{name}.step", made.step, arguments, also=INPUT)
     yield unrolled(made, params, carry, xs)
+
+
+def _tree(made: Any, params: Any) -> k.Kind:
+    """Return parameters or a carry like these; of none, any tree without arrays."""
+    kind = k.like(params)
+    none = not jax.tree.leaves(params)
+    plain = k.like(tuple(params)) if isinstance(params, tuple) else kind
+
+    def takes(v: Any) -> bool:
+        if isinstance(made, rj.Network) and plain.takes(v):  # a part for each cell
+            return True
+        return kind.takes(v) or (none and not jax.tree.leaves(v))
+
+    return k.Kind(takes, kind.wrong)
+
+
+def _inputs(made: Any, x: Any) -> k.Kind:
+    """Return inputs like these, or in the dtype of products."""
+    kind = k.like(x)
+    if not isinstance(made, rj.MixedPrecision):
+        return kind
+    return k.Kind(
+        k.either(kind, k.like(x.astype(jnp.dtype(made.compute)))).takes, kind.wrong
+    )
+
+
+def _has(made: Any, params: Any) -> bool:
+    """Say whether parameters are those of a cell or network, so that it can be run."""
+    if not isinstance(made, rj.Cell | rj.Network):
+        return False
+    return k.like(k.blank(jax.eval_shape(lambda: made.init(KEY, FEATURES)))).takes(
+        params
+    )
 
 
 def sample(made: Any) -> tuple[Any, Any, Any]:
@@ -319,14 +360,14 @@ def unrolled(made: Any, params: Any, carry: Any, xs: Any) -> Row:
     """Return the row of `unroll` with every option given."""
     flags = np.ones((TIME, BATCH), bool)
     arguments: dict[str, tuple[Any, k.Kind]] = {
-        "cell": (made, k.Kind(lambda v: False)),
-        "params": (params, k.like(params)),
-        "xs": (xs, k.like(xs)),
-        "carry": (carry, k.optional(k.like(carry))),
+        "cell": (made, k.Kind(lambda v: _has(v, params))),
+        "params": (params, _tree(made, params)),
+        "xs": (xs, _inputs(made, xs)),
+        "carry": (carry, k.optional(_tree(made, carry))),
         "lengths": (np.array([3, 2]), k.optional(k.lengths(BATCH, TIME))),
         "mask": (flags, k.optional(k.array("b", lead=flags.shape, most=2))),
         "resets": (flags, k.optional(k.array("b", lead=flags.shape, most=2))),
-        "reset_carry": (carry, k.optional(k.like(carry))),
+        "reset_carry": (carry, k.optional(_tree(made, carry))),
         "reverse": (False, k.FLAG),
         "time_axis": (0, k.Kind(lambda v: k.INTEGER.takes(v) and v in (0, -3))),
         "key": (jax.random.key(1), k.optional(k.KEY)),

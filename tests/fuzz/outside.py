@@ -34,6 +34,8 @@ PARAMS = {
     name: k.blank(jax.eval_shape(lambda cell=cell: cell.init(KEY, FEATURES)))
     for name, cell in CELLS.items()
 }
+# How messages of converters call parts of what they are given.
+SAID = ("layer", "cores", "name", "parts", "parameters", "recurrent_kernel", "bias")
 # A cell of another kind that has the same fields is refused by its params.
 FIXED = k.Kind(lambda v: False)
 
@@ -57,8 +59,9 @@ def weights() -> k.Kind:
 def own_params(cell: rj.Cell) -> k.Kind:
     """Parameters of a cell, for any number of features."""
     kinds = [
-        k.like(k.blank(jax.eval_shape(lambda n=n: cell.init(KEY, n))))
+        k.like(k.blank(jax.eval_shape(lambda n=n, d=d: cell.init(KEY, n, d))))
         for n in (FEATURES, FEATURES + 1)
+        for d in ("float32", "bfloat16")
     ]
     return k.Kind(lambda v: any(kind.takes(v) for kind in kinds), kinds[0].wrong)
 
@@ -88,13 +91,13 @@ def converters() -> Iterator[Row]:
             own = options | {"optimized": (False, k.FLAG)}
         arguments = {"network": (cell, FIXED), "params": (params, own_params(cell))}
         to = getattr(convert, f"to_{name}")
-        yield Row(f"convert.to_{name}", to, arguments | own, traced=False)
+        yield Row(f"convert.to_{name}", to, arguments | own, False, also=SAID)
         yield Row(
             f"convert.from_{name}",
             getattr(convert, f"from_{name}"),
             read(name, to(cell, params)),
             traced=False,
-            also=("weight", "weights", "dictionary"),
+            also=("weight", "weights", "dictionary", *SAID),
         )
 
 
@@ -114,7 +117,7 @@ def read(name: str, theirs: Any) -> dict[str, tuple[Any, k.Kind]]:
             "prefix": ("", k.one_of("", "text")),
         },
         "keras": {
-            "weights": (theirs, weights()),
+            "weights": (theirs, k.Kind(_are_arrays, weights().wrong)),
             "activation": ("tanh", k.either(k.FUNCTION, k.one_of("tanh"))),
             "recurrent_activation": ("sigmoid", k.either(k.FUNCTION, k.TEXT)),
             "reset_after": (True, k.FLAG),
@@ -126,7 +129,7 @@ def read(name: str, theirs: Any) -> dict[str, tuple[Any, k.Kind]]:
         | functions,
         "nnx": {"params": (theirs, weights())} | functions,
         "cudnn": {
-            "weights": (theirs, k.like(theirs)),
+            "weights": (theirs, _is_vector_like(theirs)),
             "input_size": (FEATURES, k.Kind(lambda v: k.SIZE.takes(v) and v == 2)),
             "hidden_size": (4, k.Kind(lambda v: k.SIZE.takes(v) and v == 4)),
             "num_layers": (1, k.Kind(lambda v: k.SIZE.takes(v) and v == 1)),
@@ -140,6 +143,28 @@ def read(name: str, theirs: Any) -> dict[str, tuple[Any, k.Kind]]:
     }[name]
 
 
+def _is_vector_like(vector: Any) -> k.Kind:
+    one = k.array("float", most=1)
+    return k.Kind(lambda v: one.takes(v) and v.shape == vector.shape, one.wrong)
+
+
+def _has_names(tree: Any) -> Any:
+    """Return whether a tree has the names of another; shapes are left to `unroll`."""
+    one = k.array("float")
+    return lambda v: (
+        jax.tree.structure(v) == jax.tree.structure(tree)
+        and all(map(one.takes, jax.tree.leaves(v)))
+    )
+
+
+def _are_arrays(v: Any) -> bool:
+    """Kernels and a bias of a layer, in any list."""
+    return isinstance(v, tuple | list) and all(
+        len(getattr(a, "shape", ())) == rank
+        for a, rank in zip(v, (2, 2, 1), strict=False)
+    )
+
+
 def files() -> Iterator[Row]:
     folder = pathlib.Path(tempfile.mkdtemp())
     params = PARAMS["torch"]
@@ -150,7 +175,8 @@ def files() -> Iterator[Row]:
     }
     convert.save_safetensors(folder / "weights.safetensors", params)
     yield Row("convert.save_safetensors", convert.save_safetensors, arguments, False)
-    arguments = arguments | {"like": (params, k.like(params))}
+    like = k.either(k.like(params), k.like(params._asdict()))  # of the same names
+    arguments = arguments | {"like": (params, like)}
     arguments.pop("params")
     yield Row("convert.load_safetensors", convert.load_safetensors, arguments, False)
     arguments = {"path": arguments["path"]}
@@ -197,11 +223,13 @@ def of_linen() -> Iterator[Row]:
     }
     yield Row("linen.FromFlax", linen.FromFlax, arguments, False)
     params = PARAMS["linen"]
-    yield Row("linen.pack", linen.pack, {"params": (params, k.tree())}, False)
+    # A cell may have no parameters.
+    packed = k.either(k.tree(), k.Kind(lambda v: v in ((), {}, [])))
+    yield Row("linen.pack", linen.pack, {"params": (params, packed)}, False)
     packed = linen.pack(params)
     arguments = {
         "cell": (cell, FIXED),
-        "variables": (packed, weights()),
+        "variables": (packed, k.Kind(_has_names(packed), weights().wrong)),
         "in_features": (FEATURES, k.SIZE),
     }
     yield Row("linen.unpack", linen.unpack, arguments, False)
@@ -221,7 +249,7 @@ def of_linen() -> Iterator[Row]:
     yield from of_axes("linen", linen)
     theirs = linen.to_flax(cell, packed)
     arguments = read("linen", theirs)
-    also = ("weight", "weights")
+    also = ("weight", "weights", *SAID)
     yield Row("linen.from_flax", linen.from_flax, arguments, False, also)
 
 
@@ -270,7 +298,8 @@ def of_nnx() -> Iterator[Row]:
     yield Row("nnx.FromFlax", ours.FromFlax, make, False)
     rnn = ours.RNN(cell, FEATURES, rngs=nnx.Rngs(0))
     params = PARAMS["nnx"]
-    arguments = {"module": (rnn, FIXED), "params": (params, k.like(params))}
+    named = k.either(k.like(params), k.like(params._asdict()))
+    arguments = {"module": (rnn, FIXED), "params": (params, named)}
     yield Row("nnx.load", ours.load, arguments, False)
     yield Row("nnx.unpack", ours.unpack, {"module": (rnn, FIXED)}, False)
     arguments = {

@@ -151,7 +151,8 @@ def core() -> Iterator[Row]:
     bare = k.blank(jax.eval_shape(lambda: attention.init(KEY, FEATURES)))
     memory = np.ones((TIME, BATCH, SIZE), "float32")
     arguments = {
-        "params": (bare, k.like(bare)),
+        # Those of the cell are read by `unroll`, after `bind`.
+        "params": (bare, k.Kind(lambda v: _score_is_like(bare, v), k.like(bare).wrong)),
         "memory": (memory, k.like(memory)),
         "lengths": (LENGTHS, KEEP),
         "mask": (FLAGS, MASK),
@@ -165,11 +166,21 @@ def core() -> Iterator[Row]:
         "seed": (0, k.COUNT),
         "inputs": (None, k.optional(k.FUNCTION)),
     }
-    yield Row("testing.check_cell", testing.check_cell, arguments, traced=False)
+    yield Row("testing.check_cell", testing.check_cell, arguments, False, ("law",))
 
 
 def _rank(v: Any) -> int | None:
     return v.ndim if isinstance(v, jax.Array | np.ndarray) else None
+
+
+def _score_is_like(params: Any, v: Any) -> bool:
+    if not isinstance(v, type(params)) or v.memory is not None:
+        return False
+    # How many features the query has, only the outputs of the cell tell.
+    query = v.query_kernel
+    if k.array("float", least=2, most=2).takes(query):
+        query = query[: len(params.query_kernel)]
+    return k.like(params).takes(v._replace(cell=params.cell, query_kernel=query))
 
 
 def of_tasks() -> Iterator[Row]:
@@ -181,7 +192,8 @@ def of_tasks() -> Iterator[Row]:
         "time_axis": (0, WHOLE_AXIS),
     }
     yield Row("tasks.mean_output", tasks.mean_output, pooled)
-    picked = k.array("iubc", "float", lead=(TIME, BATCH))
+    # What only moves numbers takes a float8 as well, which is of kind V.
+    picked = k.array("iubcV", "float", lead=(TIME, BATCH))
     pooled = pooled | {"ys": (ys, picked), "reverse": (False, k.FLAG)}
     yield Row("tasks.last_output", tasks.last_output, pooled)
     arguments = {
@@ -192,8 +204,8 @@ def of_tasks() -> Iterator[Row]:
     yield Row("tasks.repeat", tasks.repeat, arguments)
     targets = np.ones((TIME, BATCH), "int32")
     arguments = {
-        "targets": (targets, k.array("iubc", "float", least=1)),
-        "first": (0, k.either(k.scalar(whole=True), k.like(targets[0]))),
+        "targets": (targets, k.array("iubcV", "float", least=1)),
+        "first": (0, k.either(k.scalar(whole=True), k.array("iu", lead=(BATCH,)))),
         "time_axis": (0, k.integers(-2, 0)),
     }
     yield Row("tasks.delay", tasks.delay, arguments)
@@ -235,19 +247,32 @@ def of_tasks() -> Iterator[Row]:
         "key": (KEY, k.optional(k.KEY)),
     }
     yield Row(
-        "tasks.encode", tasks.encode, arguments, inside=("unroll", "bind", "bridge")
+        "tasks.encode",
+        tasks.encode,
+        arguments,
+        inside=("unroll", "bind", "bridge", "Bidirectional"),
     )
     arguments = {
         "step": (predict, STEP),
         "carry": (CARRY, k.ANYTHING),
-        "inputs": (XS, k.array("float", lead=(TIME, BATCH), last=FEATURES, most=3)),
+        "inputs": (XS, k.Kind(_are_inputs, k.array("float").wrong)),
         "rate": (0.5, k.scalar(lambda v: 0 <= v <= 1)),
         "key": (KEY, k.KEY),
         "draw": (echo, DRAW),
     }
     # What is raised in a step of the user is the message of the cell that it steps.
     name = "tasks.scheduled_sampling"
-    yield Row(name, tasks.scheduled_sampling, arguments, inside=("step",))
+    inside = ("step", "GRU")
+    function = tasks.scheduled_sampling
+    yield Row(name, function, arguments, also=("x",), inside=inside)
+
+
+def _are_inputs(v: Any) -> bool:
+    """Inputs of a step, for any number of steps; a carry of one such array will do."""
+    one = k.array("float", least=3, most=3, last=FEATURES)
+    is_one = hasattr(v, "_fields") and len(v) == 1
+    v = v[0][None] if is_one else v
+    return one.takes(v) and v.shape[1] == BATCH
 
 
 def _broken_encoder(params: Any) -> dict[str, Any]:
@@ -350,7 +375,7 @@ def of_ragged() -> Iterator[Row]:
         "bounds": ((2, 3), rising),
         "seed": (0, k.optional(k.either(k.COUNT, k.parts(k.COUNT)))),
     }
-    yield Row("ragged.buckets", ragged.buckets, arguments, traced=False)
+    yield Row("ragged.buckets", ragged.buckets, arguments, False, also=("bound",))
     arguments = {
         "lengths": (LENGTHS, k.Kind(lambda v: k.array("iu").takes(v) and _upto(v, 3))),
         "time": (3, k.integers(3)),
@@ -376,10 +401,10 @@ def of_ragged() -> Iterator[Row]:
         "time": (4, k.optional(k.integers(3))),
     }
     yield Row("ragged.pad", ragged.pad, arguments, traced=False)
-    # It slices, so it takes a float8 as well.
-    some = k.array("fiub", "float", lead=(TIME, BATCH))
+    some = k.array("iubcV", "float", least=2)
     one = k.Kind(
-        lambda v: some.takes(v) or "float8" in str(getattr(v, "dtype", "")), some.wrong
+        lambda v: some.takes(v) and v.shape[0] >= TIME and v.shape[1] == BATCH,
+        some.wrong,
     )
     arguments = {"xs": (XS, one), "lengths": (LENGTHS, k.lengths(BATCH, TIME))}
     yield Row("ragged.unpad", ragged.unpad, arguments, traced=False)
@@ -410,7 +435,7 @@ def of_streaming() -> Iterator[Row]:
         "carry": (CARRY, k.like(CARRY)),
         "x": (X, k.like(X)),
     }
-    yield Row("streaming.step", streaming.step, arguments)
+    yield Row("streaming.step", streaming.step, arguments, also=("cells",))
     deep = rj.Deep((CELL, rj.Elman(2)))
     params = k.blank(jax.eval_shape(lambda: deep.init(KEY, FEATURES)))
     carry = k.blank(jax.eval_shape(lambda: deep.initial_carry((BATCH,))))
@@ -424,7 +449,7 @@ def of_streaming() -> Iterator[Row]:
         "streaming.step(Deep)",
         streaming.step,
         arguments,
-        also=("xs",),
+        also=("xs", "cells"),
         inside=("unroll",),
     )
     shape = jax.ShapeDtypeStruct((FEATURES,), "float32")
@@ -528,7 +553,9 @@ def of_training() -> Iterator[Row]:
         "plateau": (optax.identity(), k.optional(OPTIMIZERS)),
         "skip": (2, k.COUNT),
     }
-    yield Row("training.adamw", training.adamw, arguments | bounds, traced=False)
+    arguments |= bounds
+    inside = ("relative_rates",)
+    yield Row("training.adamw", training.adamw, arguments, False, inside=inside)
     arguments = {"rates": ({"kernel": 0.5}, rates)}
     yield Row("training.relative_rates", training.relative_rates, arguments, False)
     trees = {"params": (PARAMS, k.tree())}
@@ -613,7 +640,8 @@ def steps() -> Iterator[Row]:
         "loss": (chunk_loss, STEP),
         "optimizer": (OPTIMIZER, OPTIMIZERS),
     }
-    yield Row("training.train_chunk", training.train_chunk, arguments)
+    name, inside = "training.train_chunk", ("take_chunk",)
+    yield Row(name, training.train_chunk, arguments, inside=inside)
 
 
 def _is_sequence(v: Any) -> bool:
@@ -638,18 +666,21 @@ def of_diagnostics() -> Iterator[Row]:
     path = {
         "cell": (CELL, CELL_KIND),
         "params": (PARAMS, k.like(PARAMS)),
-        "xs": (XS, k.like(XS)),
+        "xs": (XS, k.Kind(_are_inputs, k.like(XS).wrong)),
         "carry": (CARRY, k.optional(k.like(CARRY))),
     }
     for name in ("jacobians", "singular_values", "gates"):
         yield Row(f"diagnostics.{name}", getattr(diagnostics, name), path)
     arguments = {"what": (CELL, k.MODEL), "in_features": (SIZE, k.SIZE)}
     yield Row("diagnostics.summary", diagnostics.summary, arguments)
-    yield Row("diagnostics.newton_outlook", diagnostics.newton_outlook, path, False)
-    arguments = {name: path[name] for name in ("cell", "params", "xs")}
+    name, inside = "diagnostics.newton_outlook", ("lyapunov_exponents",)
+    yield Row(name, diagnostics.newton_outlook, path, False, inside=inside)
+    arguments = {name: path[name] for name in ("cell", "params")}
+    arguments |= {"xs": (XS, k.array("float", least=2, last=FEATURES))}
     methods = k.optional(k.Kind(lambda v: isinstance(v, rj.Newton)))
     arguments |= {"method": (rj.Newton(), methods)}
-    yield Row("diagnostics.newton_report", diagnostics.newton_report, arguments)
+    name = "diagnostics.newton_report"
+    yield Row(name, diagnostics.newton_report, arguments, inside=("unroll",))
     total = k.Kind(
         callable,
         lambda v: {
@@ -672,7 +703,8 @@ def of_diagnostics() -> Iterator[Row]:
         "key": (KEY, k.KEY),
         "count": (2, k.SIZE),
     }
-    yield Row("diagnostics.compare", diagnostics.compare, arguments)
+    name, inside = "diagnostics.compare", ("gradient_by_lag",)
+    yield Row(name, diagnostics.compare, arguments, inside=inside)
     curve = np.linspace(0, -3, 9, dtype="float32")
     arguments = {"curve": (curve, k.array("float", least=1)), "steps": (9, k.SIZE)}
     yield Row("diagnostics.decades", diagnostics.decades, arguments)

@@ -346,3 +346,9 @@ def test_killed_at_any_moment_it_reaches_the_same_bits(tmp_path):
     assert json.loads(out.splitlines()[-1]) == json.loads(
         json.dumps(killed.reached(state))
     )
+
+
+@pytest.mark.parametrize("directory", ["gs://bucket/run", "~/run"])
+def test_what_is_no_path_here(directory):
+    with pytest.raises(ValueError, match="directory must be one of this machine"):
+        save(directory, {"a": np.ones(2)})

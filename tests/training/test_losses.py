@@ -149,3 +149,19 @@ def test_what_does_not_fit_is_refused(mistake, error, text):
     with pytest.raises(error) as caught:
         mistake()
     assert text in str(caught.value)
+
+
+def test_labels_that_are_no_classes():
+    logits = np.ones((2, 6), "float32")
+    for labels in ([-1, 2], [6, 2]):
+        labels = np.array(labels)
+        with pytest.raises(ValueError, match="labels must lie between 0 and 5, got"):
+            cross_entropy(logits, labels)
+        assert np.isnan(jax.jit(cross_entropy)(logits, labels))
+        mask = np.array([False, True])
+        assert np.isfinite(cross_entropy(logits, labels, mask=mask))
+
+
+def test_losses_of_nothing_are_zero():
+    assert masked_mean(np.ones((0, 3), "float32")) == 0
+    assert cross_entropy(np.ones((0, 6), "float32"), np.ones(0, "int32")) == 0

@@ -221,3 +221,16 @@ def test_deep_networks_carry_their_states_on():
         lambda s: jax.lax.scan(lambda s, _: run(s, data), s, length=16)
     )(state)
     assert metrics.loss[-4:].mean() < metrics.loss[:4].mean()
+
+
+def test_several_small_steps_know_the_loss():
+    inner = optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau())
+    optimizer, params = optax.MultiSteps(inner, 2), {"w": jnp.ones(3)}
+
+    def loss(params, carry, batch, key):
+        return (params["w"] ** 2).sum(), None
+
+    state = training.init_state(params, optimizer, key=jax.random.key(0))
+    for _ in range(2):
+        state, _ = training.train_step(state, None, loss=loss, optimizer=optimizer)
+    np.testing.assert_allclose(state.params["w"], 0.8)
