@@ -130,7 +130,9 @@ def _unmade(reading: Any, params: Any, x: Any, size: int) -> None:
         return
     try:
         fresh(reading.cell, size)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
+        if "in_features" not in str(error):
+            return
         raise ValueError(
             f"{reading.where}: {reading.argument} has {size} features ({reading}), "
             f"which this cell does not read. {error}"
