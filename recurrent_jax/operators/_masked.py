@@ -109,7 +109,7 @@ class Masked(Operator):
 
     def _wired(self, size: int) -> Any:
         """Return the connections, bool `(size, size)`."""
-        mask = self.wiring(size, size) if self.wiring is not None else None
+        mask: Any = self.wiring(size, size) if self.wiring is not None else None
         if np.shape(mask) != (size, size) or np.asarray(mask).dtype != bool:
             raise TypeError(
                 f"Masked: wiring must return bools of shape {(size, size)} for "

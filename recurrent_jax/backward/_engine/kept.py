@@ -111,7 +111,8 @@ class _Whole:
 
     def __eq__(self, other: object) -> bool:
         # Without jit, `scan` linearises every step anew, and stacks what is equal.
-        if jax.config.jax_disable_jit and isinstance(other, _Whole):
+        is_python: bool = jax.config.jax_disable_jit  # type: ignore[attr-defined]
+        if is_python and isinstance(other, _Whole):
             return self.places == other.places
         return self is other
 
