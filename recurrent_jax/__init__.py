@@ -2,7 +2,7 @@
 """Recurrent networks in JAX: cells as pure functions, one loop, exact gradients.
 
 At the top level are `unroll`, all cells, wrappers, networks and backward strategies.
-Everything else lives in a room of its own, such as `rj.tasks` or `rj.training`; the
+Everything else lives in a module of its own, such as `rj.tasks` or `rj.training`; the
 parameters and the carry of a cell are `rj.LSTM.Params` and `rj.LSTM.Carry`.
 """
 

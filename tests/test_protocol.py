@@ -343,3 +343,43 @@ def test_a_method_is_no_strategy(method):
     params = cell.init(jax.random.key(0), 3)
     with pytest.raises(TypeError, match="got the method .* pass method="):
         rj.unroll(cell, params, jnp.ones((5, 2, 3)), backward=method)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slotted:
+    """A strategy of a user that has slots."""
+
+    def run(self, loop, carry):
+        return rj.Autodiff().run(loop, carry)
+
+
+@dataclasses.dataclass(eq=False)
+class Counting:
+    """A strategy of a user that is equal to itself alone, so it may hold anything."""
+
+    seen: list
+
+    def run(self, loop, carry):
+        self.seen.append(loop.time)
+        return rj.Autodiff().run(loop, carry)
+
+
+def test_strategies_of_a_user_that_need_no_comparison():
+    cell, counting = rj.MGU(4), Counting([])
+    counting.note = "no field"
+    params = cell.init(jax.random.key(0), 3)
+    for strategy in (Slotted(), counting):
+        rj.unroll(cell, params, jnp.ones((5, 2, 3)), backward=strategy)
+    assert counting.seen == [5]
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgetful(rj.Deferred):
+    scale: float = dataclasses.field(default=1.0, compare=False)
+
+
+def test_a_strategy_is_compared_as_a_cell_is():
+    cell = rj.MGU(4)
+    params = cell.init(jax.random.key(0), 3)
+    with pytest.raises(TypeError, match="the field scale has compare=False"):
+        rj.unroll(cell, params, jnp.ones((5, 2, 3)), backward=Forgetful(scale=2.0))

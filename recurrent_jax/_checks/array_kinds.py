@@ -134,11 +134,19 @@ def _dtype(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Shape(Kind):
-    """A tuple or list of sizes, as of a batch; sizes may be symbolic, for export."""
+    """A tuple or list of sizes, as of a batch; sizes may be symbolic, for export.
+
+    Attributes:
+        least: the smallest number of axes.
+    """
+
+    least: int = 0
 
     def words(self) -> tuple[str, str]:
         """Return `a tuple of integers` and their bound."""
         words = "a tuple of integers"
+        if self.least:
+            words += f", {self.least} or more"
         return words, f"{words}, each at least 0"
 
     def has_type(self, value: Any) -> bool:
@@ -146,8 +154,10 @@ class Shape(Kind):
         return isinstance(value, (tuple, list)) and all(map(_is_size, value))
 
     def in_range(self, value: Any) -> bool:
-        """Say whether no size is negative."""
-        return all(export.is_symbolic_dim(size) or size >= 0 for size in value)
+        """Say whether there are enough axes and no size is negative."""
+        return len(value) >= self.least and all(
+            export.is_symbolic_dim(size) or size >= 0 for size in value
+        )
 
     def check(self, where: str, argument: str, value: Any) -> None:
         """Raise an error for what is no shape."""

@@ -81,7 +81,7 @@ def fields(value: Any, hashable: bool = True) -> None:
     """Check the fields of a frozen dataclass: of their kinds, and hashable."""
     where = type(value).__name__
     if hashable:
-        _compared(where, value)
+        compared(where, value)
     for name, kind, default in fields_of(type(value)):
         field = getattr(value, name, default)
         if field is default:
@@ -92,36 +92,35 @@ def fields(value: Any, hashable: bool = True) -> None:
             kind.check(where, name, field)
 
 
-def _compared(where: str, value: Any) -> None:
-    """Check that all that a value holds takes part in comparisons."""
-    compared, known = _names(type(value))
-    cached = functools.cached_property
-    if left_out := sorted(
-        name
-        for name in vars(value).keys() - known
-        if not isinstance(getattr(type(value), name, None), cached)
-    ):
+def compared(where: str, value: Any) -> None:
+    """Check that all that a dataclass holds takes part in its comparisons."""
+    if type(value).__hash__ is object.__hash__:  # it is equal to itself alone
+        return
+    of_fields, known = _names(type(value))
+    held = getattr(value, "__dict__", {})  # a class with slots has none
+    for name in held.keys() - known:
+        member = getattr(type(value), name, None)
+        is_cached = isinstance(member, functools.cached_property)
+        if not is_cached and not name.startswith("__"):
+            raise TypeError(
+                f"{where}: {name} is no field, so two that differ in it count as "
+                "equal, and one would run the compiled program of the other; make "
+                f"{where} a frozen dataclass with this field, without an __init__ of "
+                "its own"
+            )
+    for name in known - of_fields:
         raise TypeError(
-            f"{where}: {left_out[0]} is no field, so two that differ in it count as "
-            "equal, and one would run the compiled program of the other; make "
-            f"{where} a frozen dataclass with this field, without an __init__ of its "
-            "own"
-        )
-    if left_out := sorted(known - compared):
-        raise TypeError(
-            f"{where}: the field {left_out[0]} has compare=False, so two of them that "
-            "differ in it would share a compiled program; leave compare=False out"
+            f"{where}: the field {name} has compare=False, so two that differ in it "
+            "would share a compiled program; leave compare=False out"
         )
 
 
 @functools.lru_cache(maxsize=1024)
 def _names(cls: Any) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the fields that are compared, and all that an object may hold."""
+    """Return the fields that are compared, and all fields."""
     each = dataclasses.fields(cls)
-    return (
-        frozenset(f.name for f in each if f.compare),
-        frozenset(f.name for f in each),
-    )
+    of_fields = frozenset(field.name for field in each if field.compare)
+    return of_fields, frozenset(field.name for field in each)
 
 
 def _hashes(field: Any) -> bool:

@@ -130,8 +130,8 @@ def _unmade(reading: Any, params: Any, x: Any, size: int) -> None:
         return
     try:
         fresh(reading.cell, size)
-    except ValueError as error:
-        if "in_features" not in str(error):
+    except Exception as error:
+        if not isinstance(error, ValueError) or "in_features" not in str(error):
             return
         raise ValueError(
             f"{reading.where}: {reading.argument} has {size} features ({reading}), "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from recurrent_jax._checks.array_kinds import OneKey
-from recurrent_jax._checks.declared import fields
+from recurrent_jax._checks.declared import compared
 from recurrent_jax._checks.kinds import PLAIN
 from recurrent_jax._checks.params import features, of_structs, structs
 from recurrent_jax._checks.values import array, built, float_dtype, integer
@@ -77,7 +77,7 @@ def strategy(where: str, backward: Any) -> None:
             f"method {backward!r}; pass method={backward!r}"
         )
     if dataclasses.is_dataclass(backward):
-        fields(backward)
+        compared(type(backward).__name__, backward)
 
 
 def method(where: str, value: Any) -> None:
@@ -87,6 +87,8 @@ def method(where: str, value: Any) -> None:
         raise TypeError(
             f"{where}: method must be one such as rj.Sequential(), got {value!r}"
         )
+    if dataclasses.is_dataclass(value):
+        compared(type(value).__name__, value)
 
 
 def refusal(where: str, loop: Any) -> None:

@@ -45,3 +45,5 @@ Floats = Annotated[jax.Array, FloatArray()]
 Key = Annotated[jax.Array, OneKey()]
 DType = Annotated[DTypeLike, FloatType()]
 BatchShape = Annotated[tuple[int, ...], Shape()]
+UnitsShape = Annotated[tuple[int, ...], Shape(least=1)]  # (..., units)
+KernelShape = Annotated[tuple[int, ...], Shape(least=2)]  # (..., fan in, fan out)

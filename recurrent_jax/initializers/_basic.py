@@ -12,22 +12,13 @@ from recurrent_jax._core.types import (
     BatchShape,
     DType,
     Initializer,
+    KernelShape,
     Key,
     NonNegative,
     Real,
     Size,
 )
 from recurrent_jax._core.value import Value
-
-
-def need_axes(where: str, shape: tuple[int, ...], least: int) -> None:
-    """Check that a shape has so many axes, of which the last is that of units."""
-    if len(shape) < least:
-        axes = "(fan in, fan out)" if least == 2 else "(units,)"
-        raise ValueError(
-            f"{where}: shape must have {least} axes or more, such as {axes}, got "
-            f"{tuple(shape)}"
-        )
 
 
 @checked
@@ -52,10 +43,8 @@ def zeros(key: jax.Array, shape: BatchShape, dtype: DType) -> jax.Array:
     return jnp.zeros(shape, dtype)
 
 
-@protocol
-def glorot_uniform(
-    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
-) -> jax.Array:
+@checked
+def glorot_uniform(key: Key, shape: KernelShape, dtype: DType) -> jax.Array:
     """Return a uniform draw `U(-a, a)` with `a = sqrt(6 / (fan_in + fan_out))`.
 
     Args:
@@ -80,12 +69,11 @@ def glorot_uniform(
         Glorot and Bengio, 2010. Understanding the difficulty of training deep
         feedforward neural networks. https://proceedings.mlr.press/v9/glorot10a.html
     """
-    need_axes("glorot_uniform", shape, 2)
     return jax.nn.initializers.glorot_uniform()(key, shape, dtype)
 
 
-@protocol
-def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@checked
+def lecun_normal(key: Key, shape: KernelShape, dtype: DType) -> jax.Array:
     """Return a normal draw of variance `1 / fan_in`, cut at two deviations.
 
     Args:
@@ -106,14 +94,11 @@ def lecun_normal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
         >>> print(f"{draw.std():.2f}")
         0.05
     """
-    need_axes("lecun_normal", shape, 2)
     return jax.nn.initializers.lecun_normal()(key, shape, dtype)
 
 
-@protocol
-def lecun_uniform(
-    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
-) -> jax.Array:
+@checked
+def lecun_uniform(key: Key, shape: KernelShape, dtype: DType) -> jax.Array:
     """Return a uniform draw `U(-a, a)` with `a = sqrt(3 / fan_in)`.
 
     Its variance is `1 / fan_in`.
@@ -136,12 +121,11 @@ def lecun_uniform(
         >>> draw.shape, bool((abs(draw) <= 1).all())
         ((3, 2), True)
     """
-    need_axes("lecun_uniform", shape, 2)
     return jax.nn.initializers.lecun_uniform()(key, shape, dtype)
 
 
-@protocol
-def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@checked
+def orthogonal(key: Key, shape: KernelShape, dtype: DType) -> jax.Array:
     """Return a matrix with orthonormal rows or columns, in any float dtype.
 
     The factorisation runs in at least float32, since half precision does not support
@@ -169,7 +153,6 @@ def orthogonal(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
         Saxe, McClelland and Ganguli, 2014. Exact solutions to the nonlinear dynamics
         of learning in deep linear neural networks. https://arxiv.org/abs/1312.6120
     """
-    need_axes("orthogonal", shape, 2)
     wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
     def draw(key: jax.Array) -> jax.Array:

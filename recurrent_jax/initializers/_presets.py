@@ -5,27 +5,22 @@ import dataclasses
 from typing import Any, Literal
 
 import jax
-from jax.typing import DTypeLike
 
 from recurrent_jax import _checks
-from recurrent_jax._checks import protocol
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Initializer, Size
+from recurrent_jax._core.types import DType, Initializer, Key, Size, UnitsShape
 from recurrent_jax.initializers._basic import (
     Fused,
     TruncatedNormal,
     glorot_uniform,
     lecun_normal,
-    need_axes,
     orthogonal,
     zeros,
 )
 
 
-@protocol
-def torch_uniform(
-    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
-) -> jax.Array:
+@_checks.checked
+def torch_uniform(key: Key, shape: UnitsShape, dtype: DType) -> jax.Array:
     """Return PyTorch's uniform draw `U(-a, a)` with `a = 1 / sqrt(hidden_size)`.
 
     Args:
@@ -46,13 +41,12 @@ def torch_uniform(
         >>> draw.shape, bool((abs(draw) <= 0.5).all())
         ((3, 4), True)
     """
-    need_axes("torch_uniform", shape, 1)
     a = float(shape[-1]) ** -0.5
     return jax.random.uniform(key, shape, dtype, -a, a)
 
 
-@protocol
-def torch_bias(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@_checks.checked
+def torch_bias(key: Key, shape: UnitsShape, dtype: DType) -> jax.Array:
     """Draw PyTorch's two biases and return their sum, which is all that the cell uses.
 
     Each is a draw of `torch_uniform`.
@@ -79,8 +73,8 @@ def torch_bias(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.
     return torch_uniform(first, shape, dtype) + torch_uniform(second, shape, dtype)
 
 
-@protocol
-def haiku_linear(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@_checks.checked
+def haiku_linear(key: Key, shape: UnitsShape, dtype: DType) -> jax.Array:
     """Return Haiku's draw of a `Linear`: normal, then cut at two deviations.
 
     The deviation before the cut is `1 / sqrt(fan_in)`.
@@ -103,7 +97,6 @@ def haiku_linear(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
         >>> draw.shape, bool((abs(draw) <= 0.5).all())
         ((16, 3), True)
     """
-    need_axes("haiku_linear", shape, 1)
     return TruncatedNormal(float(shape[0]) ** -0.5)(key, shape, dtype)
 
 

@@ -11,9 +11,9 @@ from jax.typing import DTypeLike
 from recurrent_jax._checks import checked, instance, protocol
 from recurrent_jax._checks.kinds import Number
 from recurrent_jax._core.cell import Cell
-from recurrent_jax._core.types import Initializer, Positive
+from recurrent_jax._core.types import DType, Initializer, Key, Positive, UnitsShape
 from recurrent_jax._core.value import Value
-from recurrent_jax.initializers._basic import Fused, need_axes, zeros
+from recurrent_jax.initializers._basic import Fused, zeros
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -49,8 +49,8 @@ class Chrono(Value):
         return jnp.log(jax.random.uniform(key, shape, dtype, 1.0, longest))
 
 
-@protocol
-def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Array:
+@checked
+def uniform_gate(key: Key, shape: UnitsShape, dtype: DType) -> jax.Array:
     r"""Return biases for which a gate with zero input is uniformly distributed.
 
     Memory spans of all scales then occur.
@@ -77,7 +77,6 @@ def uniform_gate(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> ja
         Gu et al., 2020. Improving the gating mechanism of recurrent neural networks.
         https://arxiv.org/abs/1910.09890
     """
-    need_axes("uniform_gate", shape, 1)
     edge = 1 / max(2, shape[-1])
     # Computed in at least float32, since half precision is coarse near 0 and 1.
     wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
@@ -140,12 +139,9 @@ class Opposed(Value):
 
     initializer: Initializer
 
-    @protocol
-    def __call__(
-        self, key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike
-    ) -> jax.Array:
+    @checked
+    def __call__(self, key: Key, shape: UnitsShape, dtype: DType) -> jax.Array:
         """Return the biases, zero for g and o."""
-        need_axes("Opposed", shape, 1)
         f = self.initializer(key, (*shape[:-1], shape[-1] // 4), dtype)
         return jnp.concatenate([-f, f, jnp.zeros_like(f), jnp.zeros_like(f)], axis=-1)
 

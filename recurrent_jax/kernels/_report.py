@@ -41,8 +41,8 @@ def _in_pallas(dtypes: tuple[str, ...], where: str) -> str:
     if turned_off():
         return f"not in use: {SWITCH}=off"
     return (
-        f"in use for {_cells()} in {' and '.join(dtypes)} with method=rj.Fused(), "
-        f"on {where}, and never measured"
+        f"for {_cells()} in {' and '.join(dtypes)} with method=rj.Fused() on {where}, "
+        "and never measured"
     )
 
 

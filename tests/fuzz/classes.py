@@ -223,13 +223,16 @@ def _of_class(made: Any, params: Any) -> k.Kind:
             lambda v: isinstance(v, made.Params) and start.takes(v.carry),
             k.like(params).wrong,
         )
-    if not jax.tree.leaves(params) or isinstance(made, rj.Network):
-        return k.ANYTHING  # it has none, or leaves them to its cells
+    if not jax.tree.leaves(params):
+        return k.ANYTHING
 
     def takes(v: Any) -> bool:
         own = isinstance(made, rj.Cell) and made.Params is not tuple
         own = own and isinstance(v, made.Params)
-        return own or jax.tree.structure(v) == jax.tree.structure(params)
+        # To a network any tuple will do, a part for each cell.
+        plain = isinstance(made, rj.Network) and isinstance(v, tuple)
+        v, there = (tuple(v), tuple(params)) if plain else (v, params)
+        return own or jax.tree.structure(v) == jax.tree.structure(there)
 
     return k.Kind(takes, k.like(params).wrong)
 
@@ -240,7 +243,7 @@ def _operators() -> Any:
 
 FLOATS = k.either(k.array("float"), k.numbers(lambda v: abs(v) < 2**31))
 # How messages name parts of inputs.
-INPUT = ("the input", "elapsed", "mask", "x")
+INPUT = ("the input", "elapsed", "mask")
 # They draw number by number, so a number alone as well.
 SINGLY = {"zeros", "Chrono", "Normal", "PowerLaw", "TruncatedNormal", "Uniform"}
 
@@ -256,9 +259,13 @@ def initializer(name: str, made: Any) -> Row:
         "shape": ((4, 4), shape),
         "dtype": (jnp.float32, k.DTYPE),
     }
-    inside = ("orthogonal", "torch_uniform")  # which others call
-    function = lambda key, shape, dtype: made(key, shape, dtype)  # noqa: E731
-    return Row(name, function, arguments, inside=inside)
+    inside = ("orthogonal",)  # which others call
+    return Row(
+        name,
+        lambda key, shape, dtype: made(key, shape, dtype),
+        arguments,
+        inside=inside,
+    )
 
 
 def operator_methods(made: Any) -> Iterator[Row]:
@@ -358,6 +365,7 @@ def sample(made: Any) -> tuple[Any, Any, Any]:
 
 def unrolled(made: Any, params: Any, carry: Any, xs: Any) -> Row:
     """Return the row of `unroll` with every option given."""
+    casts, several = isinstance(made, rj.MixedPrecision), not hasattr(xs, "dtype")
     flags = np.ones((TIME, BATCH), bool)
     arguments: dict[str, tuple[Any, k.Kind]] = {
         "cell": (made, k.Kind(lambda v: _has(v, params))),
@@ -377,6 +385,7 @@ def unrolled(made: Any, params: Any, carry: Any, xs: Any) -> Row:
         f"unroll({type(made).__name__})",
         rj.unroll,
         arguments,
-        also=INPUT,
+        # A cell says x itself, of an input of several parts or of several dtypes.
+        also=(*INPUT, "x") if several or casts else INPUT,
         inside=("Bidirectional",),
     )

@@ -135,6 +135,14 @@ def drawn(rows: list[Row], calls: int, seed: int) -> Iterator[Verdict]:
         yield judge(row, argument, name, wrong[name]())
 
 
+def everything(rows: list[Row]) -> Iterator[Verdict]:
+    """Judge every wrong value of every argument."""
+    for row in rows:
+        for argument in row.arguments:
+            for name, make in wrong_values(row, argument).items():
+                yield judge(row, argument, name, make())
+
+
 def _drawable(row: Row, argument: str, values: Any) -> bool:
     if (row.name, argument) not in values:
         values[row.name, argument] = wrong_values(row, argument)

@@ -268,10 +268,14 @@ def of_tasks() -> Iterator[Row]:
 
 
 def _are_inputs(v: Any) -> bool:
-    """Inputs of a step, for any number of steps; a carry of one such array will do."""
-    one = k.array("float", least=3, most=3, last=FEATURES)
+    """Inputs as `_are_steps`; what NumPy makes one of, as of a carry, will do."""
     is_one = hasattr(v, "_fields") and len(v) == 1
-    v = v[0][None] if is_one else v
+    return _are_steps(v[0][None] if is_one else v)
+
+
+def _are_steps(v: Any) -> bool:
+    """Inputs of any number of steps."""
+    one = k.array("float", least=3, most=3, last=FEATURES)
     return one.takes(v) and v.shape[1] == BATCH
 
 
@@ -666,7 +670,7 @@ def of_diagnostics() -> Iterator[Row]:
     path = {
         "cell": (CELL, CELL_KIND),
         "params": (PARAMS, k.like(PARAMS)),
-        "xs": (XS, k.Kind(_are_inputs, k.like(XS).wrong)),
+        "xs": (XS, k.Kind(_are_steps, k.like(XS).wrong)),
         "carry": (CARRY, k.optional(k.like(CARRY))),
     }
     for name in ("jacobians", "singular_values", "gates"):
